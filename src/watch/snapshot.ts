@@ -1,0 +1,19 @@
+import type { Map as ImmutableMap } from 'immutable';
+import type { EndpointSlice, Node, Service } from './objects.ts';
+
+/** One consistent, immutable view of the cluster. Two snapshots share what did not change between them. */
+export interface Snapshot {
+  /** By namespace/name. */
+  readonly services: ImmutableMap<string, Service>;
+  /** By the Service's namespace/name, then by the slice's name. */
+  readonly slices: ImmutableMap<string, ImmutableMap<string, EndpointSlice>>;
+  /** By name. */
+  readonly nodes: ImmutableMap<string, Node>;
+}
+
+/** What changed since the receiver last looked: keys only, the values are read from the snapshot (level-triggered). */
+export interface Dirty {
+  /** namespace/name of Services that changed themselves or whose EndpointSlices did. */
+  readonly services: ReadonlySet<string>;
+  readonly nodes: ReadonlySet<string>;
+}

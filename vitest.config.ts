@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+// unit and conformance need nothing; integration needs root and makes its own network namespaces.
+const project = (name: string, extra: object = {}) => ({
+  test: { name, include: [`test/${name}/**/*.test.ts`], pool: 'forks' as const, ...extra },
+});
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './test/plain-reporter.ts'],
+    projects: [
+      project('unit'),
+      project('conformance'),
+      project('integration', { testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false }),
+    ],
+  },
+});
