@@ -1,0 +1,78 @@
+import { Map as ImmutableMap } from 'immutable';
+import { ExecError, run as runProgram } from '../../linux/exec.ts';
+import type { Applied, ApplyFailure, Changes, Plan } from '../backend.ts';
+import { patch } from '../diff.ts';
+import type { IptablesObject, Table } from './objects.ts';
+import { parse } from './parse.ts';
+import { render, type Step, stepsOf } from './render.ts';
+
+/** The programs of one variant and family, such as `iptables-nft-restore`. */
+export interface IptablesTools {
+  readonly save: string;
+  readonly restore: string;
+}
+
+export interface IptablesIO {
+  readonly tools: IptablesTools;
+  /** Starts programs; the default is this process's own network namespace. */
+  readonly run?: typeof runProgram;
+}
+
+const TABLES: readonly Table[] = ['filter', 'nat'];
+
+/**
+ * Steps in one call of iptables-nft-restore, about 200 Services of ten endpoints. Its user space is quadratic in the size of
+ * its input (2 000 Services: 16 s in one call, 1.2 s in ten), so a full load goes in parts.
+ */
+const BATCH = 2400;
+
+/** iptables-nft-save of a large table and the restore of one batch take about a second; this is for a tool that hangs. */
+const TIMEOUT_MS = 60_000;
+
+/** Our objects in the kernel. Rejects with ExecError when the tool is missing or fails. */
+export async function readPlan({ tools, run = runProgram }: IptablesIO): Promise<Plan<IptablesObject>> {
+  let plan: Plan<IptablesObject> = ImmutableMap();
+  for (const table of TABLES) {
+    const { stdout } = await run(tools.save, ['-t', table], { timeoutMs: TIMEOUT_MS });
+    plan = plan.merge(parse(stdout, table));
+  }
+  return plan;
+}
+
+/** Carries `changes` out, in batches; see Backend.apply. */
+export async function applyChanges(
+  changes: Changes<IptablesObject>,
+  current: Plan<IptablesObject>,
+  io: IptablesIO,
+): Promise<Applied<IptablesObject>> {
+  const steps = stepsOf(changes);
+  const failures: ApplyFailure[] = [];
+  for (let start = 0; start < steps.length; start += BATCH) {
+    failures.push(...(await applySteps(steps.slice(start, start + BATCH), io)));
+  }
+  return { plan: patch(current, changes, new Set(failures.map(({ key }) => key))), failures };
+}
+
+/**
+ * One call for all steps; when it is refused, the halves by themselves, so that one bad object costs only itself. A call
+ * that fails with nothing in it to refuse (no permission, no tool) rejects.
+ */
+async function applySteps(steps: readonly Step[], io: IptablesIO): Promise<ApplyFailure[]> {
+  try {
+    await restore(render(steps), io);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ExecError) || error.exitCode === -1) throw error;
+    const [only] = steps;
+    if (only !== undefined && steps.length === 1) {
+      await restore(`*${only.table}\nCOMMIT\n`, io);
+      return [{ key: only.key, error }];
+    }
+    const middle = Math.ceil(steps.length / 2);
+    return [...(await applySteps(steps.slice(0, middle), io)), ...(await applySteps(steps.slice(middle), io))];
+  }
+}
+
+async function restore(input: string, { tools, run = runProgram }: IptablesIO): Promise<void> {
+  await run(tools.restore, ['--noflush'], { input, timeoutMs: TIMEOUT_MS });
+}

@@ -1,0 +1,33 @@
+import type { Backend } from '../backend.ts';
+import { diff } from '../diff.ts';
+import { applyChanges, type IptablesIO, readPlan } from './apply.ts';
+import type { IptablesObject } from './objects.ts';
+import { type IptablesOptions, planRoute, planShared } from './plan.ts';
+
+/** The variant that talks to nf_tables: Debian's default since 10. */
+export const IPTABLES_NFT = { save: 'iptables-nft-save', restore: 'iptables-nft-restore' } as const;
+
+/** kube-proxy's iptables layout, for IPv4. See README.md for the packet path. */
+export function createIptablesBackend(options: IptablesOptions, io: IptablesIO): Backend<IptablesObject> {
+  return {
+    planRoute: route => planRoute(route, options),
+    planShared: () => planShared(options),
+    read: () => readPlan(io),
+    apply: (changes, current) => applyChanges(changes, current, io),
+    close: async ({ cleanup }) => {
+      if (cleanup) await removeAll(io);
+    },
+  };
+}
+
+/** Takes every rule and chain of ours out of the kernel; other programs' stay. Rejects when one can't be removed. */
+export async function removeAll(io: IptablesIO): Promise<void> {
+  const current = await readPlan(io);
+  const { failures } = await applyChanges(diff(current, new Map()), current, io);
+  if (failures.length > 0) {
+    throw new AggregateError(
+      failures.map(({ error }) => error),
+      `cannot remove ${failures.map(({ key }) => key).join(', ')}`,
+    );
+  }
+}

@@ -1,0 +1,60 @@
+import { hash as digest } from 'node:crypto';
+
+/**
+ * Names of chains, as kube-proxy builds them, because operators know them and so that either program can adopt the other's
+ * rules: a prefix and the first 16 characters of the base32 of a SHA-256. The kernel's limit is 28 characters
+ * (XT_EXTENSION_MAXNAMELEN); the longest here has 25.
+ */
+const HASH_LENGTH = 16;
+const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
+export const CHAIN = {
+  services: 'KUBE-SERVICES',
+  externalServices: 'KUBE-EXTERNAL-SERVICES',
+  nodePorts: 'KUBE-NODEPORTS',
+  postrouting: 'KUBE-POSTROUTING',
+  markMasq: 'KUBE-MARK-MASQ',
+  forward: 'KUBE-FORWARD',
+} as const;
+
+const PER_SERVICE = /^KUBE-(?:SVC|SVL|EXT|FW|SEP)-[A-Z2-7]{16}$/;
+
+/** Whether a chain belongs to one ServicePort or endpoint. */
+export function isServiceChain(name: string): boolean {
+  return PER_SERVICE.test(name);
+}
+
+/** Endpoints for policy Cluster. `text` is servicePortText. */
+export const clusterPolicyChain = (text: string, protocol: string) => `KUBE-SVC-${portHash(text, protocol)}`;
+/** Endpoints for policy Local. */
+export const localPolicyChain = (text: string, protocol: string) => `KUBE-SVL-${portHash(text, protocol)}`;
+/** Where traffic from outside enters. */
+export const externalChain = (text: string, protocol: string) => `KUBE-EXT-${portHash(text, protocol)}`;
+/** One endpoint of one ServicePort; `endpoint` is endpointText. */
+export const endpointChain = (text: string, protocol: string, endpoint: string) =>
+  `KUBE-SEP-${hash(text + protocol.toLowerCase() + endpoint)}`;
+
+function portHash(text: string, protocol: string): string {
+  return hash(text + protocol.toLowerCase());
+}
+
+function hash(text: string): string {
+  return base32(digest('sha256', text, 'buffer')).slice(0, HASH_LENGTH);
+}
+
+/** RFC 4648 base32 of the first ten bytes, which is all that a name uses. */
+function base32(bytes: Uint8Array): string {
+  let bits = 0;
+  let value = 0;
+  let text = '';
+  for (const byte of bytes.subarray(0, 10)) {
+    value = (value << 8) | byte;
+    bits += 8;
+    while (bits >= 5) {
+      bits -= 5;
+      text += BASE32[(value >>> bits) & 31];
+    }
+    value &= (1 << bits) - 1;
+  }
+  return text;
+}

@@ -1,0 +1,25 @@
+/**
+ * The kernel objects of the iptables backend. Rules are text in the form that iptables-save prints, so that what was planned
+ * and what was read compare as text.
+ */
+export type Table = 'filter' | 'nat';
+
+export type IptablesObject =
+  /** A chain that is ours as a whole. `rules`: one rule a line, without the leading `-A NAME`. */
+  | { readonly kind: 'chain'; readonly table: Table; readonly name: string; readonly rules: string }
+  /** A chain with an entry per Service; each entry is an object of its own, so that one change doesn't resend them all. */
+  | { readonly kind: 'dispatch'; readonly table: Table; readonly name: string }
+  /** One rule of a dispatch chain or of a built-in chain. */
+  | { readonly kind: 'rule'; readonly table: Table; readonly chain: string; readonly rule: string };
+
+/** The key of an object in a Plan: `nat/KUBE-SVC-…` for chains, with the rule's text after a space for rules. */
+export function objectKey(object: IptablesObject): string {
+  return object.kind === 'rule' ? `${object.table}/${object.chain} ${object.rule}` : `${object.table}/${object.name}`;
+}
+
+/** Objects by key. */
+export function byKey(objects: Iterable<IptablesObject>): Map<string, IptablesObject> {
+  const map = new Map<string, IptablesObject>();
+  for (const object of objects) map.set(objectKey(object), object);
+  return map;
+}

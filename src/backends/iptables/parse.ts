@@ -1,0 +1,51 @@
+import { CHAIN, isServiceChain } from './names.ts';
+import { byKey, type IptablesObject, type Table } from './objects.ts';
+import { isDispatchChain } from './rules.ts';
+
+/** Chains that are ours as a whole, beside those of Services and endpoints. */
+const WHOLE: Readonly<Record<Table, readonly string[]>> = {
+  nat: [CHAIN.postrouting, CHAIN.markMasq],
+  filter: [CHAIN.forward],
+};
+
+/** Targets by which a rule of a foreign or built-in chain is recognised as ours. */
+const JUMP_TARGETS: ReadonlySet<string> = new Set([
+  CHAIN.services,
+  CHAIN.externalServices,
+  CHAIN.postrouting,
+  CHAIN.forward,
+]);
+
+const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);
+
+/** Our objects in one table of iptables-save's output; everything else in it belongs to others and is left out. */
+export function parse(text: string, table: Table): ReadonlyMap<string, IptablesObject> {
+  const objects: IptablesObject[] = [];
+  const rules = new Map<string, string[]>();
+  for (const line of text.split('\n')) {
+    if (line.startsWith(':')) {
+      const name = line.slice(1, line.indexOf(' '));
+      if (isDispatchChain(table, name)) objects.push({ kind: 'dispatch', table, name });
+      else if (isWhole(table, name)) rules.set(name, []);
+      continue;
+    }
+    if (!line.startsWith('-A ')) continue;
+    const space = line.indexOf(' ', 3);
+    const chain = line.slice(3, space);
+    const rule = line.slice(space + 1);
+    const whole = rules.get(chain);
+    if (whole !== undefined) whole.push(rule);
+    else if (isDispatchChain(table, chain) || isOurJump(chain, rule))
+      objects.push({ kind: 'rule', table, chain, rule });
+  }
+  for (const [name, lines] of rules) objects.push({ kind: 'chain', table, name, rules: lines.join('\n') });
+  return byKey(objects);
+}
+
+function isWhole(table: Table, name: string): boolean {
+  return WHOLE[table].includes(name) || (table === 'nat' && isServiceChain(name));
+}
+
+function isOurJump(chain: string, rule: string): boolean {
+  return BUILT_IN.has(chain) && JUMP_TARGETS.has(rule.slice(rule.lastIndexOf(' ') + 1));
+}

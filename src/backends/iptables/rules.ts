@@ -1,0 +1,132 @@
+import { CHAIN } from './names.ts';
+import type { IptablesObject } from './objects.ts';
+
+/** How to tell traffic of this cluster's pods from the rest: a source range, or the interface it comes in by. */
+export type LocalDetector =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'source'; readonly cidr: string }
+  | { readonly kind: 'interface'; readonly pattern: string };
+
+/** One rule, its parts in the order in which iptables-save prints them. A leading `! ` negates source, destination or interface. */
+export interface RuleParts {
+  readonly source?: string;
+  readonly destination?: string;
+  readonly inInterface?: string;
+  /** Lower case. */
+  readonly protocol?: string;
+  readonly comment?: string;
+  /** Matches after the comment, whole: `-m addrtype --dst-type LOCAL`. */
+  readonly matches?: readonly string[];
+  /** The target with its options: `DNAT --to-destination 10.0.0.1:80`. */
+  readonly jump: string;
+}
+
+/** XT_MAX_COMMENT_LEN is 256 with the closing NUL (include/uapi/linux/netfilter/xt_comment.h). */
+const COMMENT_LIMIT = 255;
+
+export function rule(parts: RuleParts): string {
+  const words: string[] = [];
+  const option = (flag: string, value: string | undefined) => {
+    if (value === undefined) return;
+    words.push(value.startsWith('! ') ? `! ${flag} ${value.slice(2)}` : `${flag} ${value}`);
+  };
+  option('-s', parts.source);
+  option('-d', parts.destination);
+  option('-i', parts.inInterface);
+  option('-p', parts.protocol);
+  if (parts.comment !== undefined) words.push(comment(parts.comment));
+  words.push(...(parts.matches ?? []), `-j ${parts.jump}`);
+  return words.join(' ');
+}
+
+/** The comment match, cut to what the kernel keeps. */
+export function comment(text: string): string {
+  return `-m comment --comment ${quote(text.slice(0, COMMENT_LIMIT))}`;
+}
+
+/** As xtables_save_string does: bare when nothing needs quoting, else in double quotes with backslashes. */
+export function quote(text: string): string {
+  if (/^[A-Za-z0-9_-]+$/.test(text)) return text;
+  return `"${text.replaceAll(/(["\\'])/g, '\\$1')}"`;
+}
+
+/** A single address as iptables-save prints it. */
+export function host(ip: string): string {
+  return ip.includes(':') ? `${ip}/128` : `${ip}/32`;
+}
+
+/** Matches a destination port of `protocol`. */
+export function destinationPort(protocol: string, port: number): string {
+  return `-m ${protocol} --dport ${port}`;
+}
+
+/** xt_statistic keeps a probability in units of 2^-31 and prints it with eleven digits. */
+export function probability(value: number): string {
+  return `-m statistic --mode random --probability ${(Math.round(value * 0x80000000) / 0x80000000).toFixed(11)}`;
+}
+
+export const FROM_NODE = '-m addrtype --src-type LOCAL';
+export const TO_NODE = '-m addrtype --dst-type LOCAL';
+export const NEW = '-m conntrack --ctstate NEW';
+export const REFUSE = 'REJECT --reject-with icmp-port-unreachable';
+
+export function ifLocal(detector: LocalDetector): Pick<RuleParts, 'source' | 'inInterface'> {
+  if (detector.kind === 'source') return { source: detector.cidr };
+  return detector.kind === 'interface' ? { inInterface: detector.pattern } : {};
+}
+
+export function ifNotLocal(detector: LocalDetector): Pick<RuleParts, 'source' | 'inInterface'> {
+  if (detector.kind === 'source') return { source: `! ${detector.cidr}` };
+  return detector.kind === 'interface' ? { inInterface: `! ${detector.pattern}` } : {};
+}
+
+const PORTALS = 'kubernetes service portals';
+const EXTERNAL_PORTALS = 'kubernetes externally-visible service portals';
+
+/** What the built-in chains hand to ours, and why there. */
+const JUMPS = [
+  // Before routing, so that the endpoint's address decides the route; for what the node itself sends as well.
+  { table: 'nat', chain: 'PREROUTING', rule: rule({ comment: PORTALS, jump: CHAIN.services }) },
+  { table: 'nat', chain: 'OUTPUT', rule: rule({ comment: PORTALS, jump: CHAIN.services }) },
+  // After routing: the source is rewritten to the address of the interface that the packet leaves by.
+  {
+    table: 'nat',
+    chain: 'POSTROUTING',
+    rule: rule({ comment: 'kubernetes postrouting rules', jump: CHAIN.postrouting }),
+  },
+  // Refusals, after nat left the packet alone: only new flows are looked at.
+  { table: 'filter', chain: 'FORWARD', rule: rule({ matches: [NEW, comment(PORTALS)], jump: CHAIN.services }) },
+  { table: 'filter', chain: 'OUTPUT', rule: rule({ matches: [NEW, comment(PORTALS)], jump: CHAIN.services }) },
+  {
+    table: 'filter',
+    chain: 'INPUT',
+    rule: rule({ matches: [NEW, comment(EXTERNAL_PORTALS)], jump: CHAIN.externalServices }),
+  },
+  {
+    table: 'filter',
+    chain: 'FORWARD',
+    rule: rule({ matches: [NEW, comment(EXTERNAL_PORTALS)], jump: CHAIN.externalServices }),
+  },
+  // Service traffic passes even where the FORWARD policy is DROP.
+  { table: 'filter', chain: 'FORWARD', rule: rule({ comment: 'kubernetes forwarding rules', jump: CHAIN.forward }) },
+] as const;
+
+const DISPATCH = [
+  { table: 'nat', name: CHAIN.services },
+  { table: 'nat', name: CHAIN.nodePorts },
+  { table: 'filter', name: CHAIN.services },
+  { table: 'filter', name: CHAIN.externalServices },
+] as const;
+
+export function jumpRules(): IptablesObject[] {
+  return JUMPS.map(jump => ({ kind: 'rule', ...jump }));
+}
+
+export function dispatchChains(): IptablesObject[] {
+  return DISPATCH.map(chain => ({ kind: 'dispatch', ...chain }));
+}
+
+/** Whether a chain holds entries of many Services (and is ours). */
+export function isDispatchChain(table: string, name: string): boolean {
+  return DISPATCH.some(chain => chain.table === table && chain.name === name);
+}
