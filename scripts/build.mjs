@@ -1,8 +1,11 @@
-// Bundles src/main.ts into dist/kproxy-ts.mjs: one file starts faster and stays smaller in memory than the packages unbundled.
+// Bundles the programs into dist/: one file starts faster and stays smaller in memory than the packages unbundled.
 import { build } from 'esbuild';
 
 await build({
-  entryPoints: { 'kproxy-ts': 'src/main.ts' },
+  entryPoints: {
+    'kproxy-ts': 'src/main.ts',
+    'lab-pod': 'src/lab/pod-main.ts',
+  },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },
   bundle: true,

@@ -84,13 +84,15 @@ export async function run(file: string, args: readonly string[] = [], options: R
   }
 }
 
+const ipFoundNothing = /^exec of "[^"]*" failed: No such file or directory$/m; // what `ip netns exec` says of a missing program
+
 function toExecError(op: string, error: unknown): unknown {
   if (!(error instanceof ExecaError)) return error;
   return new ExecError(op, {
     exitCode: error.exitCode ?? -1,
     stdout: text(error.stdout),
     stderr: text(error.stderr),
-    isNotFound: error.code === 'ENOENT',
+    isNotFound: error.code === 'ENOENT' || ipFoundNothing.test(text(error.stderr)),
     isTimeout: error.timedOut,
     cause: error.cause,
   });

@@ -1,0 +1,25 @@
+/** Starts the lab's control process: API server and EndpointSlice controller in the `control` namespace (control-main.ts). */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { labProgram } from './install.ts';
+import { apiAddress, apiPort, namespaceOf } from './layout.ts';
+import { kubeconfig } from './manifests.ts';
+import { launch, markedEnv } from './process.ts';
+import { labDir, type StateFile } from './state.ts';
+
+/** Resolves when the API server answers. @throws when it doesn't come up */
+export async function startControl(state: StateFile): Promise<void> {
+  const lab = state.current.name;
+  const directory = labDir(lab);
+  const logFile = join(directory, 'control.log');
+  writeFileSync(join(directory, 'kubeconfig'), kubeconfig());
+  const launched = await launch({
+    netns: namespaceOf(lab, 'control'),
+    command: [...labProgram('control'), apiAddress, String(apiPort), join(directory, 'api.sock')],
+    env: markedEnv(lab),
+    logFile,
+    announces: true,
+  });
+  state.update({ control: launched.id });
+  if ((await launched.announcement) !== 'ready') throw new Error(`API server ${await launched.ended}; see ${logFile}`);
+}

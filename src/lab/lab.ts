@@ -1,0 +1,231 @@
+/** A small cluster in network namespaces: two nodes, pods, an off-cluster client, an API server. For `kproxy-ts lab` and for tests. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Output, type RunOptions, run } from '../linux/exec.ts';
+import { LabApi } from './api.ts';
+import { startControl } from './control.ts';
+import { nodeEnv, startDaemon, stopDaemon } from './daemons.ts';
+import { labProgram, projectDir } from './install.ts';
+import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
+import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
+import { buildNetwork } from './network.ts';
+import { reservePod, startPods, stopPod } from './pods.ts';
+import type { ProbeReport, ProbeRequest } from './probe.ts';
+import { isAlive, labVariable, startTimeOf } from './process.ts';
+import { labDir, type PodState, readState, StateFile } from './state.ts';
+import { Talk } from './talk.ts';
+import { prepareHost, type Removed, tearDown } from './tear-down.ts';
+
+export interface LabOptions {
+  readonly name: string;
+  /** Pods of the Service `web`, spread over the nodes in turn. Default 4. */
+  readonly pods?: number;
+  /** false: no daemon on the nodes, so that a test brings its own. Default true. */
+  readonly daemons?: boolean;
+  /** kube-proxy's `mode`. Default iptables. */
+  readonly mode?: string;
+  readonly signal?: AbortSignal;
+}
+
+export type ProbeTarget = Pick<ProbeRequest, 'address' | 'port'> & Partial<Omit<ProbeRequest, 'address' | 'port'>>;
+
+const pods = '/api/v1/namespaces/default/pods';
+
+/**
+ * Brings a lab up. It lives until `close()`, and past our own end once `handOver()` was called; leftovers of a lab of this name whose
+ * process crashed are removed first.
+ * @throws when a lab of this name is up, or a step fails: what was made so far is then removed again
+ */
+export async function createLab(options: LabOptions): Promise<Lab> {
+  const name = checkLabName(options.name);
+  await refuseSecond(name);
+  await tearDown(name);
+  await prepareHost();
+  await mkdir(labDir(name)); // fails for the second of two that start at the same time
+  const lab = new Lab(await newState(name, options.mode ?? 'iptables'));
+  try {
+    await lab.build(options);
+    return lab;
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+}
+
+/** The lab of this name that another process brought up. @throws when there is none */
+export function openLab(name: string): Lab {
+  const state = readState(checkLabName(name));
+  if (state === null) throw new Error(`no lab '${name}': bring it up with 'kproxy-ts lab up'`);
+  return new Lab(new StateFile(state));
+}
+
+async function refuseSecond(name: string): Promise<void> {
+  const state = readState(name);
+  if (state === null) return;
+  if (state.owner === null && state.phase === 'ready') {
+    throw new Error(`lab '${name}' is up already: 'kproxy-ts lab down' removes it, --name makes another`);
+  }
+  if (state.owner !== null && (await isAlive(state.owner))) {
+    throw new Error(`lab '${name}' belongs to process ${state.owner.pid}: end that first, or use --name`);
+  }
+}
+
+async function newState(name: string, mode: string): Promise<StateFile> {
+  return new StateFile({
+    version: 1,
+    name,
+    startedAt: new Date().toISOString(),
+    phase: 'starting',
+    owner: { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
+    namespaces: [],
+    mode,
+    control: null,
+    daemons: {},
+    pods: [],
+    podsEver: {},
+  });
+}
+
+/** A lab that is up. Members are `node-a`, `node-b`, `client`, `control` and the names of the pods. */
+export class Lab implements AsyncDisposable {
+  readonly api: LabApi;
+  /** The API server as seen from inside the lab's namespaces. */
+  readonly apiUrl = apiUrl;
+  readonly #state: StateFile;
+
+  constructor(state: StateFile) {
+    this.#state = state;
+    this.api = new LabApi(join(labDir(state.current.name), 'api.sock'));
+  }
+
+  get name(): string {
+    return this.#state.current.name;
+  }
+
+  get pods(): readonly PodState[] {
+    return this.#state.current.pods;
+  }
+
+  /** The directory with kubeconfig, logs and configuration files. */
+  get directory(): string {
+    return labDir(this.name);
+  }
+
+  /** Only for `createLab`: everything in order, each step in the state before it is taken. */
+  async build(options: LabOptions): Promise<void> {
+    const step = async (work: () => Promise<void>) => {
+      options.signal?.throwIfAborted();
+      await work();
+    };
+    const wanted = Array.from({ length: options.pods ?? 4 }, (_, index) => nodes[index % nodes.length]!.name);
+    await step(() => buildNetwork(this.#state));
+    await step(() => startControl(this.#state));
+    await step(() => this.#register());
+    await step(async () => void (await this.#addPods(wanted)));
+    if (options.daemons ?? true) {
+      await step(async () => void (await Promise.all(nodes.map(node => this.startDaemon(node.name, options.signal)))));
+    }
+    options.signal?.throwIfAborted();
+    this.#state.update({ phase: 'ready' });
+  }
+
+  async #register(): Promise<void> {
+    await Promise.all(nodes.map(node => this.api.create('/api/v1/nodes', nodeObject(node))));
+    await this.api.create('/api/v1/namespaces/default/services', webService());
+  }
+
+  /** Lets the lab live on when this process ends. */
+  handOver(): void {
+    this.#state.update({ owner: null });
+  }
+
+  /** The namespace of a member, for tools of one's own. @throws when there is no such member */
+  netns(member: string): string {
+    const members = [...fixedMembers, ...this.pods.map(pod => pod.name)];
+    if (members.includes(member)) return namespaceOf(this.name, member);
+    throw new Error(`lab '${this.name}' has no '${member}'; it has ${members.join(', ')}`);
+  }
+
+  /** Environment of a program that runs in a member's namespace. */
+  env(member: string): Record<string, string> {
+    const isNode = nodes.some(node => node.name === member);
+    return {
+      [labVariable]: this.name,
+      KUBECONFIG: join(this.directory, 'kubeconfig'),
+      KUBECACHEDIR: join(this.directory, 'kube-cache'),
+      PATH: `${join(projectDir, 'bin')}:${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin`,
+      ...(isNode ? nodeEnv(this.name, member) : {}),
+    };
+  }
+
+  /** Runs a program in a member's namespace, with KUBECONFIG set. @throws {ExecError} */
+  async exec(member: string, command: readonly [string, ...string[]], options: RunOptions = {}): Promise<Output> {
+    const [program, ...args] = command;
+    const env = { ...this.env(member), ...options.env };
+    return run(program, args, { ...options, env, netns: this.netns(member) });
+  }
+
+  /** Makes connections from a member and reports who answered. Defaults: 1 TCP connection, 8 at a time, 2 s for each. */
+  async probe(from: string, target: ProbeTarget): Promise<ProbeReport> {
+    const request: ProbeRequest = { protocol: 'tcp', count: 1, concurrency: 8, timeoutMs: 2000, ...target };
+    const { stdout } = await this.exec(from, [...labProgram('pod'), 'probe', JSON.stringify(request)]);
+    const report: ProbeReport = JSON.parse(stdout);
+    return report;
+  }
+
+  /** Opens a TCP connection from a member to an echo pod and holds it. */
+  talk(from: string, address: string, port: number): Promise<Talk> {
+    return Talk.open({ lab: this.name, netns: this.netns(from), address, port });
+  }
+
+  /** Adds a pod to `web`. `acceptedAt`: when the API server had accepted it as ready, in ms since the epoch. */
+  async addPod(node: string): Promise<{ pod: PodState; acceptedAt: number }> {
+    const [added] = await this.#addPods([node]);
+    return added!;
+  }
+
+  async #addPods(nodeNames: readonly string[]): Promise<{ pod: PodState; acceptedAt: number }[]> {
+    const reserved = nodeNames.map(node => reservePod(this.#state, node));
+    if (reserved.length > 0) await startPods(this.#state, reserved);
+    return Promise.all(
+      reserved.map(async pod => {
+        await this.api.create(pods, podObject(pod));
+        const { acceptedAt } = await this.api.patch(`${pods}/${pod.name}/status`, { status: podStatus(pod) });
+        return { pod, acceptedAt };
+      }),
+    );
+  }
+
+  /** Deletes a pod from the API and, unless `keepRunning`, ends its process and namespace too. */
+  async removePod(name: string, { keepRunning = false } = {}): Promise<{ acceptedAt: number }> {
+    const pod = this.pods.find(candidate => candidate.name === name);
+    if (pod === undefined) throw new Error(`lab '${this.name}' has no pod '${name}'`);
+    const { acceptedAt } = await this.api.delete(`${pods}/${name}`);
+    if (!keepRunning) await stopPod(this.#state, pod);
+    return { acceptedAt };
+  }
+
+  /** Starts the daemon of a node; resolves when it's ready. @throws with the end of its log */
+  startDaemon(node: string, signal?: AbortSignal): Promise<void> {
+    return startDaemon(this.#state, node, signal);
+  }
+
+  /** Ends the daemon of a node; resolves when its process has gone. */
+  stopDaemon(node: string, how: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    return stopDaemon(this.#state, node, how);
+  }
+
+  async restartDaemon(node: string, how: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    await this.stopDaemon(node, how);
+    await this.startDaemon(node);
+  }
+
+  /** Removes the lab. Idempotent. */
+  close(): Promise<Removed> {
+    return tearDown(this.name);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

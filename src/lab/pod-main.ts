@@ -1,0 +1,55 @@
+/**
+ * The small program that the lab runs inside its namespaces, bundled as dist/lab-pod.mjs: `echo IDENTITY PORT` is a pod,
+ * `probe REQUEST` makes connections, `talk ADDRESS PORT` holds one, `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON.
+ */
+import { closeSync, writeSync } from 'node:fs';
+import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { startEcho } from './echo.ts';
+import { probe } from './probe.ts';
+
+async function echo([identity = '{}', port = '0']: string[]): Promise<void> {
+  await startEcho(JSON.parse(identity), Number(port));
+  process.on('SIGTERM', () => process.exit(0));
+  writeSync(3, 'ready');
+  closeSync(3);
+}
+
+async function runProbe([request = '{}']: string[]): Promise<void> {
+  process.stdout.write(`${JSON.stringify(await probe(JSON.parse(request)))}\n`);
+}
+
+/** Standard input to the connection and back, until either closes. */
+function talk([address = '', port = '0']: string[]): void {
+  const socket = connect({ host: address, port: Number(port), noDelay: true });
+  process.stdin.pipe(socket).pipe(process.stdout);
+  socket.on('error', error => {
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+  });
+  socket.on('close', () => process.stdin.destroy());
+}
+
+async function waitForHttp([url = '', ms = '0']: string[]): Promise<void> {
+  const deadline = performance.now() + Number(ms);
+  let last = '';
+  while (performance.now() < deadline) {
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(1000) });
+      last = `answers ${response.status}: ${(await response.text()).slice(0, 200)}`;
+      if (response.status === 200) return;
+    } catch (error) {
+      last = error instanceof Error ? String(error.cause ?? error) : String(error);
+    }
+    await delay(10);
+  }
+  process.stderr.write(`${url} ${last}\n`);
+  process.exitCode = 1;
+}
+
+const [subcommand, ...args] = process.argv.slice(2);
+if (subcommand === 'echo') await echo(args);
+else if (subcommand === 'probe') await runProbe(args);
+else if (subcommand === 'talk') talk(args);
+else if (subcommand === 'wait') await waitForHttp(args);
+else throw new Error(`unknown subcommand: ${subcommand}`);
