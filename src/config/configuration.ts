@@ -1,0 +1,89 @@
+import { ipFamily } from '../net/ip.ts';
+import type { BindAddress } from './field-kinds.ts';
+import type { KubeProxyFields } from './kube-proxy-fields.ts';
+
+/** Where a server listens; the address is canonical. */
+export interface ListenAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** How a packet from a pod of this node is recognised (kube-proxy's detectLocalMode with what it needs). */
+export type LocalDetection =
+  | {
+      readonly mode: 'ClusterCIDR' /** One a family at most; empty = pods aren't recognised. */;
+      readonly cidrs: readonly string[];
+    }
+  | { readonly mode: 'NodeCIDR' }
+  | { readonly mode: 'BridgeInterface'; readonly interfaceName: string }
+  | { readonly mode: 'InterfaceNamePrefix'; readonly interfaceNamePrefix: string };
+
+/** What the program acts on, from the file and the defaults; nothing here needs to be checked again. */
+export interface Configuration {
+  /** The Node this process runs on; absent when the file doesn't override it (see `resolveNodeName`). */
+  readonly nodeName?: string;
+  /** Absent = the credentials that a pod finds in its own file system. */
+  readonly kubeconfigPath?: string;
+  readonly mode: 'iptables';
+  /** Canonical; a specific address is taken as the node's own, an unspecified one says only the preferred family. */
+  readonly bindAddress: string;
+  readonly healthz: ListenAddress;
+  readonly metrics: ListenAddress;
+  readonly bindAddressHardFail: boolean;
+  readonly iptables: {
+    readonly masqueradeBit: number;
+    readonly masqueradeAll: boolean;
+    readonly syncPeriodMs: number;
+    /** 0 unless the file says otherwise: kube-proxy's default of 1 s is there because its syncs are expensive. */
+    readonly minSyncPeriodMs: number;
+  };
+  readonly detectLocal: LocalDetection;
+  /** Canonical CIDRs of the local addresses that accept NodePorts (empty = all), or the node's primary addresses. */
+  readonly nodePortAddresses: 'primary' | readonly string[];
+}
+
+const HEALTHZ_PORT = 10_256;
+const METRICS_PORT = 10_249;
+
+/** Turns the checked fields into what the program acts on. */
+export function configurationOf(fields: KubeProxyFields): Configuration {
+  const isIPv6 = ipFamily(fields.bindAddress) === 'IPv6';
+  const nodeName = fields.hostnameOverride.trim().toLowerCase();
+  const kubeconfigPath = fields.clientConnection.kubeconfig;
+  return {
+    ...(nodeName === '' ? {} : { nodeName }),
+    ...(kubeconfigPath === '' ? {} : { kubeconfigPath }),
+    mode: 'iptables',
+    bindAddress: fields.bindAddress,
+    healthz: listenAddress(fields.healthzBindAddress, isIPv6 ? '::' : '0.0.0.0', HEALTHZ_PORT),
+    metrics: listenAddress(fields.metricsBindAddress, isIPv6 ? '::1' : '127.0.0.1', METRICS_PORT),
+    bindAddressHardFail: fields.bindAddressHardFail,
+    iptables: {
+      masqueradeBit: fields.iptables.masqueradeBit,
+      masqueradeAll: fields.iptables.masqueradeAll,
+      syncPeriodMs: fields.iptables.syncPeriod,
+      minSyncPeriodMs: fields.iptables.minSyncPeriod ?? 0,
+    },
+    detectLocal: localDetection(fields),
+    nodePortAddresses: fields.nodePortAddresses[0] === 'primary' ? 'primary' : fields.nodePortAddresses,
+  };
+}
+
+function listenAddress(bind: BindAddress | '' | undefined, address: string, port: number): ListenAddress {
+  if (bind === undefined || bind === '') return { address, port };
+  return { address: bind.address, port: bind.port ?? port };
+}
+
+function localDetection(fields: KubeProxyFields): LocalDetection {
+  switch (fields.detectLocalMode) {
+    case '':
+    case 'ClusterCIDR':
+      return { mode: 'ClusterCIDR', cidrs: fields.clusterCIDR };
+    case 'NodeCIDR':
+      return { mode: 'NodeCIDR' };
+    case 'BridgeInterface':
+      return { mode: 'BridgeInterface', interfaceName: fields.detectLocal.bridgeInterface };
+    case 'InterfaceNamePrefix':
+      return { mode: 'InterfaceNamePrefix', interfaceNamePrefix: fields.detectLocal.interfaceNamePrefix };
+  }
+}

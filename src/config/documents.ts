@@ -1,0 +1,53 @@
+import { parseAllDocuments, type Document as YAMLDocument, type YAMLParseError } from 'yaml';
+import { ConfigurationError } from './error.ts';
+
+/** One YAML document of a file, by position (the first is 1); `fields` has no nulls, which mean "not set" as in Go. */
+export interface Document {
+  readonly position: number;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Splits a file into its documents, leaving out empty ones.
+ * @throws ConfigurationError with the line of what isn't YAML, or the position of a document that isn't a mapping.
+ */
+export function readDocuments(text: string, source: string): Document[] {
+  const parsed = [...parseAllDocuments(text, { merge: true })];
+  const errors = parsed.flatMap(document => document.errors);
+  if (errors.length > 0) throw new ConfigurationError(source, errors.map(syntaxProblem));
+  return parsed
+    .map((document, index) => ({ position: index + 1, fields: withoutNulls(decode(document, source)) }))
+    .filter(({ fields }) => fields !== undefined)
+    .map(({ position, fields }) => {
+      if (isMapping(fields)) return { position, fields };
+      throw new ConfigurationError(source, [{ path: `document ${position}`, message: 'must be a mapping of fields' }]);
+    });
+}
+
+function decode(document: Pick<YAMLDocument, 'toJS'>, source: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    // An alias without its anchor, or so many of them that the value would fill the memory.
+    const message = error instanceof Error ? error.message : String(error);
+    throw new ConfigurationError(source, [{ path: '', message }], { cause: error });
+  }
+}
+
+function syntaxProblem(error: YAMLParseError) {
+  const message = error.message.replace(/ at line \d+, column \d+:.*$/s, '');
+  const [start] = error.linePos ?? [];
+  return { path: start === undefined ? '' : `line ${start.line}, column ${start.col}`, message };
+}
+
+/** Whether a value of YAML is a mapping. */
+export function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function withoutNulls(value: unknown): unknown {
+  if (value === null) return undefined;
+  if (!isMapping(value)) return value;
+  const fields = Object.entries(value).map(([key, inner]) => [key, withoutNulls(inner)] as const);
+  return Object.fromEntries(fields.filter(([, inner]) => inner !== undefined));
+}

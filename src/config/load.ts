@@ -1,0 +1,77 @@
+import { readFile } from 'node:fs/promises';
+import { type Configuration, configurationOf } from './configuration.ts';
+import { type Document, readDocuments } from './documents.ts';
+import { ConfigurationError } from './error.ts';
+import { checkKubeProxyDocument, kubeProxyWarnings } from './kube-proxy-document.ts';
+
+const KUBE_PROXY = { apiVersion: 'kubeproxy.config.k8s.io/v1alpha1', kind: 'KubeProxyConfiguration' } as const;
+const NODE = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration' } as const;
+
+/** A configuration, and a line for each thing in the file that has no effect. */
+export interface LoadedConfiguration {
+  readonly configuration: Configuration;
+  readonly warnings: string[];
+}
+
+/**
+ * Reads `--config FILE`: a KubeProxyConfiguration as kube-proxy takes it, and maybe a NodeConfiguration of our own.
+ * @throws ConfigurationError when the file can't be read, isn't YAML, or has wrong values (all of them are named).
+ */
+export async function loadConfiguration(path: string): Promise<LoadedConfiguration> {
+  return parseConfiguration(await readText(path), path);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    const reason = { ENOENT: 'no such file', EACCES: 'permission denied', EISDIR: 'is a directory' }[code];
+    const message = `cannot be read: ${reason ?? String(error)}`;
+    throw new ConfigurationError(path, [{ path: '', message }], { cause: error });
+  }
+}
+
+/**
+ * The configuration that a text holds; `source` is its file's name, for messages.
+ * @throws ConfigurationError naming every wrong value.
+ */
+export function parseConfiguration(text: string, source: string): LoadedConfiguration {
+  const documents = readDocuments(text, source);
+  const kubeProxy = onlyOne(documents, KUBE_PROXY, source);
+  const node = onlyOne(documents, NODE, source);
+  const stranger = documents.find(document => document !== kubeProxy && document !== node);
+  if (stranger !== undefined) throw strangerError(stranger, source);
+  if (kubeProxy === undefined && node === undefined) {
+    throw new ConfigurationError(source, [{ path: '', message: `holds no ${KUBE_PROXY.kind}` }]);
+  }
+  const document = kubeProxy?.fields ?? {};
+  const checked = checkKubeProxyDocument(document);
+  if ('problems' in checked) throw new ConfigurationError(source, checked.problems);
+  const warnings = [...kubeProxyWarnings(document, checked.fields), ...nodeWarnings(node)];
+  return { configuration: configurationOf(checked.fields), warnings };
+}
+
+function isOfKind({ fields }: Document, { apiVersion, kind }: typeof KUBE_PROXY | typeof NODE): boolean {
+  return fields.apiVersion === apiVersion && fields.kind === kind;
+}
+
+function onlyOne(documents: readonly Document[], wanted: typeof KUBE_PROXY | typeof NODE, source: string) {
+  const [first, second] = documents.filter(document => isOfKind(document, wanted));
+  if (second === undefined) return first;
+  const message = `is a second ${wanted.kind}; one is allowed`;
+  throw new ConfigurationError(source, [{ path: `document ${second.position}`, message }]);
+}
+
+function strangerError({ position, fields }: Document, source: string): ConfigurationError {
+  const found = [fields.apiVersion, fields.kind].map(text => (text === undefined ? '(none)' : String(text)));
+  const known = [KUBE_PROXY, NODE].map(({ apiVersion, kind }) => `${apiVersion} ${kind}`).join(' or ');
+  const message = `must be ${known}, is ${found.join(' ')}`;
+  return new ConfigurationError(source, [{ path: `document ${position}`, message }]);
+}
+
+/** NodeConfiguration is for DNS and pod wiring, which come later; until then its fields are known by name only. */
+function nodeWarnings(node: Document | undefined): string[] {
+  const names = Object.keys(node?.fields ?? {}).filter(name => name !== 'apiVersion' && name !== 'kind');
+  return names.map(name => `${NODE.kind} ${name} is set but not used by this version`);
+}
