@@ -7,7 +7,7 @@ import type { Model, ServiceRoute } from '../endpoints/types.ts';
  */
 export type Plan<O> = ImmutableMap<string, O>;
 
-/** The way from one Plan to another. Deletions of a key come before additions of it. */
+/** The way from one Plan to another. Each part keeps the order in which its Plan lists the objects. */
 export interface Changes<O> {
   readonly created: ReadonlyMap<string, O>;
   readonly updated: ReadonlyMap<string, { readonly before: O; readonly after: O }>;
@@ -31,7 +31,7 @@ export interface Applied<O> {
  * side effects. Every backend passes the same suite.
  */
 export interface Backend<O> {
-  /** The objects of one route. Pure: the same route and Model facts give the same objects. */
+  /** The objects of one route, those that others refer to first. Pure: the same route and options give the same objects. */
   planRoute(route: ServiceRoute): ReadonlyMap<string, O>;
   /** The objects that exist however many Services there are. Pure. */
   planShared(model: Model): ReadonlyMap<string, O>;

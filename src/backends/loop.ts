@@ -1,4 +1,3 @@
-import { Map as ImmutableMap } from 'immutable';
 import type { Model, ServiceRoute } from '../endpoints/types.ts';
 import type { Applied, ApplyFailure, Backend, Changes, Plan } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
@@ -186,11 +185,13 @@ export class SyncLoop<O> {
   }
 }
 
-/** Everything that the kernel shall hold for `model`. */
-export function planAll<O>(backend: Pick<Backend<O>, 'planRoute' | 'planShared'>, model: Model): Plan<O> {
-  return ImmutableMap<string, O>().withMutations(plan => {
-    for (const [key, object] of backend.planShared(model)) plan.set(key, object);
-    for (const route of model.routes.values())
-      for (const [key, object] of backend.planRoute(route)) plan.set(key, object);
-  });
+/** Everything that the kernel shall hold for `model`, the shared objects first, then one route after the other. */
+export function planAll<O>(
+  backend: Pick<Backend<O>, 'planRoute' | 'planShared'>,
+  model: Model,
+): ReadonlyMap<string, O> {
+  const plan = new Map<string, O>(backend.planShared(model));
+  for (const route of model.routes.values())
+    for (const [key, object] of backend.planRoute(route)) plan.set(key, object);
+  return plan;
 }

@@ -12,26 +12,23 @@ export interface Step {
 }
 
 /**
- * The order in which steps may reach the kernel one by one: a chain after those it jumps to, an entry after its chain, a
- * refusal there before its entry goes and gone only after its entry came, a chain deleted after its last reference.
+ * The order in which steps may reach the kernel one by one: a refusal is there before its entry goes and gone only after its
+ * entry came, a chain is deleted after its last reference. Additions in nat keep the order of the Plan, which lists what is
+ * jumped to first and one Service after the other: iptables-nft-restore is quick with chains that it declares itself.
  * Built-in chains jump to ours last of all additions, so that a cold start takes effect as a whole.
  */
 const RANK = {
   filterChain: 0,
   refuse: 1,
-  endpoint: 2,
-  policy: 3,
-  external: 4,
-  dispatch: 5,
-  entry: 6,
-  jump: 7,
-  removeJump: 8,
-  removeEntry: 9,
-  removeRefusal: 10,
-  removeDispatch: 11,
-  removeExternal: 12,
-  removePolicy: 13,
-  removeEndpoint: 14,
+  nat: 2,
+  jump: 3,
+  removeJump: 4,
+  removeEntry: 5,
+  removeRefusal: 6,
+  removeDispatch: 7,
+  removeExternal: 8,
+  removePolicy: 9,
+  removeEndpoint: 10,
 } as const;
 
 /** The steps of `changes`, ordered so that every prefix of them leaves working rules. */
@@ -101,14 +98,9 @@ function isBuiltIn(chain: string): boolean {
 }
 
 function additionRank(object: IptablesObject): number {
-  if (object.kind === 'rule') {
-    if (isBuiltIn(object.chain) || isNodePortJump(object)) return RANK.jump;
-    return object.table === 'filter' ? RANK.refuse : RANK.entry;
-  }
-  if (object.table === 'filter') return RANK.filterChain;
-  if (object.kind === 'dispatch') return RANK.dispatch;
-  const kind = chainKind(object.name);
-  return RANK[kind];
+  if (object.kind === 'rule' && (isBuiltIn(object.chain) || isNodePortJump(object))) return RANK.jump;
+  if (object.table === 'nat') return RANK.nat;
+  return object.kind === 'rule' ? RANK.refuse : RANK.filterChain;
 }
 
 function removalRank(object: IptablesObject): number {
@@ -117,13 +109,7 @@ function removalRank(object: IptablesObject): number {
     return object.table === 'filter' ? RANK.removeRefusal : RANK.removeEntry;
   }
   if (object.kind === 'dispatch') return RANK.removeDispatch;
-  return { external: RANK.removeExternal, policy: RANK.removePolicy, endpoint: RANK.removeEndpoint }[
-    chainKind(object.name)
-  ];
-}
-
-/** Chains that nothing but policy chains jump to (endpoints, marks) count as endpoints. */
-function chainKind(name: string): 'external' | 'policy' | 'endpoint' {
-  if (name.startsWith('KUBE-EXT-') || name.startsWith('KUBE-FW-')) return 'external';
-  return name.startsWith('KUBE-SVC-') || name.startsWith('KUBE-SVL-') ? 'policy' : 'endpoint';
+  if (object.name.startsWith('KUBE-EXT-') || object.name.startsWith('KUBE-FW-')) return RANK.removeExternal;
+  const isPolicy = object.name.startsWith('KUBE-SVC-') || object.name.startsWith('KUBE-SVL-');
+  return isPolicy ? RANK.removePolicy : RANK.removeEndpoint;
 }

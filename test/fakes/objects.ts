@@ -1,0 +1,103 @@
+import { Map as ImmutableMap } from 'immutable';
+import type { Endpoint, ServicePort } from '../../src/endpoints/types.ts';
+import type { EndpointSlice, Service, SliceEndpoint } from '../../src/watch/objects.ts';
+import type { Snapshot } from '../../src/watch/snapshot.ts';
+
+/** Objects with every field filled in, so that a test names only what it is about. */
+export function service(fields: Partial<Service> = {}): Service {
+  return {
+    namespace: 'default',
+    name: 'web',
+    uid: 'u1',
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    type: 'ClusterIP',
+    clusterIPs: ['10.96.0.10'],
+    isHeadless: false,
+    externalName: '',
+    externalIPs: [],
+    loadBalancerIngress: [],
+    loadBalancerSourceRanges: [],
+    ports: [{ name: 'http', protocol: 'TCP', port: 80, nodePort: 0 }],
+    affinityTimeoutSeconds: 0,
+    internalTrafficPolicy: 'Cluster',
+    externalTrafficPolicy: 'Cluster',
+    healthCheckNodePort: 0,
+    publishNotReadyAddresses: false,
+    serviceProxyName: '',
+    annotations: {},
+    ...fields,
+  };
+}
+
+export function sliceEndpoint(ip: string, fields: Partial<SliceEndpoint> = {}): SliceEndpoint {
+  return {
+    addresses: [ip],
+    ready: true,
+    serving: true,
+    terminating: false,
+    nodeName: '',
+    zone: '',
+    hostname: '',
+    nodeHints: [],
+    zoneHints: [],
+    ...fields,
+  };
+}
+
+export function slice(fields: Partial<EndpointSlice> = {}): EndpointSlice {
+  return {
+    namespace: 'default',
+    name: 'web-1',
+    serviceName: 'web',
+    family: 'IPv4',
+    isHeadless: false,
+    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
+    endpoints: [sliceEndpoint('10.244.1.2'), sliceEndpoint('10.244.2.2')],
+    ...fields,
+  };
+}
+
+export function snapshot(services: readonly Service[], slices: readonly EndpointSlice[] = []): Snapshot {
+  const byService = new Map<string, Map<string, EndpointSlice>>();
+  for (const item of slices) {
+    const key = `${item.namespace}/${item.serviceName}`;
+    byService.set(key, (byService.get(key) ?? new Map()).set(item.name, item));
+  }
+  return {
+    services: ImmutableMap(services.map(item => [`${item.namespace}/${item.name}`, item])),
+    slices: ImmutableMap([...byService].map(([key, items]) => [key, ImmutableMap(items)])),
+    nodes: ImmutableMap(),
+  };
+}
+
+export function servicePort(fields: Partial<ServicePort> = {}): ServicePort {
+  return {
+    name: { namespace: 'default', name: 'web', port: 'http', protocol: 'TCP' },
+    clusterIP: '10.96.0.10',
+    port: 80,
+    nodePort: 0,
+    externalIPs: [],
+    loadBalancerVIPs: [],
+    loadBalancerSourceRanges: [],
+    affinityTimeoutSeconds: 0,
+    isInternalLocal: false,
+    isExternalLocal: false,
+    healthCheckNodePort: 0,
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    ...fields,
+  };
+}
+
+export function endpoint(ip: string, fields: Partial<Endpoint> = {}): Endpoint {
+  return {
+    ip,
+    port: 8080,
+    isReady: true,
+    isServing: true,
+    isTerminating: false,
+    isLocal: false,
+    nodeHints: [],
+    zoneHints: [],
+    ...fields,
+  };
+}
