@@ -53,7 +53,7 @@ export interface Service {
   /** 0 when there is none. */
   readonly healthCheckNodePort: number;
   readonly publishNotReadyAddresses: boolean;
-  /** Label service.kubernetes.io/service-proxy-name: another proxy serves this Service. '' when absent. */
+  /** Label service.kubernetes.io/service-proxy-name: another proxy serves this Service. '' when absent, '-' when empty. */
   readonly serviceProxyName: string;
   /** Annotations under kproxy-ts.dev/ only. */
   readonly annotations: Readonly<Record<string, string>>;
@@ -106,6 +106,7 @@ export interface Node {
   /** Canonical CIDRs. */
   readonly podCIDRs: readonly string[];
   readonly addresses: readonly NodeAddress[];
+  /** Keys only. */
   readonly taints: readonly string[];
   readonly isDeleting: boolean;
 }
