@@ -29,6 +29,11 @@ export interface LabOptions {
 
 export type ProbeTarget = Pick<ProbeRequest, 'address' | 'port'> & Partial<Omit<ProbeRequest, 'address' | 'port'>>;
 
+export interface PublishedPod {
+  readonly pod: PodState;
+  readonly acceptedAt: number;
+}
+
 const pods = '/api/v1/namespaces/default/pods';
 
 /**
@@ -121,9 +126,12 @@ export class Lab implements AsyncDisposable {
     await step(() => buildNetwork(this.#state));
     await step(() => startControl(this.#state));
     await step(() => this.#register());
-    await step(async () => void (await this.#addPods(wanted)));
+    await step(async () => {
+      const prepared = await this.preparePods(wanted);
+      await Promise.all(prepared.map(pod => this.publishPod(pod)));
+    });
     if (options.daemons ?? true) {
-      await step(async () => void (await Promise.all(nodes.map(node => this.startDaemon(node.name, options.signal)))));
+      await step(() => this.#startDaemons(options.signal));
     }
     options.signal?.throwIfAborted();
     this.#state.update({ phase: 'ready' });
@@ -132,6 +140,10 @@ export class Lab implements AsyncDisposable {
   async #register(): Promise<void> {
     await Promise.all(nodes.map(node => this.api.create('/api/v1/nodes', nodeObject(node))));
     await this.api.create('/api/v1/namespaces/default/services', webService());
+  }
+
+  async #startDaemons(signal?: AbortSignal): Promise<void> {
+    await Promise.all(nodes.map(node => this.startDaemon(node.name, signal)));
   }
 
   /** Lets the lab live on when this process ends. */
@@ -179,21 +191,23 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Adds a pod to `web`. `acceptedAt`: when the API server had accepted it as ready, in ms since the epoch. */
-  async addPod(node: string): Promise<{ pod: PodState; acceptedAt: number }> {
-    const [added] = await this.#addPods([node]);
-    return added!;
+  async addPod(node: string): Promise<PublishedPod> {
+    const [pod] = await this.preparePods([node]);
+    return this.publishPod(pod!);
   }
 
-  async #addPods(nodeNames: readonly string[]): Promise<{ pod: PodState; acceptedAt: number }[]> {
+  /** Starts pods, one on each of the named nodes, that the API server doesn't know of yet. */
+  async preparePods(nodeNames: readonly string[]): Promise<PodState[]> {
     const reserved = nodeNames.map(node => reservePod(this.#state, node));
     if (reserved.length > 0) await startPods(this.#state, reserved);
-    return Promise.all(
-      reserved.map(async pod => {
-        await this.api.create(pods, podObject(pod));
-        const { acceptedAt } = await this.api.patch(`${pods}/${pod.name}/status`, { status: podStatus(pod) });
-        return { pod, acceptedAt };
-      }),
-    );
+    return reserved;
+  }
+
+  /** Makes a prepared pod known as ready, so that the Service gets it as an endpoint. */
+  async publishPod(pod: PodState): Promise<PublishedPod> {
+    await this.api.create(pods, podObject(pod));
+    const { acceptedAt } = await this.api.patch(`${pods}/${pod.name}/status`, { status: podStatus(pod) });
+    return { pod, acceptedAt };
   }
 
   /** Deletes a pod from the API and, unless `keepRunning`, ends its process and namespace too. */

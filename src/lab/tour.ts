@@ -1,0 +1,135 @@
+/** A guided look at a lab: shows what the proxies do, and checks every answer on the way. */
+import { styleText } from 'node:util';
+import type { Lab, ProbeTarget } from './lab.ts';
+import { nodes, web } from './layout.ts';
+import { renderTable } from './table.ts';
+import { findFaults, tally } from './tally.ts';
+
+/** One way to reach the Service. */
+interface Path {
+  readonly from: string;
+  readonly to: string;
+  readonly target: ProbeTarget;
+}
+
+export interface Tour {
+  readonly lab: Lab;
+  readonly write: (text: string) => void;
+  /** Connections on each path. */
+  readonly connections: number;
+  readonly signal: AbortSignal;
+}
+
+/** How long a new pod may take to be reached before the tour calls it a fault. */
+const reachDeadlineMs = 15_000;
+
+/** Runs the tour; resolves to what was wrong, in sentences: empty when every answer was right. */
+export async function runTour(tour: Tour): Promise<string[]> {
+  const { lab, write, connections, signal } = tour;
+  write(heading(`The Service '${web.name}', ${connections} connections on each path: who answered`));
+  const faults = await showDistribution(tour);
+  signal.throwIfAborted();
+  write(heading('Scaling up by one pod'));
+  faults.push(...(await showScaling(tour)));
+  write(faults.length === 0 ? `\n${styleText('green', 'Every answer was right.')}\n` : renderFaults(faults));
+  write(nextSteps(lab));
+  return faults;
+}
+
+function pathsOf(lab: Lab): [Path, ...Path[]] {
+  const [first = { name: 'node-a' }] = lab.pods;
+  const virtual = { address: web.clusterIP, port: web.port };
+  const atNode = (node: (typeof nodes)[number]): Path => {
+    const target = { address: node.address, port: web.nodePort };
+    return { from: 'client', to: `NodePort   ${target.address}:${target.port}`, target };
+  };
+  return [
+    { from: first.name, to: `ClusterIP  ${virtual.address}:${virtual.port}`, target: virtual },
+    { from: nodes[0].name, to: `ClusterIP  ${virtual.address}:${virtual.port}`, target: virtual },
+    { from: nodes[1].name, to: `ClusterIP  ${virtual.address}:${virtual.port}`, target: virtual },
+    ...nodes.map(atNode),
+    {
+      from: first.name,
+      to: `ClusterIP  ${virtual.address}:${virtual.port} UDP`,
+      target: { ...virtual, protocol: 'udp' },
+    },
+  ];
+}
+
+/** Probes every path and prints one row for each; returns the faults. */
+async function showDistribution({ lab, write, connections, signal }: Tour): Promise<string[]> {
+  const rows = [
+    ['FROM', 'TO', ...lab.pods.map(pod => pod.name)],
+    ['', '', ...lab.pods.map(pod => pod.node)],
+  ];
+  const faults: string[] = [];
+  for (const { from, to, target } of pathsOf(lab)) {
+    signal.throwIfAborted();
+    const report = await lab.probe(from, { ...target, count: connections });
+    const counts = tally(report);
+    rows.push([from, to, ...lab.pods.map(pod => String(counts.get(pod.name) ?? 0))]);
+    const found = findFaults(report, lab.pods, connections);
+    faults.push(...found.map(fault => `${from} to ${to.replace(/ +/, ' ')}: ${fault}`));
+  }
+  write(renderTable(rows));
+  return faults;
+}
+
+async function showScaling(tour: Tour): Promise<string[]> {
+  const { lab, write } = tour;
+  const node = nodes[1].name;
+  const [pod] = await lab.preparePods([node]);
+  if (pod === undefined) throw new Error('no pod was prepared');
+  // Two connections at a time: enough to notice within a few ms, too little to take the processor from the daemons.
+  const until = { untilPod: pod.name, count: 1_000_000, concurrency: 2, deadlineMs: reachDeadlineMs };
+  const [watched, ...others] = pathsOf(lab);
+  const watching = lab.probe(watched.from, { ...watched.target, ...until });
+  const { acceptedAt } = await lab.publishPod(pod);
+  const { replies } = await watching;
+  const first = replies.find(reply => reply.pod === pod.name);
+  if (first === undefined) return [`${pod.name} wasn't reached within ${reachDeadlineMs} ms`];
+  const ms = Math.max(0, first.at - acceptedAt);
+  write(
+    `${pod.name} on ${node}: ready for the API server, and ${ms.toFixed(0)} ms later it answered its first connection.\n\n`,
+  );
+  const faults = await awaitEverywhere(tour, others, until);
+  return [...faults, ...(await showDistribution(tour))];
+}
+
+/** Each node's daemon learns of the change by itself: the counts are only even once both have. */
+async function awaitEverywhere(
+  { lab }: Tour,
+  paths: readonly Path[],
+  until: Omit<ProbeTarget, 'address' | 'port'>,
+): Promise<string[]> {
+  const seen = await Promise.all(
+    paths.map(async ({ from, to, target }) => {
+      const { replies } = await lab.probe(from, { ...target, ...until });
+      return replies.some(reply => reply.pod === until.untilPod)
+        ? []
+        : [`${from} to ${to}: ${until.untilPod} never answered`];
+    }),
+  );
+  return seen.flat();
+}
+
+function heading(text: string): string {
+  return `\n${styleText('bold', text)}\n`;
+}
+
+function renderFaults(faults: readonly string[]): string {
+  return `\n${styleText('red', `${faults.length} faults:`)}\n${faults.map(fault => `  ${fault}\n`).join('')}`;
+}
+
+function nextSteps(lab: Lab): string {
+  const name = lab.name === 'lab' ? '' : `--name ${lab.name} `;
+  const steps = [
+    [`kproxy-ts lab exec ${name}client -- curl -s ${nodes[1].address}:${web.nodePort}`, 'a NodePort, from off-cluster'],
+    [`kproxy-ts lab exec ${name}control -- kubectl get svc,endpointslices`, 'the API, with any kubectl'],
+    [`kproxy-ts lab exec ${name}control -- kubectl delete pod ${lab.pods[0]?.name ?? 'web-1'}`, 'one endpoint less'],
+    [`kproxy-ts lab exec ${name}node-a -- iptables-save -t nat`, "a node's rules"],
+    [`kproxy-ts lab exec ${name}node-a -- kproxy-ts dump`, 'what they mean'],
+    [`kproxy-ts lab status ${name}`.trimEnd(), 'nodes, pods, daemons'],
+  ];
+  return `${heading('To try next (with the lab up: kproxy-ts lab up)')}${renderTable(steps.map(step => ['', ...step]))}`;
+}
