@@ -1,0 +1,201 @@
+import { isDeepStrictEqual } from 'node:util';
+import { Map as ImmutableMap } from 'immutable';
+import type { EndpointSlice, Kind, ObjectByKind, Problem } from './objects.ts';
+import { objectKey } from './objects.ts';
+import type { Dirty, Snapshot } from './snapshot.ts';
+import type { Trimmed } from './trim.ts';
+
+export type DirtyListener = (dirty: Dirty) => void;
+/** `problems` is empty when the object has none any more. */
+export type ProblemListener = (object: string, problems: readonly Problem[]) => void;
+
+const NO_SLICES: ImmutableMap<string, EndpointSlice> = ImmutableMap();
+
+/** The key of the Service that a slice belongs to. */
+function ownerKey(slice: EndpointSlice): string {
+  return objectKey({ namespace: slice.namespace, name: slice.serviceName });
+}
+
+/**
+ * What the cluster looks like, as far as the sources told: one immutable Snapshot that changes in O(change), and which
+ * keys changed. Sources write (upsert, remove, replace, accept), everybody else reads the snapshot.
+ *
+ * Dirty marks are batched: all changes of one synchronous stretch of code (a complete list, the events of one network
+ * packet) reach a listener as one call, in a microtask right after it. What is deep-equal to what is there marks nothing.
+ */
+export class Store {
+  #snapshot: Snapshot = { services: ImmutableMap(), slices: ImmutableMap(), nodes: ImmutableMap() };
+  /** The slices once more by their own key: which Service they belonged to must be known when they move or go. */
+  readonly #sliceByKey = new Map<string, EndpointSlice>();
+  readonly #problems = new Map<string, readonly Problem[]>();
+  readonly #dirtyListeners = new Set<DirtyListener>();
+  readonly #problemListeners = new Set<ProblemListener>();
+  readonly #awaited = new Set<Kind>();
+  readonly #sync = Promise.withResolvers<void>();
+  #isSynced = false;
+  #dirty: { services: Set<string>; nodes: Set<string> } | undefined;
+
+  /** The current view; it never changes, a later one replaces it. */
+  get snapshot(): Snapshot {
+    return this.#snapshot;
+  }
+
+  /** Resolves when every announced kind has had its first complete list. It stays pending while a source cannot list. */
+  get synced(): Promise<void> {
+    return this.#sync.promise;
+  }
+
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** A source says which kinds it will list; to be called before its first markSynced. */
+  announce(kinds: readonly Kind[]): void {
+    for (const kind of kinds) this.#awaited.add(kind);
+  }
+
+  /** The kind's first complete list is in the snapshot. Later calls change nothing. */
+  markSynced(kind: Kind): void {
+    if (!this.#awaited.delete(kind) || this.#awaited.size > 0) return;
+    this.#isSynced = true;
+    this.#sync.resolve();
+  }
+
+  /** Adds an object or puts it in the place of the one with its key. */
+  upsert<K extends Kind>(kind: K, object: ObjectByKind[K]): void {
+    const key = objectKey(object);
+    const previous = this.#find(kind, key);
+    if (previous !== undefined && isDeepStrictEqual(previous, object)) return;
+    const entry = { kind, object } as { [P in Kind]: { kind: P; object: ObjectByKind[P] } }[Kind];
+    switch (entry.kind) {
+      case 'Service':
+        this.#snapshot = { ...this.#snapshot, services: this.#snapshot.services.set(key, entry.object) };
+        this.#markDirty('services', key);
+        return;
+      case 'EndpointSlice':
+        this.#removeSlice(key, ownerKey(entry.object));
+        this.#addSlice(key, entry.object);
+        return;
+      case 'Node':
+        this.#snapshot = { ...this.#snapshot, nodes: this.#snapshot.nodes.set(key, entry.object) };
+        this.#markDirty('nodes', key);
+    }
+  }
+
+  /** Removes an object and its problems; nothing happens when there is none with this key (`namespace/name`). */
+  remove(kind: Kind, key: string): void {
+    this.#removeObject(kind, key);
+    this.reportProblems(`${kind} ${key}`, []);
+  }
+
+  /** A raw object after trimming: what has nothing to serve is removed, the object's problems take the place of its last. */
+  accept<K extends Kind>(kind: K, trimmed: Trimmed<ObjectByKind[K]>): void {
+    if (trimmed.object !== undefined) this.upsert(kind, trimmed.object);
+    if (trimmed.key === undefined) {
+      for (const problem of trimmed.problems) this.reportProblems(problem.object, [problem]);
+      return;
+    }
+    if (trimmed.object === undefined) this.#removeObject(kind, trimmed.key);
+    this.reportProblems(`${kind} ${trimmed.key}`, trimmed.problems);
+  }
+
+  /** A complete list of a kind with all its problems: what isn't in it is gone, what is unchanged marks nothing. */
+  replace<K extends Kind>(kind: K, objects: Iterable<ObjectByKind[K]>, problems: readonly Problem[] = []): void {
+    const next = new Map<string, ObjectByKind[K]>();
+    for (const object of objects) next.set(objectKey(object), object);
+    const gone = [...this.#keys(kind)].filter(key => !next.has(key));
+    for (const key of gone) this.remove(kind, key);
+    for (const object of next.values()) this.upsert(kind, object);
+    const found = Map.groupBy(problems, problem => problem.object);
+    const solved = [...this.#problems.keys()].filter(
+      object => (object === kind || object.startsWith(`${kind} `)) && !found.has(object),
+    );
+    for (const object of solved) this.reportProblems(object, []);
+    for (const [object, list] of found) this.reportProblems(object, list);
+  }
+
+  /** All problems of all objects, as they are now. */
+  problems(): readonly Problem[] {
+    return [...this.#problems.values()].flat();
+  }
+
+  /** States an object's problems; listeners hear of it only when they changed, so that a relist repeats no log line. */
+  reportProblems(object: string, problems: readonly Problem[]): void {
+    const previous = this.#problems.get(object) ?? [];
+    if (isDeepStrictEqual(previous, problems)) return;
+    if (problems.length === 0) this.#problems.delete(object);
+    else this.#problems.set(object, problems);
+    for (const listener of this.#problemListeners) listener(object, problems);
+  }
+
+  /** Calls the listener after each batch of changes from now on; what is there already is read from the snapshot. */
+  onDirty(listener: DirtyListener): () => void {
+    this.#dirtyListeners.add(listener);
+    return () => this.#dirtyListeners.delete(listener);
+  }
+
+  /** Calls the listener at once, and once per change of an object's problems. */
+  onProblem(listener: ProblemListener): () => void {
+    this.#problemListeners.add(listener);
+    return () => this.#problemListeners.delete(listener);
+  }
+
+  #removeObject(kind: Kind, key: string): void {
+    if (this.#find(kind, key) === undefined) return;
+    if (kind === 'EndpointSlice') this.#removeSlice(key);
+    else if (kind === 'Service') {
+      this.#snapshot = { ...this.#snapshot, services: this.#snapshot.services.delete(key) };
+      this.#markDirty('services', key);
+    } else {
+      this.#snapshot = { ...this.#snapshot, nodes: this.#snapshot.nodes.delete(key) };
+      this.#markDirty('nodes', key);
+    }
+  }
+
+  #find(kind: Kind, key: string): ObjectByKind[Kind] | undefined {
+    if (kind === 'EndpointSlice') return this.#sliceByKey.get(key);
+    return kind === 'Service' ? this.#snapshot.services.get(key) : this.#snapshot.nodes.get(key);
+  }
+
+  #keys(kind: Kind): Iterable<string> {
+    if (kind === 'EndpointSlice') return this.#sliceByKey.keys();
+    return kind === 'Service' ? this.#snapshot.services.keys() : this.#snapshot.nodes.keys();
+  }
+
+  #addSlice(key: string, slice: EndpointSlice): void {
+    const owner = ownerKey(slice);
+    const { slices } = this.#snapshot;
+    this.#snapshot = {
+      ...this.#snapshot,
+      slices: slices.set(owner, slices.get(owner, NO_SLICES).set(slice.name, slice)),
+    };
+    this.#sliceByKey.set(key, slice);
+    this.#markDirty('services', owner);
+  }
+
+  /** Takes a slice from the Service it belonged to, unless that is `exceptFrom`, where it will be replaced in place. */
+  #removeSlice(key: string, exceptFrom?: string): void {
+    const slice = this.#sliceByKey.get(key);
+    if (slice === undefined || ownerKey(slice) === exceptFrom) return;
+    const owner = ownerKey(slice);
+    const { slices } = this.#snapshot;
+    const rest = slices.get(owner, NO_SLICES).delete(slice.name);
+    this.#snapshot = { ...this.#snapshot, slices: rest.isEmpty() ? slices.delete(owner) : slices.set(owner, rest) };
+    this.#sliceByKey.delete(key);
+    this.#markDirty('services', owner);
+  }
+
+  #markDirty(what: 'services' | 'nodes', key: string): void {
+    if (this.#dirty === undefined) {
+      this.#dirty = { services: new Set(), nodes: new Set() };
+      queueMicrotask(() => this.#flush());
+    }
+    this.#dirty[what].add(key);
+  }
+
+  #flush(): void {
+    const dirty = this.#dirty;
+    this.#dirty = undefined;
+    if (dirty !== undefined) for (const listener of this.#dirtyListeners) listener(dirty);
+  }
+}
