@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { createLogger, levelOfVerbosity } from '../../src/log.ts';
+
+test('a line is one JSON object with level, time, our keys and the error', () => {
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'info', destination: { write: line => lines.push(line) } });
+  logger.child({ component: 'sync', family: 'IPv4' }).warn({ service: 'default/web', err: new Error('no') }, 'failed');
+  logger.debug('not written');
+  expect(lines).toHaveLength(1);
+  const entry = JSON.parse(lines[0] ?? '') as Record<string, unknown>;
+  expect(entry).toMatchObject({
+    level: 'warn',
+    component: 'sync',
+    family: 'IPv4',
+    service: 'default/web',
+    err: { type: 'Error', message: 'no' },
+    msg: 'failed',
+  });
+  expect(entry).not.toHaveProperty('pid');
+  expect(new Date(String(entry.time)).toISOString()).toBe(entry.time);
+});
+
+test.each([
+  [0, 'info'],
+  [2, 'info'],
+  [4, 'debug'],
+  [6, 'trace'],
+  [10, 'trace'],
+])('--v %i logs from %s on', (verbosity, level) => {
+  expect(levelOfVerbosity(verbosity)).toBe(level);
+});
