@@ -1,0 +1,33 @@
+/** The Service `default/kubernetes`, which a real API server makes for itself at the first address of the range. */
+import { familyOf } from './addresses.ts';
+import type { Store } from './store.ts';
+
+export interface KubernetesServiceOptions {
+  /** Where the API server is reached. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Makes the Service with its EndpointSlice and Endpoints, unless it exists. */
+export function createKubernetesService(store: Store, { address, port }: KubernetesServiceOptions): void {
+  const [namespace, name] = ['default', 'kubernetes'];
+  if (store.get('services', namespace, name) !== undefined) return;
+  const ports = [{ name: 'https', protocol: 'TCP', port }];
+  store.create('services', namespace, {
+    metadata: { name, labels: { component: 'apiserver', provider: 'kubernetes' } },
+    spec: {
+      clusterIP: store.firstServiceAddress,
+      ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: port }],
+    },
+  });
+  store.create('endpointslices', namespace, {
+    metadata: { name, labels: { 'kubernetes.io/service-name': name } },
+    addressType: familyOf(address) ?? 'IPv4',
+    endpoints: [{ addresses: [address], conditions: { ready: true } }],
+    ports,
+  });
+  store.create('endpoints', namespace, {
+    metadata: { name, labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
+    subsets: [{ addresses: [{ ip: address }], ports }],
+  });
+}
