@@ -68,6 +68,12 @@ export class SyncLoop<O> {
     this.#schedule();
   }
 
+  /** What every route depends on has changed (a node's address, an option): plan all of them again, soon. */
+  markAllDirty(): void {
+    this.#planned = undefined;
+    this.markDirty();
+  }
+
   /** Since when a change has been waiting, on the clock's scale; undefined when nothing waits. */
   get queuedAtMs(): number | undefined {
     return this.#queuedAtMs;
@@ -141,14 +147,12 @@ export class SyncLoop<O> {
   async #program(queuedAtMs: number): Promise<SyncReport> {
     const { backend, pull, now } = this.#options;
     const previous = this.#planned;
-    const isFull = this.#applied === undefined || previous === undefined;
-    const current = this.#applied ?? (await backend.read());
+    const known = this.#applied;
+    const current = known ?? (await backend.read());
     const startedAtMs = now();
     const model = pull();
-    const changes =
-      isFull || previous === undefined
-        ? this.#fullChanges(current, model)
-        : this.#changesSince(previous, current, model);
+    const isFull = known === undefined || previous === undefined;
+    const changes = isFull ? this.#fullChanges(current, model) : this.#changesSince(previous, current, model);
     const plannedAtMs = now();
     this.#planned = model;
     const { plan, failures }: Applied<O> = isEmpty(changes)

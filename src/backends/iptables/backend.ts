@@ -7,11 +7,14 @@ import { type IptablesOptions, planRoute, planShared } from './plan.ts';
 /** The variant that talks to nf_tables: Debian's default since 10. */
 export const IPTABLES_NFT = { save: 'iptables-nft-save', restore: 'iptables-nft-restore' } as const;
 
-/** kube-proxy's iptables layout, for IPv4. See README.md for the packet path. */
-export function createIptablesBackend(options: IptablesOptions, io: IptablesIO): Backend<IptablesObject> {
+/**
+ * kube-proxy's iptables layout, for IPv4. See README.md for the packet path. `options` is asked at every plan: when its
+ * answer changes, everything must be planned again.
+ */
+export function createIptablesBackend(options: () => IptablesOptions, io: IptablesIO): Backend<IptablesObject> {
   return {
-    planRoute: route => planRoute(route, options),
-    planShared: () => planShared(options),
+    planRoute: route => planRoute(route, options()),
+    planShared: () => planShared(options()),
     read: () => readPlan(io),
     apply: (changes, current) => applyChanges(changes, current, io),
     close: async ({ cleanup }) => {
@@ -20,8 +23,8 @@ export function createIptablesBackend(options: IptablesOptions, io: IptablesIO):
   };
 }
 
-/** Takes every rule and chain of ours out of the kernel; other programs' stay. Rejects when one can't be removed. */
-export async function removeAll(io: IptablesIO): Promise<void> {
+/** Takes every rule and chain of ours out of the kernel; other programs' stay. Resolves to how many objects went; rejects when one can't. */
+export async function removeAll(io: IptablesIO): Promise<number> {
   const current = await readPlan(io);
   const { failures } = await applyChanges(diff(current, new Map()), current, io);
   if (failures.length > 0) {
@@ -30,4 +33,5 @@ export async function removeAll(io: IptablesIO): Promise<void> {
       `cannot remove ${failures.map(({ key }) => key).join(', ')}`,
     );
   }
+  return current.size;
 }

@@ -1,0 +1,59 @@
+import type { Configuration } from '../../config/configuration.ts';
+import { ipFamily } from '../../net/ip.ts';
+import type { IPFamily, Node } from '../../watch/objects.ts';
+import type { IptablesOptions } from './plan.ts';
+import type { LocalDetector } from './rules.ts';
+
+/** What the rules of one family depend on, from the configuration and what is known of this node. */
+export function iptablesOptions(
+  configuration: Configuration,
+  node: Node | undefined,
+  family: IPFamily,
+): IptablesOptions {
+  return {
+    masqueradeBit: configuration.iptables.masqueradeBit,
+    masqueradeAll: configuration.iptables.masqueradeAll,
+    localDetector: localDetector(configuration.detectLocal, node, family),
+    nodePortAddresses: nodePortAddresses(configuration.nodePortAddresses, node, family),
+  };
+}
+
+function isOfFamily(family: IPFamily): (addressOrCIDR: string) => boolean {
+  return text => text.includes(':') === (family === 'IPv6');
+}
+
+/** Without the data that a mode needs, no traffic counts as local; the daemon says so. */
+function localDetector(
+  detectLocal: Configuration['detectLocal'],
+  node: Node | undefined,
+  family: IPFamily,
+): LocalDetector {
+  switch (detectLocal.mode) {
+    case 'ClusterCIDR':
+      return sourceDetector(detectLocal.cidrs.find(isOfFamily(family)));
+    case 'NodeCIDR':
+      return sourceDetector(node?.podCIDRs.find(isOfFamily(family)));
+    case 'BridgeInterface':
+      return { kind: 'interface', pattern: detectLocal.interfaceName };
+    case 'InterfaceNamePrefix':
+      return { kind: 'interface', pattern: `${detectLocal.interfaceNamePrefix}+` };
+  }
+}
+
+function sourceDetector(cidr: string | undefined): LocalDetector {
+  return cidr === undefined ? { kind: 'none' } : { kind: 'source', cidr };
+}
+
+/** A list without an entry of this family accepts every address of it, as in kube-proxy. */
+function nodePortAddresses(
+  configured: Configuration['nodePortAddresses'],
+  node: Node | undefined,
+  family: IPFamily,
+): readonly string[] {
+  if (configured !== 'primary') return configured.filter(isOfFamily(family));
+  const ofFamily = isOfFamily(family);
+  const primary = node?.addresses.find(({ type, address }) => {
+    return type === 'InternalIP' && ipFamily(address) !== undefined && ofFamily(address);
+  });
+  return primary === undefined ? [] : [`${primary.address}/${family === 'IPv6' ? 128 : 32}`];
+}

@@ -1,0 +1,129 @@
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import type { Configuration } from './config/configuration.ts';
+import { resolveNodeName } from './config/node-name.ts';
+import { FamilyProxy } from './family-proxy.ts';
+import { healthRoutes } from './http/health.ts';
+import { SyncHealth } from './http/health-state.ts';
+import { HttpListener } from './http/listen.ts';
+import { metricsRoutes } from './http/metrics.ts';
+import { serveRoutes } from './http/routes.ts';
+import { createLogger, type Logger, type LogLevel } from './log.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
+import { startApiSource } from './watch/api-source.ts';
+import { startFileSource } from './watch/file-source.ts';
+import { problemLogger } from './watch/log.ts';
+import type { IPFamily } from './watch/objects.ts';
+import { Store } from './watch/store.ts';
+
+export interface DaemonOptions {
+  readonly configuration: Configuration;
+  /** Lines about configuration fields without effect; logged once. */
+  readonly warnings: readonly string[];
+  /** `dir:PATH` = manifests instead of an API server. */
+  readonly source?: string;
+  /** Where the socket for `dump` lives. */
+  readonly runtimeDir: string;
+  readonly logLevel: LogLevel;
+}
+
+/** The families that are programmed; IPv6 comes with the second backend instance. */
+const FAMILIES: readonly IPFamily[] = ['IPv4'];
+
+/**
+ * Runs until SIGTERM or SIGINT; the rules stay in place. The composition root: the only place where defaults meet ports.
+ * @throws ConfigurationError, ListenError, FileSourceError when it cannot start.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  const { configuration, runtimeDir } = options;
+  const log = createLogger({ level: options.logLevel });
+  for (const warning of options.warnings) log.warn({ component: 'config' }, warning);
+  const stop = new AbortController();
+  const stopped = stopSignal();
+  const nodeName = resolveNodeName(configuration.nodeName, hostname);
+  await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
+
+  await using resources = new AsyncDisposableStack();
+  const metrics = createMetrics();
+  const health = new SyncHealth({
+    families: FAMILIES,
+    syncPeriodMs: configuration.iptables.syncPeriodMs,
+    now: Date.now,
+  });
+  const store = new Store();
+  store.onProblem(problemLogger(log.child({ component: 'watch' })));
+  const proxies = FAMILIES.map(
+    family => new FamilyProxy({ family, configuration, nodeName, store, health, metrics, log }),
+  );
+  for (const proxy of proxies) resources.defer(() => proxy.close());
+  store.onDirty(dirty => {
+    health.sawNode(store.snapshot.nodes.get(nodeName));
+    for (const proxy of proxies) proxy.note(dirty);
+  });
+  for (const listener of await startServers(configuration, { health, metrics, log })) {
+    resources.defer(() => listener.close());
+  }
+  resources.use(await startSource(options, store, log, stop.signal));
+  log.info({ nodeName, mode: configuration.mode, source: options.source }, 'waiting for the first complete list');
+  store.synced.then(
+    () => {
+      for (const proxy of proxies) proxy.start();
+    },
+    (error: unknown) => log.error({ err: error }, 'the first list failed'),
+  );
+  const signal = await stopped;
+  log.info({ signal }, 'stopping; the rules stay in place');
+  stop.abort();
+  return 0;
+}
+
+/** The first SIGTERM or SIGINT. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise(resolve => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+  });
+}
+
+async function startServers(
+  configuration: Configuration,
+  ports: { health: SyncHealth; metrics: Metrics; log: Logger },
+): Promise<HttpListener[]> {
+  const { health, metrics } = ports;
+  const log = ports.log.child({ component: 'http' });
+  const onProbe = (probe: 'healthz' | 'livez', status: number) => {
+    (probe === 'healthz' ? metrics.healthzProbes : metrics.livezProbes).inc({ code: String(status) });
+  };
+  const common = { isFailureFatal: configuration.bindAddressHardFail, log };
+  return Promise.all([
+    HttpListener.start({
+      name: 'health',
+      ...configuration.healthz,
+      handler: serveRoutes(healthRoutes({ state: health, now: Date.now, onProbe })),
+      ...common,
+    }),
+    HttpListener.start({
+      name: 'metrics',
+      ...configuration.metrics,
+      handler: serveRoutes(metricsRoutes({ registry: metrics.registry, proxyMode: configuration.mode })),
+      ...common,
+    }),
+  ]);
+}
+
+/** The API server of the configuration, or the manifests of `--source dir:PATH`. */
+async function startSource(
+  options: DaemonOptions,
+  store: Store,
+  parentLog: Logger,
+  signal: AbortSignal,
+): Promise<AsyncDisposable> {
+  const log = parentLog.child({ component: 'watch' });
+  const { source, configuration } = options;
+  if (source === undefined) {
+    const { kubeconfigPath } = configuration;
+    return startApiSource({ ...(kubeconfigPath === undefined ? {} : { kubeconfigPath }), store, log, signal });
+  }
+  const directory = /^dir:(.+)$/.exec(source)?.[1];
+  if (directory === undefined) throw new TypeError(`--source: must be dir:PATH, is ${source}`);
+  return startFileSource({ directory, store, log, signal });
+}

@@ -1,0 +1,153 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Backend } from './backends/backend.ts';
+import { createIptablesBackend, IPTABLES_NFT } from './backends/iptables/backend.ts';
+import type { IptablesObject } from './backends/iptables/objects.ts';
+import { iptablesOptions } from './backends/iptables/options.ts';
+import type { IptablesOptions } from './backends/iptables/plan.ts';
+import { SyncLoop, type SyncReport } from './backends/loop.ts';
+import type { Configuration } from './config/configuration.ts';
+import type { Model } from './endpoints/types.ts';
+import type { SyncHealth } from './http/health-state.ts';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+import { ModelFeed } from './model-feed.ts';
+import type { IPFamily, Node } from './watch/objects.ts';
+import type { Dirty } from './watch/snapshot.ts';
+import type { Store } from './watch/store.ts';
+
+export interface FamilyProxyOptions {
+  readonly family: IPFamily;
+  readonly configuration: Configuration;
+  readonly nodeName: string;
+  readonly store: Store;
+  readonly health: SyncHealth;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
+const COALESCE_MS = 3;
+
+/** One IP family: its Model, its backend, its loop, and what they report. */
+export class FamilyProxy {
+  readonly #options: FamilyProxyOptions;
+  readonly #feed: ModelFeed;
+  readonly #loop: SyncLoop<IptablesObject>;
+  readonly backend: Backend<IptablesObject>;
+  #iptables: IptablesOptions;
+  #isStarted = false;
+
+  constructor(options: FamilyProxyOptions) {
+    const { family, configuration, nodeName, store, log } = options;
+    this.#options = options;
+    this.#iptables = iptablesOptions(configuration, this.#node, family);
+    this.backend = createIptablesBackend(() => this.#iptables, { tools: IPTABLES_NFT });
+    this.#feed = new ModelFeed({
+      store,
+      family,
+      nodeName,
+      onContest: line => log.warn({ component: 'endpoints', family }, line),
+    });
+    this.#loop = new SyncLoop({
+      backend: this.backend,
+      pull: () => this.#feed.pull(),
+      coalesceMs: COALESCE_MS,
+      minSyncPeriodMs: configuration.iptables.minSyncPeriodMs,
+      maxRetryMs: configuration.iptables.syncPeriodMs,
+      now: () => performance.now(),
+      onSync: report => this.#reportSync(report),
+      onError: (error, retryMs) => this.#reportError(error, retryMs),
+    });
+  }
+
+  /** What was last planned. */
+  get model(): Model {
+    return this.#feed.model;
+  }
+
+  /** The store is complete: program it, and from now on whatever changes. */
+  start(): void {
+    this.#isStarted = true;
+    this.#followNode();
+    if (this.#iptables.localDetector.kind === 'none') {
+      const { log, family } = this.#options;
+      log.warn(
+        { component: 'config', family },
+        'pods are not recognised (no clusterCIDR or podCIDR): see detectLocalMode',
+      );
+    }
+    this.#queue();
+    this.#loop.markDirty();
+  }
+
+  /** Something changed in the store. Before `start` it is only noted. */
+  note(dirty: Dirty): void {
+    this.#feed.note(dirty);
+    if (!this.#isStarted) return;
+    const isOurNode = dirty.nodes.has(this.#options.nodeName);
+    if (isOurNode) this.#followNode();
+    if (dirty.services.size === 0 && !isOurNode) return;
+    this.#queue();
+    this.#loop.markDirty();
+  }
+
+  async close(): Promise<void> {
+    await this.#loop.close();
+  }
+
+  get #node(): Node | undefined {
+    return this.#options.store.snapshot.nodes.get(this.#options.nodeName);
+  }
+
+  /** Plans everything again when what the rules depend on changed with the Node object. */
+  #followNode(): void {
+    const { configuration, family } = this.#options;
+    const next = iptablesOptions(configuration, this.#node, family);
+    if (isDeepStrictEqual(next, this.#iptables)) return;
+    this.#iptables = next;
+    this.#loop.markAllDirty();
+  }
+
+  #queue(): void {
+    const { health, metrics, family } = this.#options;
+    health.queued(family);
+    metrics.lastQueuedTimestampSeconds.set({ ip_family: family }, Date.now() / 1000);
+  }
+
+  #reportSync(report: SyncReport): void {
+    const { health, metrics, log, family } = this.#options;
+    const labels = { ip_family: family };
+    const seconds = (report.planMs + report.applyMs) / 1000;
+    metrics.syncSeconds.observe(labels, seconds);
+    (report.isFull ? metrics.syncFullSeconds : metrics.syncPartialSeconds).observe(labels, seconds);
+    metrics.fineSyncSeconds.observe(labels, (performance.now() - report.queuedAtMs) / 1000);
+    metrics.lastSyncTimestampSeconds.set(labels, Date.now() / 1000);
+    metrics.servicePorts.set(labels, this.#feed.model.routes.size);
+    for (const { key, error } of report.failures) {
+      metrics.iptablesRestoreFailures.inc(labels);
+      log.error(
+        { component: 'backend', family, err: error },
+        `the kernel refused ${key}; everything else is programmed`,
+      );
+    }
+    health.updated(family);
+    const { isFull, changes, planMs, applyMs } = report;
+    const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
+    if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
+    else if (changes > 0) log.debug(fields, 'programmed');
+  }
+
+  #reportError(error: unknown, retryMs: number): void {
+    const { health, metrics, log, family } = this.#options;
+    metrics.syncFailures.inc({ ip_family: family });
+    health.failed(family, error instanceof Error ? error.message : String(error));
+    log.error(
+      { component: 'backend', family, err: error, retryMs },
+      'rules could not be programmed; they stay as they were',
+    );
+  }
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}

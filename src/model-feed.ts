@@ -1,0 +1,59 @@
+import { describeContest } from './endpoints/claims.ts';
+import { emptyModel, updateModel } from './endpoints/model.ts';
+import type { Model, NodeFacts } from './endpoints/types.ts';
+import type { IPFamily, Node } from './watch/objects.ts';
+import type { Dirty } from './watch/snapshot.ts';
+import type { Store } from './watch/store.ts';
+
+export interface ModelFeedOptions {
+  readonly store: Store;
+  readonly family: IPFamily;
+  readonly nodeName: string;
+  /** A line for each address that two Services claim, when the contest begins. */
+  readonly onContest: (line: string) => void;
+}
+
+const ZONE_LABEL = 'topology.kubernetes.io/zone';
+
+/** The facts of this node that policy depends on; an unknown Node has no zone. */
+export function nodeFacts(name: string, node: Node | undefined): NodeFacts {
+  return { name, zone: node?.labels[ZONE_LABEL] ?? '' };
+}
+
+/** Keeps the Model of one family level with the store: events are noted as keys, `pull` brings the Model up to date. */
+export class ModelFeed {
+  readonly #options: ModelFeedOptions;
+  #dirty = new Set<string>();
+  #model: Model;
+
+  constructor(options: ModelFeedOptions) {
+    this.#options = options;
+    this.#model = emptyModel(options.family, nodeFacts(options.nodeName, undefined));
+    // What the store holds already counts as new.
+    for (const key of options.store.snapshot.services.keys()) this.#dirty.add(key);
+  }
+
+  /** The Model as of the last pull. */
+  get model(): Model {
+    return this.#model;
+  }
+
+  /** Services to look at again at the next pull. */
+  note(dirty: Dirty): void {
+    for (const key of dirty.services) this.#dirty.add(key);
+  }
+
+  /** The newest Model; `changed` names what differs since the last pull. */
+  pull(): Model {
+    const { store, nodeName, onContest } = this.#options;
+    const { snapshot } = store;
+    const dirty = this.#dirty;
+    this.#dirty = new Set();
+    const previous = this.#model;
+    this.#model = updateModel(previous, snapshot, dirty, nodeFacts(nodeName, snapshot.nodes.get(nodeName)));
+    for (const key of this.#model.contested) {
+      if (!previous.contested.has(key)) onContest(describeContest(key, this.#model.claims));
+    }
+    return this.#model;
+  }
+}

@@ -1,0 +1,166 @@
+import { describe, expect, it } from 'vitest';
+import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
+import { endpointText, type Model, type ServiceRoute } from '../../../src/endpoints/types.ts';
+import type { EndpointSlice, Service } from '../../../src/watch/objects.ts';
+import { service, slice, sliceEndpoint, snapshot } from '../../fakes/objects.ts';
+
+const node = { name: 'node-a', zone: 'zone-a' };
+
+function build(services: Service[], slices: EndpointSlice[] = []): Model {
+  const snap = snapshot(services, slices);
+  return updateModel(emptyModel('IPv4', node), snap, snap.services.keys(), node);
+}
+
+function route(model: Model, key = 'default/web:http/TCP'): ServiceRoute {
+  const found = model.routes.get(key);
+  if (found === undefined) throw new Error(`no route ${key} among ${[...model.routes.keys()].join(', ')}`);
+  return found;
+}
+
+describe('endpoints of a route', () => {
+  it('counts an endpoint that stands in two slices once', () => {
+    const model = build([service()], [slice(), slice({ name: 'web-2' })]);
+    expect(route(model).endpoints.map(endpointText)).toEqual(['10.244.1.2:8080', '10.244.2.2:8080']);
+  });
+
+  it.each([['web-1'], ['web-3']])('takes the copy that is not terminating, whichever slice holds it (%s)', name => {
+    const leaving = slice({ name, endpoints: [sliceEndpoint('10.244.1.2', { ready: false, terminating: true })] });
+    const staying = slice({ name: 'web-2', endpoints: [sliceEndpoint('10.244.1.2')] });
+    const [found] = route(build([service()], [leaving, staying])).endpoints;
+    expect(found).toMatchObject({ isReady: true, isTerminating: false });
+  });
+
+  it('matches slice ports by name and protocol', () => {
+    const dns = service({
+      ports: [
+        { name: 'dns', protocol: 'UDP', port: 53, nodePort: 0 },
+        { name: 'dns', protocol: 'TCP', port: 53, nodePort: 0 },
+      ],
+    });
+    const model = build([dns], [slice({ ports: [{ name: 'dns', protocol: 'UDP', port: 5353 }] })]);
+    expect(route(model, 'default/web:dns/UDP').endpoints.map(endpointText)[0]).toBe('10.244.1.2:5353');
+    expect(route(model, 'default/web:dns/TCP').endpoints).toEqual([]);
+  });
+
+  it('ignores slices of the other family and of headless Services', () => {
+    const v6 = slice({ name: 'v6', family: 'IPv6', endpoints: [sliceEndpoint('fd00::1')] });
+    const headless = slice({ name: 'h', isHeadless: true, endpoints: [sliceEndpoint('10.244.9.9')] });
+    expect(route(build([service()], [v6, headless])).endpoints).toEqual([]);
+  });
+
+  it('falls back to serving endpoints that terminate only when none is ready', () => {
+    const draining = sliceEndpoint('10.244.1.2', { ready: false, serving: true, terminating: true });
+    const gone = sliceEndpoint('10.244.1.3', { ready: false, serving: false, terminating: true });
+    const only = route(build([service()], [slice({ endpoints: [draining, gone] })]));
+    expect(only.clusterEndpoints.map(endpointText)).toEqual(['10.244.1.2:8080']);
+    const ready = sliceEndpoint('10.244.1.4');
+    const mixed = route(build([service()], [slice({ endpoints: [draining, gone, ready] })]));
+    expect(mixed.clusterEndpoints.map(endpointText)).toEqual(['10.244.1.4:8080']);
+  });
+
+  it('knows which endpoints are local', () => {
+    const endpoints = [
+      sliceEndpoint('10.244.1.2', { nodeName: 'node-a' }),
+      sliceEndpoint('10.244.2.2', { nodeName: 'b' }),
+    ];
+    const local = route(build([service({ internalTrafficPolicy: 'Local' })], [slice({ endpoints })]));
+    expect(local.localEndpoints.map(endpointText)).toEqual(['10.244.1.2:8080']);
+  });
+});
+
+describe('which Services have routes', () => {
+  it.each([
+    ['headless', { isHeadless: true, clusterIPs: [] }],
+    ['ExternalName', { type: 'ExternalName' as const }],
+    ["another proxy's", { serviceProxyName: 'other' }],
+    ['without an address of the family', { clusterIPs: ['fd00::10'] }],
+  ])('none: %s', (_name, fields) => {
+    expect(build([service(fields)], [slice()]).routes.size).toBe(0);
+  });
+});
+
+describe('claims', () => {
+  const older = service({ name: 'older', externalIPs: ['192.0.2.1'], creationTimestamp: '2026-01-01T00:00:00Z' });
+  const younger = service({
+    name: 'younger',
+    clusterIPs: ['10.96.0.11'],
+    externalIPs: ['192.0.2.1', '192.0.2.2'],
+    creationTimestamp: '2026-01-02T00:00:00Z',
+  });
+
+  it('gives a contested externalIP to the older Service and the rest to the younger', () => {
+    const model = build([younger, older]);
+    expect(route(model, 'default/older:http/TCP').servicePort.externalIPs).toEqual(['192.0.2.1']);
+    expect(route(model, 'default/younger:http/TCP').servicePort.externalIPs).toEqual(['192.0.2.2']);
+    expect([...model.contested]).toEqual(['192.0.2.1 80/TCP']);
+  });
+
+  it('hands it over when the owner goes, and says which routes changed', () => {
+    const before = build([younger, older]);
+    const after = updateModel(before, snapshot([younger]), ['default/older'], node);
+    expect(route(after, 'default/younger:http/TCP').servicePort.externalIPs).toEqual(['192.0.2.1', '192.0.2.2']);
+    expect([...after.changed].sort()).toEqual(['default/older:http/TCP', 'default/younger:http/TCP']);
+    expect(after.contested.size).toBe(0);
+  });
+
+  it('settles by namespace/name when both are equally old', () => {
+    const a = service({ name: 'a', externalIPs: ['192.0.2.1'] });
+    const b = service({ name: 'b', clusterIPs: ['10.96.0.11'], externalIPs: ['192.0.2.1'] });
+    for (const services of [
+      [a, b],
+      [b, a],
+    ]) {
+      expect(route(build(services), 'default/b:http/TCP').servicePort.externalIPs).toEqual([]);
+    }
+  });
+
+  it('does not contest the same address with another port or protocol', () => {
+    const ports = [{ name: 'http', protocol: 'UDP' as const, port: 80, nodePort: 0 }];
+    const udp = service({ name: 'udp', clusterIPs: ['10.96.0.12'], externalIPs: ['192.0.2.1'], ports });
+    expect(build([older, udp]).contested.size).toBe(0);
+  });
+
+  it('settles node ports and cluster IPs too', () => {
+    const ports = [{ name: 'http', protocol: 'TCP' as const, port: 80, nodePort: 30080 }];
+    const model = build([service({ name: 'a', ports }), service({ name: 'b', ports })]);
+    expect(route(model, 'default/b:http/TCP').servicePort).toMatchObject({ clusterIP: '', nodePort: 0 });
+  });
+});
+
+describe('updateModel', () => {
+  it('leaves the routes of other Services identical and names only what changed', () => {
+    const other = service({ name: 'other', clusterIPs: ['10.96.0.20'] });
+    const before = build([service(), other], [slice()]);
+    const snap = snapshot([service(), other], [slice({ endpoints: [sliceEndpoint('10.244.1.9')] })]);
+    const after = updateModel(before, snap, ['default/web'], node);
+    expect([...after.changed]).toEqual(['default/web:http/TCP']);
+    expect(after.routes.get('default/other:http/TCP')).toBe(before.routes.get('default/other:http/TCP'));
+  });
+
+  it('reports nothing when a dirty Service came out the same', () => {
+    const before = build([service()], [slice()]);
+    const after = updateModel(before, snapshot([service()], [slice()]), ['default/web'], node);
+    expect(after.changed.size).toBe(0);
+    expect(route(after)).toBe(route(before));
+  });
+
+  it('looks at every Service when the zone of the node changes', () => {
+    const endpoints = [
+      sliceEndpoint('10.244.1.2', { zoneHints: ['zone-a'] }),
+      sliceEndpoint('10.244.2.2', { zoneHints: ['zone-b'] }),
+    ];
+    const snap = snapshot([service()], [slice({ endpoints })]);
+    const before = updateModel(emptyModel('IPv4', node), snap, snap.services.keys(), node);
+    const after = updateModel(before, snap, [], { ...node, zone: 'zone-b' });
+    expect(route(after).clusterEndpoints.map(endpointText)).toEqual(['10.244.2.2:8080']);
+    expect([...after.changed]).toEqual(['default/web:http/TCP']);
+  });
+
+  it('removes the route of a port that a Service no longer has', () => {
+    const before = build([service()], [slice()]);
+    const ports = [{ name: 'https', protocol: 'TCP' as const, port: 443, nodePort: 0 }];
+    const after = updateModel(before, snapshot([service({ ports })]), ['default/web'], node);
+    expect([...after.routes.keys()]).toEqual(['default/web:https/TCP']);
+    expect([...after.changed].sort()).toEqual(['default/web:http/TCP', 'default/web:https/TCP']);
+  });
+});
