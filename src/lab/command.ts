@@ -22,9 +22,9 @@ interface TourOptions extends Omit<UpOptions, 'daemons'> {
   readonly connections: number;
 }
 
-const description = `A small cluster on this machine, in network namespaces of its own: two nodes with their
-daemons, pods that answer who they are, an off-cluster client and an API server.
-Nothing outside its namespaces is touched. Needs root.`;
+const description =
+  'A small cluster on this machine, in network namespaces of its own: two nodes with their daemons, pods that answer who they are, ' +
+  'an off-cluster client and an API server. Nothing outside its namespaces is touched. Needs root.';
 
 const examples = `
 Examples:
@@ -75,7 +75,7 @@ function buildProgram(finish: (status: number) => void): Command {
     .argument('<command...>')
     .passThroughOptions()
     .action(async (member: string, command: string[], options: { name: string }) => {
-      finish(await exec(options.name, member, command));
+      finish(await exec(options.name, member, command[0] === '--' ? command.slice(1) : command));
     });
   add('down', 'remove it, also what a crash left behind').action(async (options: { name: string }) => {
     finish(await down(options.name));

@@ -5,12 +5,13 @@ import { type Output, type RunOptions, run } from '../linux/exec.ts';
 import { LabApi } from './api.ts';
 import { startControl } from './control.ts';
 import { nodeEnv, startDaemon, stopDaemon } from './daemons.ts';
-import { labProgram, projectDir } from './install.ts';
+import { projectDir } from './install.ts';
 import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
 import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
 import { buildNetwork } from './network.ts';
 import { reservePod, startPods, stopPod } from './pods.ts';
 import type { ProbeReport, ProbeRequest } from './probe.ts';
+import { type RunningProbe, startProbe } from './probe-run.ts';
 import { isAlive, labVariable, startTimeOf } from './process.ts';
 import { labDir, type PodState, readState, StateFile } from './state.ts';
 import { Talk } from './talk.ts';
@@ -179,10 +180,14 @@ export class Lab implements AsyncDisposable {
 
   /** Makes connections from a member and reports who answered. Defaults: 1 TCP connection, 8 at a time, 2 s for each. */
   async probe(from: string, target: ProbeTarget): Promise<ProbeReport> {
-    const request: ProbeRequest = { protocol: 'tcp', count: 1, concurrency: 8, timeoutMs: 2000, ...target };
-    const { stdout } = await this.exec(from, [...labProgram('pod'), 'probe', JSON.stringify(request)]);
-    const report: ProbeReport = JSON.parse(stdout);
+    const { report } = await this.startProbe(from, target);
     return report;
+  }
+
+  /** The same; resolves when the first connection has its result, so that a change can be made under way. */
+  startProbe(from: string, target: ProbeTarget): Promise<RunningProbe> {
+    const request: ProbeRequest = { protocol: 'tcp', count: 1, concurrency: 8, timeoutMs: 2000, ...target };
+    return startProbe({ lab: this.name, netns: this.netns(from), request });
   }
 
   /** Opens a TCP connection from a member to an echo pod and holds it. */

@@ -1,6 +1,7 @@
 /**
  * The small program that the lab runs inside its namespaces, bundled as dist/lab-pod.mjs: `echo IDENTITY PORT` is a pod,
  * `probe REQUEST` makes connections, `talk ADDRESS PORT` holds one, `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON.
+ * `echo` and `probe` write a word to descriptor 3: when they serve, and when the first connection has its result.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -11,12 +12,21 @@ import { probe } from './probe.ts';
 async function echo([identity = '{}', port = '0']: string[]): Promise<void> {
   await startEcho(JSON.parse(identity), Number(port));
   process.on('SIGTERM', () => process.exit(0));
+  announce();
+}
+
+function announce(): void {
   writeSync(3, 'ready');
   closeSync(3);
 }
 
 async function runProbe([request = '{}']: string[]): Promise<void> {
-  process.stdout.write(`${JSON.stringify(await probe(JSON.parse(request)))}\n`);
+  let isAnnounced = false;
+  const report = await probe(JSON.parse(request), () => {
+    if (!isAnnounced) announce();
+    isAnnounced = true;
+  });
+  process.stdout.write(`${JSON.stringify(report)}\n`);
 }
 
 /** Standard input to the connection and back, until either closes. */

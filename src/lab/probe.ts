@@ -41,8 +41,11 @@ export function epochMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/** Opens the connections and reports who answered. Never rejects for a failed connection: those are in `failures`. */
-export async function probe(request: ProbeRequest): Promise<ProbeReport> {
+/**
+ * Opens the connections and reports who answered. Never rejects for a failed connection: those are in `failures`.
+ * @param onResult called at each result
+ */
+export async function probe(request: ProbeRequest, onResult: () => void = () => undefined): Promise<ProbeReport> {
   const replies: ProbeReply[] = [];
   const failures: ProbeFailure[] = [];
   const end = performance.now() + (request.deadlineMs ?? Number.POSITIVE_INFINITY);
@@ -60,6 +63,7 @@ export async function probe(request: ProbeRequest): Promise<ProbeReport> {
       } catch (error) {
         failures.push({ error: describe(error), at: epochMs() });
       }
+      onResult();
     }
   };
   await Promise.all(Array.from({ length: Math.min(request.concurrency, request.count) }, worker));

@@ -84,6 +84,8 @@ export class StateFile {
 
   /** Adds a pod, or replaces the one of the same name. */
   putPod(pod: PodState): void {
-    this.update({ pods: [...this.#current.pods.filter(({ name }) => name !== pod.name), pod] });
+    const { pods } = this.#current;
+    const isKnown = pods.some(({ name }) => name === pod.name);
+    this.update({ pods: isKnown ? pods.map(known => (known.name === pod.name ? pod : known)) : [...pods, pod] });
   }
 }

@@ -28,16 +28,22 @@ export async function prepareHost(): Promise<void> {
 export async function tearDown(name: string): Promise<Removed> {
   const state = readStateOrNull(name);
   await refuseWhileStarting(state);
-  const prefix = namespacePrefix(name);
-  const processes = await aliveOf(name, state);
-  await endProcesses(processes);
-  const late = await findMarked(name); // started while the others were ended
-  await endProcesses(late);
-  const namespaces = await listNamespaces(prefix);
-  await deleteNamespaces(namespaces);
+  let removed = await removeLive(name, await aliveOf(name, state));
+  // What a killed `up` had just started may still add to it: look again until nothing is found.
+  for (let more = removed; more.processes + more.namespaces > 0; ) {
+    more = await removeLive(name, await findMarked(name));
+    removed = { processes: removed.processes + more.processes, namespaces: removed.namespaces + more.namespaces };
+  }
   await rm(labDir(name), { recursive: true, force: true });
   await releaseHost();
-  return { processes: processes.length + late.length, namespaces: namespaces.length };
+  return removed;
+}
+
+async function removeLive(name: string, processes: readonly ProcessId[]): Promise<Removed> {
+  await endProcesses(processes);
+  const namespaces = await listNamespaces(namespacePrefix(name));
+  await deleteNamespaces(namespaces);
+  return { processes: processes.length, namespaces: namespaces.length };
 }
 
 /** A damaged state file mustn't keep a lab from being removed: everything is found without it too. */

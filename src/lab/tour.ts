@@ -83,9 +83,9 @@ async function showScaling(tour: Tour): Promise<string[]> {
   // Two connections at a time: enough to notice within a few ms, too little to take the processor from the daemons.
   const until = { untilPod: pod.name, count: 1_000_000, concurrency: 2, deadlineMs: reachDeadlineMs };
   const [watched, ...others] = pathsOf(lab);
-  const watching = lab.probe(watched.from, { ...watched.target, ...until });
+  const watching = await lab.startProbe(watched.from, { ...watched.target, ...until });
   const { acceptedAt } = await lab.publishPod(pod);
-  const { replies } = await watching;
+  const { replies } = await watching.report;
   const first = replies.find(reply => reply.pod === pod.name);
   if (first === undefined) return [`${pod.name} wasn't reached within ${reachDeadlineMs} ms`];
   const ms = Math.max(0, first.at - acceptedAt);

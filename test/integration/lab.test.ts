@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { labCommand } from '../../src/lab/command.ts';
+import { nodeProgram, projectDir } from '../../src/lab/install.ts';
+import { createLab, type Lab, openLab } from '../../src/lab/lab.ts';
+import { namespacePrefix, web } from '../../src/lab/layout.ts';
+import { listNamespaces, obstacle } from '../../src/lab/netns.ts';
+import { endProcesses, findMarked, startTimeOf } from '../../src/lab/process.ts';
+import { type LabState, labDir, readState } from '../../src/lab/state.ts';
+import { collectStatus } from '../../src/lab/status.ts';
+import { tearDown } from '../../src/lab/tear-down.ts';
+import { run } from '../../src/linux/exec.ts';
+
+const why = await obstacle();
+const id = process.pid.toString(36);
+
+/** What a lab of this name has left, and what the machine's own namespace looks like. */
+async function traces(name: string) {
+  const inRoot = async (...args: string[]) => (await run('ip', args)).stdout;
+  return {
+    namespaces: await listNamespaces(namespacePrefix(name)),
+    processes: await findMarked(name),
+    files: existsSync(labDir(name)),
+    links: (await inRoot('-o', 'link')).replace(/^(\d+: \S+).*$/gm, '$1'),
+    addresses: await inRoot('-o', 'addr', 'show', 'scope', 'global'),
+    routes: await inRoot('route'),
+    rules: await inRoot('rule'),
+    forwarding: (await run('sysctl', ['net.ipv4.ip_forward', 'net.ipv4.conf.all.rp_filter'])).stdout,
+  };
+}
+
+const nothing = { namespaces: [], processes: [], files: false };
+
+describe.skipIf(why !== '')(`a lab without daemons${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+  let lab: Lab;
+
+  beforeAll(async () => {
+    lab = await createLab({ name: `a${id}`, daemons: false });
+  });
+  afterAll(async () => {
+    await lab.close();
+  });
+
+  test('pods of both nodes reach each other without address translation', async () => {
+    for (const from of lab.pods) {
+      for (const to of lab.pods.filter(pod => pod !== from)) {
+        const { replies, failures } = await lab.probe(from.name, { address: to.ip, port: 8080 });
+        expect(failures).toEqual([]);
+        expect(replies[0]).toMatchObject({ pod: to.name, node: to.node, ip: to.ip, clientIP: from.ip });
+      }
+    }
+  });
+
+  test('an echo pod answers UDP, and HTTP as curl speaks it', async () => {
+    const [one, other] = lab.pods;
+    const udp = await lab.probe(one!.name, { address: other!.ip, port: 8080, protocol: 'udp', count: 20 });
+    expect(udp.failures).toEqual([]);
+    expect(new Set(udp.replies.map(({ clientPort }) => clientPort)).size).toBe(20);
+    const { stdout } = await lab.exec('node-a', ['curl', '-sf', `http://${other!.ip}:8080/`]);
+    expect(JSON.parse(stdout)).toMatchObject({ pod: other!.name, clientIP: '192.168.77.11' });
+  });
+
+  test('a held connection echoes, line by line', async () => {
+    const [one, other] = lab.pods;
+    await using talk = await lab.talk(one!.name, other!.ip, 8080);
+    expect(talk.peer.pod).toBe(other!.name);
+    expect(await talk.say('first')).toBe('first');
+    expect(await talk.say('second')).toBe('second');
+  });
+
+  test('the client reaches the nodes but no pod, and nothing gets out of the lab', async () => {
+    const node = await lab.probe('client', { address: '192.168.77.12', port: 9 });
+    expect(node.failures[0]?.error).toBe('ECONNREFUSED');
+    const pod = await lab.probe('client', { address: lab.pods[0]!.ip, port: 8080 });
+    expect(pod.failures[0]?.error).toBe('ENETUNREACH');
+    for (const member of ['node-a', lab.pods[0]!.name]) {
+      const outside = await lab.probe(member, { address: '192.0.2.1', port: 80, timeoutMs: 300 });
+      expect(outside.replies).toEqual([]);
+    }
+  });
+
+  test('without a proxy, the Service’s addresses answer nothing', async () => {
+    const target = { address: '192.168.77.11', port: web.nodePort };
+    expect((await lab.probe('client', target)).failures[0]?.error).toBe('ECONNREFUSED');
+  });
+
+  test('kubectl speaks to the API server from inside', async () => {
+    const { stdout } = await lab.exec('control', ['kubectl', 'get', 'nodes', '-o', 'name']);
+    expect(stdout).toBe('node/node-a\nnode/node-b\n');
+  });
+
+  test('the slices of the Service follow the pods as they come and go', async () => {
+    const { pod } = await lab.addPod('node-b');
+    expect(await endpointsOf(lab, pod.ip)).toContain(pod.ip);
+    expect(lab.pods).toHaveLength(5);
+    await lab.removePod(pod.name);
+    expect(await endpointsOf(lab, '', addresses => !addresses.includes(pod.ip))).toHaveLength(4);
+    expect(await listNamespaces(`${namespacePrefix(lab.name)}${pod.name}`)).toEqual([]);
+  });
+
+  test('status tells what is up', async () => {
+    const status = await collectStatus(readState(lab.name)!);
+    expect(status.nodes.map(({ name, zone, daemon }) => [name, zone, daemon])).toEqual([
+      ['node-a', 'zone-a', 'none'],
+      ['node-b', 'zone-b', 'none'],
+    ]);
+    expect(status.pods.map(({ isAlive }) => isAlive)).toEqual([true, true, true, true]);
+    expect(status.services.find(({ name }) => name === 'web')).toMatchObject({
+      type: 'NodePort',
+      clusterIP: web.clusterIP,
+    });
+  });
+
+  test('a second lab of the name is refused while this one lives, another name works beside it', async () => {
+    await expect(createLab({ name: lab.name, daemons: false })).rejects.toThrow('belongs to process');
+    await using other = await createLab({ name: `b${id}`, pods: 1, daemons: false });
+    expect((await other.probe('node-a', { address: '10.244.1.2', port: 8080 })).replies).toHaveLength(1);
+  });
+});
+
+/** The addresses in the slices of `web`, once they hold `ip` or satisfy the predicate. */
+async function endpointsOf(
+  lab: Lab,
+  ip: string,
+  isDone = (addresses: string[]) => addresses.includes(ip),
+): Promise<string[]> {
+  const path = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
+  for (const deadline = performance.now() + 5000; ; await delay(10)) {
+    const slices = (await lab.api.list(path)) as unknown as {
+      metadata: { labels: Record<string, string> };
+      endpoints: { addresses: string[] }[];
+    }[];
+    const ours = slices.filter(slice => slice.metadata.labels['kubernetes.io/service-name'] === 'web');
+    const addresses = ours.flatMap(slice => slice.endpoints.flatMap(endpoint => endpoint.addresses));
+    if (isDone(addresses) || performance.now() > deadline) return addresses;
+  }
+}
+
+describe.skipIf(why !== '')(`what a lab leaves behind${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+  test('up and down change nothing on the machine', async () => {
+    const name = `c${id}`;
+    const before = await traces(name);
+    expect(before).toMatchObject(nothing);
+    expect(await labCommand(['up', '--name', name, '--no-daemons', '--pods', '2'])).toBe(0);
+    expect(await labCommand(['status', '--name', name])).toBe(0);
+    expect(await labCommand(['up', '--name', name])).toBe(1);
+    expect(openLab(name).pods).toHaveLength(2);
+    expect(await labCommand(['exec', '--name', name, 'web-1', '--', 'sh', '-c', 'exit 7'])).toBe(7);
+    expect(await labCommand(['down', '--name', name])).toBe(0);
+    expect(await traces(name)).toEqual(before);
+    expect(await labCommand(['down', '--name', name])).toBe(0);
+    expect(await labCommand(['status', '--name', name])).toBe(1);
+  });
+
+  const moments: [string, (state: LabState | null, name: string) => boolean][] = [
+    [
+      'its first namespace',
+      (_state, name) => readdirSync('/run/netns').some(entry => entry.startsWith(namespacePrefix(name))),
+    ],
+    ['the API server runs', state => state !== null && state.control !== null],
+    ['pods are planned', state => state !== null && state.pods.length > 0],
+    ['a pod runs', state => (state?.pods ?? []).some(pod => pod.process !== null)],
+  ];
+
+  test.for(moments)('kill -9 of `up` once %s: down removes the rest', async ([, isReached]) => {
+    const name = `d${id}`;
+    const before = await traces(name);
+    const child = startUp(name);
+    const deadline = performance.now() + 10_000;
+    while (!isReached(readState(name), name)) {
+      if (performance.now() > deadline) throw new Error('the moment never came');
+      await delay(1);
+    }
+    await child.kill('SIGKILL');
+    await tearDown(name);
+    expect(await traces(name)).toEqual(before);
+  });
+
+  test('Ctrl-C during `up` removes what was made so far', async () => {
+    const name = `e${id}`;
+    const before = await traces(name);
+    const child = startUp(name);
+    while ((readState(name)?.pods.length ?? 0) === 0) await delay(1);
+    expect(await child.kill('SIGINT')).toBe(130);
+    expect(await traces(name)).toEqual(before);
+  });
+
+  test('only marked or recorded processes are ended: a recycled pid is a stranger', async () => {
+    const stranger = spawn('sleep', ['60']);
+    const startTime = (await startTimeOf(stranger.pid!)) ?? '';
+    await endProcesses([{ pid: stranger.pid!, startTime: `${Number(startTime) - 1}` }]);
+    expect(stranger.exitCode).toBeNull();
+    expect(await startTimeOf(stranger.pid!)).toBe(startTime);
+    stranger.kill('SIGKILL');
+  });
+});
+
+function startUp(name: string) {
+  const argv = JSON.stringify(['up', '--name', name, '--no-daemons']);
+  const command = `${projectDir}/src/lab/command.ts`;
+  const script = `import { labCommand } from '${command}'; process.exitCode = await labCommand(${argv});`;
+  const child = spawn(nodeProgram, ['--input-type=module', '-e', script], { stdio: 'ignore' });
+  const ended = new Promise<number | null>(resolve => child.on('exit', resolve));
+  return {
+    kill(signal: NodeJS.Signals): Promise<number | null> {
+      child.kill(signal);
+      return ended;
+    },
+  };
+}
