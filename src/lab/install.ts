@@ -1,12 +1,18 @@
 /** Where this project's own programs are, from the sources as well as from the bundle. */
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const self = fileURLToPath(import.meta.url);
 const runsFromSource = self.endsWith('.ts');
 
-/** The project's directory. This file is src/lab/install.ts, or a part of dist/<entry>.mjs. */
-export const projectDir = runsFromSource ? dirname(dirname(dirname(self))) : dirname(dirname(self));
+/** The project's directory: the nearest one above this file with a package.json. */
+export const projectDir = findProject(dirname(self));
+
+function findProject(directory: string): string {
+  if (existsSync(join(directory, 'package.json')) || directory === dirname(directory)) return directory;
+  return findProject(dirname(directory));
+}
 
 /** The Node that the project brings. */
 export const nodeProgram = join(projectDir, 'node_modules/node/bin/node');
