@@ -117,7 +117,8 @@ export class SyncLoop<O> {
     const { now, minSyncPeriodMs, onSync, onError } = this.#options;
     const queuedAtMs = this.#queuedAtMs ?? now();
     this.#queuedAtMs = undefined;
-    if (this.#recheckAtMs !== undefined && this.#recheckAtMs <= now()) this.#applied = undefined;
+    // Timers count whole milliseconds and may fire a part of one early.
+    if (this.#recheckAtMs !== undefined && this.#recheckAtMs - 1 <= now()) this.#applied = undefined;
     try {
       const report = await this.#program(queuedAtMs);
       if (report.failures.length > 0) this.#recheckAtMs = now() + this.#nextRetryMs();

@@ -101,3 +101,11 @@ export function endpoint(ip: string, fields: Partial<Endpoint> = {}): Endpoint {
     ...fields,
   };
 }
+
+/** kube-proxy's defaults with the usual clusterCIDR. */
+export const IPTABLES_OPTIONS = {
+  masqueradeBit: 14,
+  masqueradeAll: false,
+  localDetector: { kind: 'source', cidr: '10.244.0.0/16' },
+  nodePortAddresses: [],
+} as const;

@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+import { clusterPolicyChain, endpointChain, externalChain } from '../../../../src/backends/iptables/names.ts';
+import type { IptablesObject } from '../../../../src/backends/iptables/objects.ts';
+import { planRoute, planShared } from '../../../../src/backends/iptables/plan.ts';
+import { quote, rule } from '../../../../src/backends/iptables/rules.ts';
+import { categorize } from '../../../../src/endpoints/categorize.ts';
+import type { Endpoint, ServicePort } from '../../../../src/endpoints/types.ts';
+import { endpoint, IPTABLES_OPTIONS, servicePort } from '../../../fakes/objects.ts';
+
+const node = { name: 'node-a', zone: '' };
+
+function plan(fields: Partial<ServicePort>, endpoints: readonly Endpoint[], options = {}) {
+  const port = servicePort(fields);
+  const route = { servicePort: port, endpoints, ...categorize(endpoints, port, node) };
+  return [...planRoute(route, { ...IPTABLES_OPTIONS, ...options }).values()];
+}
+
+/** The text of every rule as iptables-save would print it. */
+function lines(objects: Iterable<IptablesObject>, table: 'filter' | 'nat'): string[] {
+  return [...objects].flatMap(object => {
+    if (object.table !== table || object.kind === 'dispatch') return [];
+    if (object.kind === 'rule') return [`-A ${object.chain} ${object.rule}`];
+    return object.rules.split('\n').map(text => `-A ${object.name} ${text}`);
+  });
+}
+
+describe('names', () => {
+  it("are kube-proxy's, so that either program can adopt the other's chains", () => {
+    expect(clusterPolicyChain('ns1/svc1:p80', 'TCP')).toBe('KUBE-SVC-XPGD46QRK7WJZT7O');
+    expect(endpointChain('ns1/svc1:p80', 'TCP', '10.180.0.1:80')).toBe('KUBE-SEP-SXIVWICOYRO3J4NJ');
+  });
+
+  it('differ by protocol and stay within 28 characters', () => {
+    const text = `${'n'.repeat(63)}/${'s'.repeat(63)}:${'p'.repeat(15)}`;
+    expect(clusterPolicyChain(text, 'TCP')).not.toBe(clusterPolicyChain(text, 'UDP'));
+    expect(externalChain(text, 'TCP').length).toBeLessThanOrEqual(28);
+  });
+});
+
+describe('rule', () => {
+  it('quotes as iptables-save does', () => {
+    expect(quote('plain-word_1')).toBe('plain-word_1');
+    expect(quote('default/web:http')).toBe('"default/web:http"');
+    expect(quote('a "b" c')).toBe('"a \\"b\\" c"');
+  });
+
+  it('cuts a comment to what the kernel keeps', () => {
+    const text = rule({ comment: 'x'.repeat(400), jump: 'RETURN' });
+    expect(text).toBe(`-m comment --comment ${'x'.repeat(255)} -j RETURN`);
+  });
+});
+
+describe('planRoute', () => {
+  const two = [endpoint('10.244.1.2'), endpoint('10.244.2.2', { isLocal: true })];
+
+  it('has 2 rules a Service and 3 an endpoint in nat, beside 5 shared ones', () => {
+    const ten = Array.from({ length: 10 }, (_, i) => endpoint(`10.244.1.${i + 1}`));
+    const shared = lines(planShared(IPTABLES_OPTIONS).values(), 'nat').filter(line => line.startsWith('-A KUBE-'));
+    expect(shared).toHaveLength(5);
+    expect(lines(plan({}, ten), 'nat')).toHaveLength(2 + 3 * 10);
+  });
+
+  it('chooses each of n endpoints with the same probability', () => {
+    const three = ['10.244.1.1', '10.244.1.2', '10.244.1.3'].map(ip => endpoint(ip));
+    const found = lines(plan({}, three), 'nat')
+      .join('\n')
+      .match(/--probability \S+/g);
+    expect(found).toEqual(['--probability 0.33333333349', '--probability 0.50000000000']);
+  });
+
+  it('masquerades clients that are not pods, or all with masqueradeAll, or none without a detector', () => {
+    const masq = (options: object) =>
+      lines(plan({}, two, options), 'nat').filter(line => /cluster IP.*MARK-MASQ/.test(line));
+    expect(masq({})[0]).toContain('! -s 10.244.0.0/16 -d 10.96.0.10/32');
+    expect(masq({ masqueradeAll: true })[0]).toMatch(/^-A KUBE-SVC-\S+ -d /);
+    expect(masq({ localDetector: { kind: 'none' } })).toEqual([]);
+    expect(masq({ localDetector: { kind: 'interface', pattern: 'veth+' } })[0]).toContain('! -i veth+');
+  });
+
+  it('refuses without endpoints, for cluster IP and node port, and sends nothing to nat', () => {
+    const objects = plan({ nodePort: 30080 }, []);
+    expect(lines(objects, 'nat')).toEqual([]);
+    expect(lines(objects, 'filter')).toEqual([
+      '-A KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http has no endpoints" -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable',
+      '-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment "default/web:http has no endpoints" -m addrtype --dst-type LOCAL -m tcp --dport 30080 -j REJECT --reject-with icmp-port-unreachable',
+    ]);
+  });
+
+  it('drops for internal policy Local when every endpoint is elsewhere', () => {
+    const objects = plan({ isInternalLocal: true }, [endpoint('10.244.1.2')]);
+    expect(lines(objects, 'filter')).toEqual([
+      '-A KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http has no local endpoints" -m tcp --dport 80 -j DROP',
+    ]);
+    expect(lines(objects, 'nat').filter(line => line.includes('KUBE-SERVICES'))).toEqual([]);
+  });
+
+  it('lets pods and the node use every endpoint under external policy Local, outsiders only the local ones', () => {
+    const objects = plan({ isExternalLocal: true, nodePort: 30080 }, two);
+    const external = lines(objects, 'nat').filter(line => line.startsWith('-A KUBE-EXT-'));
+    expect(external.map(line => line.slice(line.indexOf(' ', 3) + 1).replace(/-(SVC|SVL)-\S+/, '-$1'))).toEqual([
+      '-s 10.244.0.0/16 -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC',
+      '-m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ',
+      '-m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC',
+      '-j KUBE-SVL',
+    ]);
+  });
+
+  it('has one entry for an address that is both external IP and load balancer VIP', () => {
+    const both = plan({ externalIPs: ['192.0.2.1'], loadBalancerVIPs: ['192.0.2.1'] }, two);
+    expect(lines(both, 'nat').filter(line => line.includes('192.0.2.1'))).toHaveLength(1);
+  });
+
+  it('masquerades a pod that reaches itself', () => {
+    expect(lines(plan({}, two), 'nat')).toContainEqual(
+      expect.stringMatching(/^-A KUBE-SEP-\S+ -s 10.244.1.2\/32 .*-j KUBE-MARK-MASQ$/),
+    );
+  });
+});

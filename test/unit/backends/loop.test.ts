@@ -1,0 +1,151 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { createIptablesBackend } from '../../../src/backends/iptables/backend.ts';
+import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
+import { SyncLoop, type SyncReport } from '../../../src/backends/loop.ts';
+import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
+import type { EndpointSlice, Service } from '../../../src/watch/objects.ts';
+import { FakeIptables } from '../../fakes/iptables.ts';
+import { IPTABLES_OPTIONS, service, slice, sliceEndpoint, snapshot } from '../../fakes/objects.ts';
+
+const node = { name: 'node-a', zone: '' };
+const loops: SyncLoop<IptablesObject>[] = [];
+
+afterEach(async () => {
+  for (const loop of loops.splice(0)) await loop.close();
+});
+
+/** A loop over the fake kernel whose cluster is set by the test; `next` waits for the sync or error after now. */
+function start(kernel: FakeIptables, options: { minSyncPeriodMs?: number } = {}) {
+  let model = emptyModel('IPv4', node);
+  let snap = snapshot([]);
+  let dirty: string[] = [];
+  const waiting: ((event: SyncReport | Error) => void)[] = [];
+  const tell = (event: SyncReport | Error) => {
+    for (const resolve of waiting.splice(0)) resolve(event);
+  };
+  const loop = new SyncLoop({
+    backend: createIptablesBackend(() => IPTABLES_OPTIONS, kernel.io),
+    pull: () => {
+      model = updateModel(model, snap, dirty, node);
+      dirty = [];
+      return model;
+    },
+    coalesceMs: 1,
+    minSyncPeriodMs: options.minSyncPeriodMs ?? 0,
+    maxRetryMs: 1000,
+    now: () => performance.now(),
+    onSync: tell,
+    onError: error => tell(error as Error),
+  });
+  loops.push(loop);
+  const next = () => new Promise<SyncReport | Error>(resolve => waiting.push(resolve));
+  const set = (services: Service[], slices: EndpointSlice[] = []) => {
+    dirty.push(...snap.services.keys());
+    snap = snapshot(services, slices);
+    dirty.push(...snap.services.keys());
+    const done = next();
+    loop.markDirty();
+    return done;
+  };
+  return { loop, set, next };
+}
+
+describe('SyncLoop', () => {
+  it('programs everything at first, then only what changed', async () => {
+    const kernel = new FakeIptables();
+    const { set } = start(kernel);
+    const other = service({ name: 'other', clusterIPs: ['10.96.0.20'] });
+    expect(await set([service(), other], [slice()])).toMatchObject({ isFull: true, failures: [] });
+    const report = await set(
+      [service(), other],
+      [slice({ endpoints: [sliceEndpoint('10.244.1.2'), sliceEndpoint('10.244.1.3')] })],
+    );
+    expect(report).toMatchObject({ isFull: false, changes: 3 });
+    expect(kernel.restores.at(-1)).not.toContain('other');
+  });
+
+  it('sends nothing for an event without effect', async () => {
+    const kernel = new FakeIptables();
+    const { set } = start(kernel);
+    await set([service()], [slice()]);
+    const before = kernel.restores.length;
+    expect(await set([service()], [slice()])).toMatchObject({ changes: 0 });
+    expect(kernel.restores.length).toBe(before);
+  });
+
+  it('adopts the rules that a predecessor left', async () => {
+    const kernel = new FakeIptables();
+    await start(kernel).set([service()], [slice()]);
+    expect(await start(kernel).set([service()], [slice()])).toMatchObject({ isFull: true, changes: 0 });
+  });
+
+  it('coalesces a burst into one sync', async () => {
+    const kernel = new FakeIptables();
+    const { set, loop } = start(kernel);
+    await set([service()], [slice()]);
+    const before = kernel.restores.length;
+    const done = set([service()], [slice({ endpoints: [sliceEndpoint('10.244.1.5')] })]);
+    for (let i = 0; i < 100; i++) loop.markDirty();
+    await done;
+    expect(kernel.restores.length).toBe(before + 1);
+  });
+
+  it('programs the others when the kernel refuses one Service, and it too once the kernel takes it', async () => {
+    const kernel = new FakeIptables();
+    kernel.refuse.add('10.96.0.66');
+    const { set, next } = start(kernel);
+    const bad = service({ name: 'bad', clusterIPs: ['10.96.0.66'] });
+    const report = (await set([service(), bad], [slice()])) as SyncReport;
+    expect(report.failures.map(({ key }) => key)).toEqual([expect.stringContaining('10.96.0.66')]);
+    expect(kernel.save('nat')).toContain('10.96.0.10/32');
+    kernel.refuse.clear();
+    expect(await next()).toMatchObject({ failures: [], isFull: true });
+    expect(kernel.save('filter')).toContain('10.96.0.66');
+  });
+
+  it('keeps programming events while something is refused', async () => {
+    const kernel = new FakeIptables();
+    kernel.refuse.add('10.96.0.66');
+    const { set } = start(kernel);
+    const bad = service({ name: 'bad', clusterIPs: ['10.96.0.66'] });
+    await set([service(), bad], [slice()]);
+    const report = await set([service(), bad], [slice({ endpoints: [sliceEndpoint('10.244.1.7')] })]);
+    expect(report).toMatchObject({ isFull: false, failures: [] });
+    expect(kernel.save('nat')).toContain('10.244.1.7:8080');
+  });
+
+  it('tries again when the tool was missing, without losing the change', async () => {
+    const kernel = new FakeIptables();
+    const { set, next } = start(kernel);
+    kernel.isMissing = true;
+    expect(await set([service()], [slice()])).toBeInstanceOf(Error);
+    kernel.isMissing = false;
+    expect(await next()).toMatchObject({ isFull: true, failures: [] });
+    expect(kernel.save('nat')).toContain('10.244.1.2:8080');
+  });
+
+  it('repairs what somebody else removed while it was failing', async () => {
+    const kernel = new FakeIptables();
+    const { set, next } = start(kernel);
+    await set([service()], [slice()]);
+    const jump = 'POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING';
+    await kernel.run('iptables-nft-restore', ['--noflush'], { input: `*nat\n-D ${jump}\nCOMMIT\n` });
+    kernel.isMissing = true;
+    await set([service()], [slice({ endpoints: [sliceEndpoint('10.244.1.9')] })]);
+    kernel.isMissing = false;
+    await next();
+    expect(kernel.save('nat')).toContain(`-A ${jump}`);
+    expect(kernel.save('nat')).toContain('10.244.1.9:8080');
+  });
+
+  it('starts nothing after close', async () => {
+    const kernel = new FakeIptables();
+    const { set, loop } = start(kernel);
+    await set([service()], [slice()]);
+    const before = kernel.restores.length;
+    await loop.close();
+    loop.markDirty();
+    await new Promise(resolve => setImmediate(() => setTimeout(resolve, 10)));
+    expect(kernel.restores.length).toBe(before);
+  });
+});
