@@ -1,0 +1,203 @@
+import { existsSync } from 'node:fs';
+import http, { type ClientRequest, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+// Only this module of the package: its index costs 0.4 s and 50 MB at start (generated clients of every API group).
+import { KubeConfig } from '@kubernetes/client-node/dist/config.js';
+import { ApiError, parseRetryAfter, statusError } from './api-error.ts';
+import { type Clock, Watchdog } from './clock.ts';
+
+/** A successful answer. */
+export interface ApiResponse {
+  /** Fails with an ApiError when the connection breaks or nothing arrives for the request's idleDeadlineMs. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+/** GET requests to one API server. */
+export interface Transport extends AsyncDisposable {
+  /** `path` with its query. Rejects with an ApiError for every other answer than 2xx and for none. */
+  get(path: string, options: { readonly idleDeadlineMs: number; readonly signal: AbortSignal }): Promise<ApiResponse>;
+}
+
+export interface TransportOptions {
+  /** Called at start and again when the server no longer takes the credentials: they may have been rotated. */
+  readonly loadKubeConfig: () => KubeConfig;
+  /** Takes the place of the kubeconfig's server URL (kube-proxy's --master). */
+  readonly server?: string | undefined;
+  readonly userAgent: string;
+  readonly clock: Clock;
+}
+
+const CONNECT_DEADLINE_MS = 10_000;
+/** A little more than kube-apiserver's own limit for a request (--request-timeout, 60 s): let it say why. */
+const RESPONSE_DEADLINE_MS = 65_000;
+const KEEP_ALIVE_MS = 30_000;
+const LONGEST_ERROR_BODY = 64 * 1024;
+const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
+
+/** The kubeconfig in a file, or without a path the service account of the pod we run in. Throws an Error that says which. */
+export function loadKubeConfig(path?: string): KubeConfig {
+  const config = new KubeConfig();
+  if (path !== undefined && path !== '') {
+    try {
+      config.loadFromFile(path);
+    } catch (cause) {
+      throw new Error(`kubeconfig ${path} cannot be read: ${messageOf(cause)}`, { cause });
+    }
+    return config;
+  }
+  if (process.env.KUBERNETES_SERVICE_HOST === undefined || !existsSync(SERVICE_ACCOUNT_TOKEN)) {
+    throw new Error('no kubeconfig is given, and this is no pod with a service account');
+  }
+  config.loadFromCluster();
+  return config;
+}
+
+/** A kubeconfig for a server that asks for no credentials. */
+export function anonymousKubeConfig(server: string): KubeConfig {
+  const config = new KubeConfig();
+  config.loadFromClusterAndUser({ name: 'server', server, skipTLSVerify: false }, { name: 'anonymous' });
+  return config;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * The config with exactly one cluster and user. client-node sends no CA without a user, and refuses http: servers unless
+ * skipTLSVerify is set, which means nothing there.
+ */
+function currentConfig(config: KubeConfig, server: string | undefined): KubeConfig {
+  const cluster = config.getCurrentCluster();
+  const url = server ?? cluster?.server;
+  if (url === undefined || !URL.canParse(url)) throw new Error(`the kubeconfig's current context names no server URL`);
+  const isPlain = new URL(url).protocol === 'http:';
+  const skipTLSVerify = isPlain || cluster?.skipTLSVerify === true;
+  const current = new KubeConfig();
+  const user = config.getCurrentUser() ?? { name: 'anonymous' };
+  current.loadFromClusterAndUser({ ...cluster, name: cluster?.name ?? 'server', server: url, skipTLSVerify }, user);
+  return current;
+}
+
+/** The transport over node:http(s) with the credentials of a kubeconfig: token, exec plugin, client certificate, basic. */
+export class HttpTransport implements Transport {
+  readonly #options: TransportOptions;
+  /** Own agents: client-node's keeps the certificates of its first use, so that rotated ones would never be used. */
+  readonly #agents = { 'http:': new http.Agent({ keepAlive: true }), 'https:': new https.Agent({ keepAlive: true }) };
+  #config: KubeConfig | undefined;
+
+  /** Loads the kubeconfig, so that one that cannot be read ends the start. */
+  constructor(options: TransportOptions) {
+    this.#options = options;
+    this.#config = currentConfig(options.loadKubeConfig(), options.server);
+  }
+
+  async get(path: string, options: { idleDeadlineMs: number; signal: AbortSignal }): Promise<ApiResponse> {
+    const { url, request } = await this.#prepare(path);
+    try {
+      const response = await this.#sendAgain(url, { ...request, signal: options.signal });
+      const status = response.statusCode ?? 0;
+      if (status >= 200 && status < 300) return { body: this.#read(response, options.idleDeadlineMs) };
+      const retryAfterMs = parseRetryAfter(response.headers['retry-after'], this.#options.clock.now());
+      throw statusError(status, await this.#readError(response), retryAfterMs);
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const agent of Object.values(this.#agents)) agent.destroy();
+  }
+
+  async #prepare(path: string): Promise<{ url: URL; request: https.RequestOptions }> {
+    const headers: Record<string, string> = { Accept: 'application/json', 'User-Agent': this.#options.userAgent };
+    const request: https.RequestOptions = { headers };
+    try {
+      this.#config ??= currentConfig(this.#options.loadKubeConfig(), this.#options.server);
+      await this.#config.applyToHTTPSOptions(request);
+    } catch (cause) {
+      throw new ApiError('credentials', `no credentials for the API server: ${messageOf(cause)}`, { cause });
+    }
+    // A token file may end with a newline, which no header may hold.
+    if (headers.Authorization !== undefined) headers.Authorization = headers.Authorization.trim();
+    const cluster = this.#config.getCurrentCluster();
+    const server = cluster?.server ?? '';
+    const url = new URL(server.replace(/\/+$/, '') + path);
+    if (!cluster?.proxyUrl) request.agent = url.protocol === 'http:' ? this.#agents['http:'] : this.#agents['https:'];
+    return { url, request };
+  }
+
+  /** A kept connection may have been closed by the server a moment ago: that is no failure, the next one is tried. */
+  async #sendAgain(url: URL, options: https.RequestOptions): Promise<IncomingMessage> {
+    for (;;) {
+      const sent = this.#send(url, options);
+      try {
+        return await sent.response;
+      } catch (error) {
+        const isClosed = error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
+        if (!isClosed || !sent.request.reusedSocket) throw error;
+      }
+    }
+  }
+
+  #send(url: URL, options: https.RequestOptions): { request: ClientRequest; response: Promise<IncomingMessage> } {
+    const { clock } = this.#options;
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const request = (url.protocol === 'http:' ? http : https).get(url, options, resolve);
+    const giveUp = (what: string, ms: number) => () =>
+      request.destroy(new ApiError('deadline', `${what} within ${ms / 1000} s`));
+    const cancelConnect = clock.after(CONNECT_DEADLINE_MS, giveUp('no connection', CONNECT_DEADLINE_MS));
+    const cancelResponse = clock.after(RESPONSE_DEADLINE_MS, giveUp('no answer', RESPONSE_DEADLINE_MS));
+    request.on('socket', socket => {
+      // A peer that vanished without a word is noticed after 30 s and ten probes, one each second (libuv).
+      socket.setKeepAlive(true, KEEP_ALIVE_MS);
+      if (!socket.connecting) cancelConnect();
+      else socket.once(url.protocol === 'http:' ? 'connect' : 'secureConnect', cancelConnect);
+    });
+    request.on('error', reject);
+    const response = promise.finally(() => {
+      cancelConnect();
+      cancelResponse();
+    });
+    return { request, response };
+  }
+
+  async *#read(response: IncomingMessage, idleDeadlineMs: number): AsyncGenerator<Uint8Array> {
+    const silent = () => response.destroy(new ApiError('deadline', `silent for ${idleDeadlineMs / 1000} s`));
+    using watchdog = new Watchdog(this.#options.clock, idleDeadlineMs, silent);
+    try {
+      for await (const chunk of response) {
+        watchdog.touch();
+        yield chunk as Uint8Array;
+      }
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  async #readError(response: IncomingMessage): Promise<unknown> {
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const chunk of this.#read(response, RESPONSE_DEADLINE_MS)) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > LONGEST_ERROR_BODY) break;
+    }
+    const text = Buffer.concat(chunks).toString('utf8');
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      if (error instanceof SyntaxError) return text;
+      throw error;
+    }
+  }
+
+  /** Every failure as an ApiError; one that may come from old credentials has them loaded again for the next request. */
+  #failure(error: unknown): ApiError {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    const isRefused = error instanceof ApiError && error.status === 401;
+    if (isRefused || /CERT|TLS|SSL|SELF_SIGNED|VERIFY/.test(code)) this.#config = undefined;
+    if (error instanceof ApiError) return error;
+    return new ApiError('connection', `${messageOf(error)}${code === '' ? '' : ` (${code})`}`, { cause: error });
+  }
+}
