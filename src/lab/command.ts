@@ -178,10 +178,12 @@ async function tour(options: TourOptions): Promise<number> {
   await needRoot();
   return untilInterrupted(async signal => {
     await using lab = await bringUp(options, signal);
-    const faults = await runTour({ lab, write, connections: options.connections, signal });
-    if (process.stdin.isTTY && process.stdout.isTTY) {
+    const staysUp = process.stdin.isTTY && process.stdout.isTTY;
+    const faults = await runTour({ lab, write, connections: options.connections, staysUp, signal });
+    if (staysUp) {
       write('\nThe lab stays up until Ctrl-C.\n');
       await aborted(signal);
+      write('\nRemoving it.\n');
     }
     return faults.length === 0 ? 0 : 1;
   });

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ExecError, run } from '../linux/exec.ts';
-import { kproxyProgram, labProgram } from './install.ts';
+import { labProgram } from './install.ts';
 import { healthzPort, namespaceOf, nodeLayout } from './layout.ts';
 import { proxyConfiguration } from './manifests.ts';
 import { awaitEnd, isAlive, labVariable, launch, markedEnv, type ProcessId, signalProcess } from './process.ts';
@@ -35,7 +35,7 @@ export async function startDaemon(state: StateFile, nodeName: string, signal?: A
   );
   const launched = await launch({
     netns,
-    command: [kproxyProgram, 'run', '--config', configFile, '--runtime-dir', runtimeDir(lab, nodeName)],
+    command: [state.current.daemonProgram, 'run', '--config', configFile, '--runtime-dir', runtimeDir(lab, nodeName)],
     env: markedEnv(lab, nodeEnv(lab, nodeName)),
     logFile,
   });

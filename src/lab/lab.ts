@@ -5,7 +5,7 @@ import { type Output, type RunOptions, run } from '../linux/exec.ts';
 import { LabApi } from './api.ts';
 import { startControl } from './control.ts';
 import { nodeEnv, startDaemon, stopDaemon } from './daemons.ts';
-import { projectDir } from './install.ts';
+import { kproxyProgram, projectDir } from './install.ts';
 import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
 import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
 import { buildNetwork } from './network.ts';
@@ -25,6 +25,8 @@ export interface LabOptions {
   readonly daemons?: boolean;
   /** kube-proxy's `mode`. Default iptables. */
   readonly mode?: string;
+  /** What is run as `PROGRAM run --config FILE --runtime-dir DIR` on each node. Default: this project's own launcher. */
+  readonly daemonProgram?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -48,7 +50,7 @@ export async function createLab(options: LabOptions): Promise<Lab> {
   await tearDown(name);
   await prepareHost();
   await mkdir(labDir(name)); // fails for the second of two that start at the same time
-  const lab = new Lab(await newState(name, options.mode ?? 'iptables'));
+  const lab = new Lab(await newState(name, options));
   try {
     await lab.build(options);
     return lab;
@@ -76,7 +78,7 @@ async function refuseSecond(name: string): Promise<void> {
   }
 }
 
-async function newState(name: string, mode: string): Promise<StateFile> {
+async function newState(name: string, options: LabOptions): Promise<StateFile> {
   return new StateFile({
     version: 1,
     name,
@@ -84,7 +86,8 @@ async function newState(name: string, mode: string): Promise<StateFile> {
     phase: 'starting',
     owner: { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
     namespaces: [],
-    mode,
+    mode: options.mode ?? 'iptables',
+    daemonProgram: options.daemonProgram ?? kproxyProgram,
     control: null,
     daemons: {},
     pods: [],

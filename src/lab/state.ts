@@ -20,6 +20,7 @@ const labState = z
     owner: processId.nullable(),
     namespaces: z.array(z.string()).readonly(),
     mode: z.string(),
+    daemonProgram: z.string(),
     control: processId.nullable(),
     /** By node; null while one is being started. Empty in a lab without daemons. */
     daemons: z.record(z.string(), processId.nullable()).readonly(),

@@ -7,7 +7,9 @@ import { findFaults, tally } from './tally.ts';
 
 /** One way to reach the Service. */
 interface Path {
+  /** The member that connects. */
   readonly from: string;
+  readonly label: string;
   readonly to: string;
   readonly target: ProbeTarget;
 }
@@ -17,6 +19,8 @@ export interface Tour {
   readonly write: (text: string) => void;
   /** Connections on each path. */
   readonly connections: number;
+  /** The lab stays up afterwards. */
+  readonly staysUp: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -32,27 +36,24 @@ export async function runTour(tour: Tour): Promise<string[]> {
   write(heading('Scaling up by one pod'));
   faults.push(...(await showScaling(tour)));
   write(faults.length === 0 ? `\n${styleText('green', 'Every answer was right.')}\n` : renderFaults(faults));
-  write(nextSteps(lab));
+  write(nextSteps(lab, tour.staysUp));
   return faults;
 }
 
 function pathsOf(lab: Lab): [Path, ...Path[]] {
-  const [first = { name: 'node-a' }] = lab.pods;
+  const [first = { name: nodes[0].name, node: nodes[0].name }] = lab.pods;
   const virtual = { address: web.clusterIP, port: web.port };
   const atNode = (node: (typeof nodes)[number]): Path => {
     const target = { address: node.address, port: web.nodePort };
-    return { from: 'client', to: `NodePort   ${target.address}:${target.port}`, target };
+    return { from: 'client', label: 'off-cluster client', to: `NodePort   ${target.address}:${target.port}`, target };
   };
+  const pod = { from: first.name, label: `pod ${first.name} on ${first.node}` };
+  const to = `ClusterIP  ${virtual.address}:${virtual.port}`;
   return [
-    { from: first.name, to: `ClusterIP  ${virtual.address}:${virtual.port}`, target: virtual },
-    { from: nodes[0].name, to: `ClusterIP  ${virtual.address}:${virtual.port}`, target: virtual },
-    { from: nodes[1].name, to: `ClusterIP  ${virtual.address}:${virtual.port}`, target: virtual },
+    { ...pod, to, target: virtual },
+    ...nodes.map(({ name }) => ({ from: name, label: `node ${name}`, to, target: virtual })),
     ...nodes.map(atNode),
-    {
-      from: first.name,
-      to: `ClusterIP  ${virtual.address}:${virtual.port} UDP`,
-      target: { ...virtual, protocol: 'udp' },
-    },
+    { ...pod, to: `${to} UDP`, target: { ...virtual, protocol: 'udp' } },
   ];
 }
 
@@ -63,13 +64,13 @@ async function showDistribution({ lab, write, connections, signal }: Tour): Prom
     ['', '', ...lab.pods.map(pod => pod.node)],
   ];
   const faults: string[] = [];
-  for (const { from, to, target } of pathsOf(lab)) {
+  for (const { from, label, to, target } of pathsOf(lab)) {
     signal.throwIfAborted();
     const report = await lab.probe(from, { ...target, count: connections });
     const counts = tally(report);
-    rows.push([from, to, ...lab.pods.map(pod => String(counts.get(pod.name) ?? 0))]);
+    rows.push([label, to, ...lab.pods.map(pod => String(counts.get(pod.name) ?? 0))]);
     const found = findFaults(report, lab.pods, connections);
-    faults.push(...found.map(fault => `${from} to ${to.replace(/ +/, ' ')}: ${fault}`));
+    faults.push(...found.map(fault => `${label} to ${to.replace(/ +/, ' ')}: ${fault}`));
   }
   write(renderTable(rows));
   return faults;
@@ -103,11 +104,11 @@ async function awaitEverywhere(
   until: Omit<ProbeTarget, 'address' | 'port'>,
 ): Promise<string[]> {
   const seen = await Promise.all(
-    paths.map(async ({ from, to, target }) => {
+    paths.map(async ({ from, label, to, target }) => {
       const { replies } = await lab.probe(from, { ...target, ...until });
       return replies.some(reply => reply.pod === until.untilPod)
         ? []
-        : [`${from} to ${to}: ${until.untilPod} never answered`];
+        : [`${label} to ${to}: ${until.untilPod} never answered`];
     }),
   );
   return seen.flat();
@@ -121,7 +122,7 @@ function renderFaults(faults: readonly string[]): string {
   return `\n${styleText('red', `${faults.length} faults:`)}\n${faults.map(fault => `  ${fault}\n`).join('')}`;
 }
 
-function nextSteps(lab: Lab): string {
+function nextSteps(lab: Lab, staysUp: boolean): string {
   const name = lab.name === 'lab' ? '' : `--name ${lab.name} `;
   const steps = [
     [`kproxy-ts lab exec ${name}client -- curl -s ${nodes[1].address}:${web.nodePort}`, 'a NodePort, from off-cluster'],
@@ -131,5 +132,6 @@ function nextSteps(lab: Lab): string {
     [`kproxy-ts lab exec ${name}node-a -- kproxy-ts dump`, 'what they mean'],
     [`kproxy-ts lab status ${name}`.trimEnd(), 'nodes, pods, daemons'],
   ];
-  return `${heading('To try next (with the lab up: kproxy-ts lab up)')}${renderTable(steps.map(step => ['', ...step]))}`;
+  const title = `To try next${staysUp ? ', from another terminal' : ", after 'kproxy-ts lab up'"}`;
+  return `${heading(title)}${renderTable(steps.map(step => ['', ...step]))}`;
 }

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { labCommand } from '../../src/lab/command.ts';
@@ -194,6 +196,43 @@ describe.skipIf(why !== '')(`what a lab leaves behind${why === '' ? '' : ` (skip
     expect(stranger.exitCode).toBeNull();
     expect(await startTimeOf(stranger.pid!)).toBe(startTime);
     stranger.kill('SIGKILL');
+  });
+});
+
+describe.skipIf(why !== '')(`daemons of a lab${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'lab-daemon-'));
+  afterAll(() => rmSync(directory, { recursive: true }));
+
+  /** A program that is started as the daemon is; `script` sees `config`, the text of its configuration. */
+  function standIn(name: string, script: string): string {
+    const file = join(directory, name);
+    const config = "const config = require('node:fs').readFileSync(process.argv[4], 'utf8');";
+    const wrapped = `#!${nodeProgram}\n${config}\n${script}\n`;
+    writeFileSync(file, wrapped, { mode: 0o755 });
+    return file;
+  }
+
+  test('start, are asked whether they are ready, restart, and are missed when dead', async () => {
+    const server = "require('node:http').createServer((_, reply) => reply.end('ok')).listen(10256)";
+    const daemonProgram = standIn('ready', `console.log(/hostnameOverride: (.*)/.exec(config)[1]); ${server}`);
+    await using lab = await createLab({ name: `f${id}`, pods: 1, daemonProgram });
+    const daemons = async () => (await collectStatus(readState(lab.name)!)).nodes.map(({ daemon }) => daemon);
+    const pid = readState(lab.name)!.daemons['node-a']!.pid;
+    expect(await daemons()).toEqual(['ready', 'ready']);
+    await lab.restartDaemon('node-a', 'SIGKILL');
+    expect(readState(lab.name)!.daemons['node-a']!.pid).not.toBe(pid);
+    await lab.stopDaemon('node-b');
+    expect(await daemons()).toEqual(['ready', 'dead']);
+    expect(readFileSync(join(lab.directory, 'node-b.log'), 'utf8')).toBe('node-b\n');
+  });
+
+  test('that end early fail the lab with the end of their log, and nothing is left', async () => {
+    const name = `g${id}`;
+    const daemonProgram = standIn('dying', "console.log('no such table'); process.exitCode = 3;");
+    await expect(createLab({ name, pods: 1, daemonProgram })).rejects.toThrow(
+      /daemon of node-[ab] exited with status 3\nthe end of .*\n {2}no such table/,
+    );
+    expect(await traces(name)).toMatchObject(nothing);
   });
 });
 

@@ -10,6 +10,7 @@ const state: LabState = {
   owner: { pid: 7, startTime: '123' },
   namespaces: ['kpx-x-node-a'],
   mode: 'iptables',
+  daemonProgram: '/x/kproxy-ts',
   control: null,
   daemons: { 'node-a': null },
   pods: [{ name: 'web-1', node: 'node-a', ip: '10.244.1.2', process: null }],
