@@ -8,7 +8,7 @@ const stub = name => fileURLToPath(new URL(`stubs/${name}`, import.meta.url));
  * Node's own modules are taken by getBuiltinModule instead of by import: an import reads every export, and reading
  * `WebSocket` of node:http loads the HTTP client that is built into Node (12 MB resident) though nobody uses it. A module
  * that imports takes only the names it uses (unused calls of `take` are dropped from the bundle); one that requires takes
- * the thing itself.
+ * the thing itself. import() is left alone: it has to give a namespace with every name.
  */
 const lazyBuiltins = {
   name: 'lazy-builtins',
@@ -17,6 +17,7 @@ const lazyBuiltins = {
     build.onResolve({ filter: /^(node:)?[a-z_0-9]+(\/[a-z_0-9]+)*$/ }, ({ path, kind }) => {
       const name = path.replace(/^node:/, '');
       if (!names.has(name)) return undefined;
+      if (kind === 'dynamic-import') return { path: `node:${name}`, external: true };
       return { path: `node:${name}`, namespace: kind === 'import-statement' ? 'builtin-import' : 'builtin-require' };
     });
     build.onLoad({ filter: /.*/, namespace: 'builtin-import' }, ({ path }) => ({
@@ -54,7 +55,7 @@ const unreachedParts = {
     build.onResolve({ filter: /^\.\/gen\/index\.js$/ }, ({ importer }) =>
       importer.includes('@kubernetes/client-node/dist/') ? { path: stub('client-node-gen.mjs') } : undefined,
     );
-    // The HTTP client (700 kB): only fetch and KubeConfig.applyToFetchOptions need it; we use node:https.
+    // The HTTP client (700 kB): only fetch and KubeConfig.applySecurityAuthentication need it; we use node:https.
     build.onResolve({ filter: /^undici$/ }, () => ({ path: stub('undici.mjs') }));
     // Metrics of several processes, and pushing them.
     build.onResolve({ filter: /^\.\/lib\/(cluster|pushgateway|defaultMetrics)$/ }, ({ importer }) =>

@@ -1,7 +1,7 @@
 import { type Logger as PinoLogger, pino, stdSerializers } from 'pino';
+import type { LogLevel as Level } from './log-level.ts';
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogLevel = Level;
 
 /** Log lines have these keys: component, family, service (namespace/name), err. Make a child logger for the constant ones. */
 export type Logger = PinoLogger;
@@ -23,10 +23,4 @@ export function createLogger(options: { level: LogLevel; destination?: { write(l
 
 function isoTime(): string {
   return `,"time":"${new Date().toISOString()}"`;
-}
-
-/** The level for kube-proxy's `--v` number (klog): 4 and 5 are debugging, from 6 on everything. */
-export function levelOfVerbosity(verbosity: number): LogLevel {
-  if (verbosity >= 6) return 'trace';
-  return verbosity >= 4 ? 'debug' : 'info';
 }

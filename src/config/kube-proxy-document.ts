@@ -24,9 +24,9 @@ export function checkKubeProxyDocument(document: Mapping): Checked {
       path: pathText(path),
       message: `${message}${whatItIs(document, path)}`,
     }));
-    return { problems };
+    return { problems: [...problems, ...laterMode(document.mode)] };
   }
-  const problems = acrossFields(result.data);
+  const problems = [...laterMode(document.mode), ...acrossFields(result.data)];
   return problems.length > 0 ? { problems } : { fields: result.data };
 }
 
@@ -37,12 +37,14 @@ function whatItIs(document: Mapping, path: readonly PropertyKey[]): string {
   return text.length > 60 ? '' : `, is ${text}`;
 }
 
+function laterMode(mode: unknown): ConfigurationProblem[] {
+  if (typeof mode !== 'string' || !LATER_MODES.has(mode)) return [];
+  return [{ path: 'mode', message: `${mode} comes in a later version; this one has iptables` }];
+}
+
 /** What a field alone can't tell. */
 function acrossFields(fields: KubeProxyFields): ConfigurationProblem[] {
   const problems: ConfigurationProblem[] = [];
-  if (LATER_MODES.has(fields.mode)) {
-    problems.push({ path: 'mode', message: `${fields.mode} comes in a later version; this one has iptables` });
-  }
   const { syncPeriod, minSyncPeriod = 0 } = fields.iptables;
   if (minSyncPeriod > syncPeriod) {
     problems.push({ path: 'iptables.minSyncPeriod', message: 'must not be longer than iptables.syncPeriod' });

@@ -21,6 +21,11 @@ export async function loadConfiguration(path: string): Promise<LoadedConfigurati
   return parseConfiguration(await readText(path), path);
 }
 
+/** What holds without a file. */
+export function defaultConfiguration(): LoadedConfiguration {
+  return parseConfiguration(JSON.stringify(KUBE_PROXY), 'the defaults');
+}
+
 async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');

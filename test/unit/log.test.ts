@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { createLogger, levelOfVerbosity } from '../../src/log.ts';
+import { createLogger } from '../../src/log.ts';
+import { levelOfVerbosity } from '../../src/log-level.ts';
 
 test('a line is one JSON object with level, time, our keys and the error', () => {
   const lines: string[] = [];

@@ -293,12 +293,13 @@ describe('errors', () => {
   );
 
   test('all wrong values are named at once', () => {
-    const error = errorOf(`${HEADER}iptables: { masqueradeBit: 40, masqueradeAll: 1 }\nbindAddress: 7\n`);
-    expect(error.message.split('\n')).toHaveLength(3);
+    const error = errorOf(`${HEADER}iptables: { masqueradeBit: 40, masqueradeAll: 1 }\nbindAddress: 7\nmode: ipvs\n`);
+    expect(error.message.split('\n')).toHaveLength(4);
     expect(error.problems.map(({ path }) => path).toSorted()).toEqual([
       'bindAddress',
       'iptables.masqueradeAll',
       'iptables.masqueradeBit',
+      'mode',
     ]);
   });
 
