@@ -95,6 +95,11 @@ export function typed(resource: Resource, namespace: string, input: KubeObjectIn
   };
 }
 
+/** Go leaves empty maps and lists of metadata out (omitempty). */
+function unlessEmpty<T extends object>(value: T | undefined): T | undefined {
+  return value === undefined || Object.keys(value).length === 0 ? undefined : value;
+}
+
 /** Metadata in the order in which a real server prints it; unknown fields (managedFields, selfLink) are dropped. */
 function orderMeta(metadata: ObjectMeta, namespace: string): ObjectMeta {
   return {
@@ -107,10 +112,10 @@ function orderMeta(metadata: ObjectMeta, namespace: string): ObjectMeta {
     creationTimestamp: metadata.creationTimestamp,
     deletionTimestamp: metadata.deletionTimestamp,
     deletionGracePeriodSeconds: metadata.deletionGracePeriodSeconds,
-    labels: metadata.labels,
-    annotations: metadata.annotations,
-    ownerReferences: metadata.ownerReferences,
-    finalizers: metadata.finalizers,
+    labels: unlessEmpty(metadata.labels),
+    annotations: unlessEmpty(metadata.annotations),
+    ownerReferences: unlessEmpty(metadata.ownerReferences),
+    finalizers: unlessEmpty(metadata.finalizers),
   };
 }
 

@@ -1,5 +1,6 @@
 /** A plain HTTP client for the tests of the embedded API server: no Kubernetes library between test and wire. */
 import { Agent, type IncomingHttpHeaders, request } from 'node:http';
+import type { KubeObjectInput } from '../../../src/lab/apiserver/objects.ts';
 
 export interface Answer {
   readonly status: number;
@@ -24,25 +25,29 @@ function parseBody(text: string): unknown {
 /** One request; the body is sent as JSON unless it is a text. */
 export function call(url: string, path: string, options: RequestOptions = {}): Promise<Answer> {
   const { method = 'GET', body, type = 'application/json', accept, token = 'tok' } = options;
+  const text = body === undefined || typeof body === 'string' ? (body ?? '') : JSON.stringify(body);
   const headers = {
     authorization: `Bearer ${token}`,
     'content-type': type,
+    // Node leaves the length out for DELETE.
+    'content-length': Buffer.byteLength(text),
     ...(accept === undefined ? {} : { accept }),
   };
   return new Promise((resolve, reject) => {
     const sent = request(url + path, { method, headers, agent: new Agent() }, response => {
-      let text = '';
+      let received = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
-        text += chunk;
+        received += chunk;
       });
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, text, body: parseBody(text) }),
-      );
+      response.on('end', () => {
+        const { statusCode: status = 0, headers: answered } = response;
+        resolve({ status, headers: answered, text: received, body: parseBody(received) });
+      });
       response.on('error', reject);
     });
     sent.on('error', reject);
-    sent.end(body === undefined || typeof body === 'string' ? body : JSON.stringify(body));
+    sent.end(text);
   });
 }
 
@@ -108,6 +113,6 @@ export class WatchReader {
 }
 
 /** A Service with one port, as the vectors use it. */
-export function service(name: string, spec: object = {}): object {
+export function service(name: string, spec: object = {}): KubeObjectInput {
   return { metadata: { name }, spec: { ports: [{ name: 'p', port: 80, targetPort: 8080 }], ...spec } };
 }
