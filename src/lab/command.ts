@@ -38,8 +38,8 @@ Examples:
 `;
 
 /**
- * Runs `kproxy-ts lab ARGV` and resolves to the exit status: 0, or 1 when something failed or a tour saw a wrong answer, 130 after
- * Ctrl-C; for `exec` that of the program.
+ * Runs `kproxy-ts lab ARGV` and resolves to the exit status: 0, or 1 when something failed or a tour saw a wrong answer, 2 for wrong
+ * usage, 130 after Ctrl-C; for `exec` that of the program.
  */
 export async function labCommand(argv: readonly string[]): Promise<number> {
   let status = 0;
@@ -50,7 +50,7 @@ export async function labCommand(argv: readonly string[]): Promise<number> {
     await program.parseAsync(argv, { from: 'user' });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode; // commander has said why
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said why
     process.stderr.write(`kproxy-ts lab: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
   }

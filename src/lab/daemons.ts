@@ -16,9 +16,15 @@ export function runtimeDir(lab: string, node: string): string {
   return join(labDir(lab), `${node}.run`);
 }
 
-/** Variables for programs on a node: iptables-legacy locks per node, as each node has tables of its own. */
+/**
+ * Variables for programs on a node: iptables-legacy locks per node, as each node has tables of its own, and `kproxy-ts dump` finds
+ * the node's daemon.
+ */
 export function nodeEnv(lab: string, node: string): Record<string, string> {
-  return { XTABLES_LOCKFILE: join(labDir(lab), `${node}.xtables.lock`) };
+  return {
+    XTABLES_LOCKFILE: join(labDir(lab), `${node}.xtables.lock`),
+    KPROXY_TS_RUNTIME_DIR: runtimeDir(lab, node),
+  };
 }
 
 /** Starts the daemon of a node and returns when its /readyz says so. @throws with the end of its log when it doesn't get there */
