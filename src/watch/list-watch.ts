@@ -127,12 +127,13 @@ function parseEvent(line: string): WatchEvent {
 }
 
 /** The events of the lines before the first that is none; and what that one means. */
-function parseEvents(lines: readonly string[]): { events: WatchEvent[]; error: unknown } {
+function parseEvents(lines: readonly string[]): { events: WatchEvent[]; error: ApiError | undefined } {
   const events: WatchEvent[] = [];
   try {
     for (const line of lines) events.push(parseEvent(line));
   } catch (error) {
-    return { events, error };
+    if (error instanceof ApiError) return { events, error };
+    throw error;
   }
   return { events, error: undefined };
 }
