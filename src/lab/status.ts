@@ -1,12 +1,12 @@
 /** What a lab consists of right now, as data and as tables. */
 
+import { renderTable } from '../text/table.ts';
 import { ApiError, LabApi } from './api.ts';
 import { readDaemon } from './daemons.ts';
 import { clientAddress, nodes } from './layout.ts';
 import { apiUrl } from './manifests.ts';
 import { isAlive, type ProcessId } from './process.ts';
 import { type LabState, labDir } from './state.ts';
-import { renderTable } from './table.ts';
 
 export interface NodeStatus {
   readonly name: string;

@@ -1,8 +1,8 @@
 /** A guided look at a lab: shows what the proxies do, and checks every answer on the way. */
 import { styleText } from 'node:util';
+import { renderTable } from '../text/table.ts';
 import type { Lab, ProbeTarget } from './lab.ts';
 import { nodes, web } from './layout.ts';
-import { renderTable } from './table.ts';
 import { findFaults, tally } from './tally.ts';
 
 /** One way to reach the Service. */

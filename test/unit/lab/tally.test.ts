@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import type { ProbeReport } from '../../../src/lab/probe.ts';
-import { renderTable } from '../../../src/lab/table.ts';
 import { findFaults, tally } from '../../../src/lab/tally.ts';
 
 const pods = [1, 2, 3, 4].map(number => ({ name: `web-${number}`, node: 'node-a', ip: `10.244.1.${number + 1}` }));
@@ -50,9 +49,4 @@ describe('tally', () => {
       'answered by what is no pod of the Service: web-1 (10.244.1.2)',
     ]);
   });
-});
-
-test('tables align their columns and leave no blanks at the end', () => {
-  expect(renderTable([['NAME', 'X'], ['a', 'long', 'z'], ['longer']])).toBe('NAME    X\na       long  z\nlonger\n');
-  expect(renderTable([])).toBe('');
 });

@@ -1,4 +1,4 @@
-/** Columns of text for people (pure). */
+/** Columns of text for people. */
 
 /** Pads every column but the last to its widest cell, two spaces apart. Rows may be shorter than others. */
 export function renderTable(rows: readonly (readonly string[])[]): string {
