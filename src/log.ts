@@ -1,5 +1,5 @@
 import { type Logger as PinoLogger, pino, stdSerializers } from 'pino';
-import type { LogLevel as Level } from './log-level.ts';
+import { isOurMistake, type LogLevel as Level } from './log-level.ts';
 
 export type LogLevel = Level;
 
@@ -16,11 +16,21 @@ export function createLogger(options: { level: LogLevel; destination?: { write(l
     base: null,
     timestamp: isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    serializers: { err: stdSerializers.err },
+    serializers: { err: errorFields },
   };
   return options.destination === undefined ? pino(settings) : pino(settings, options.destination);
 }
 
 function isoTime(): string {
   return `,"time":"${new Date().toISOString()}"`;
+}
+
+/**
+ * An error's message, type and own fields; the stack only of what is our mistake, since the place in the code says nothing
+ * about a refused connection or a wrong object, and such lines come by the dozen when the API server is away.
+ */
+function errorFields(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { stack, ...fields } = stdSerializers.err(error);
+  return isOurMistake(error) ? { ...fields, stack } : fields;
 }

@@ -21,6 +21,16 @@ test('a line is one JSON object with level, time, our keys and the error', () =>
   expect(new Date(String(entry.time)).toISOString()).toBe(entry.time);
 });
 
+test('the stack of an error is shown for mistakes of the program only', () => {
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'info', destination: { write: line => lines.push(line) } });
+  logger.warn({ err: Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }) }, 'no API server');
+  logger.error({ err: new TypeError('x is not a function') }, 'sync');
+  const [expected, mistake] = lines.map(line => (JSON.parse(line) as { err: object }).err);
+  expect(expected).toEqual({ type: 'Error', message: 'refused', code: 'ECONNREFUSED' });
+  expect(mistake).toHaveProperty('stack');
+});
+
 test.each([
   [0, 'info'],
   [2, 'info'],
