@@ -101,8 +101,9 @@ describe.skipIf(!hasKubectl())('kubectl against the embedded API server', () => 
     expect(await kubectl('get', 'pods', '-o', 'name')).toBe('pod/web-1\n');
   });
 
-  test('patch --subresource and the controller make an endpoint', async () => {
-    await kubectl('patch', 'pod', 'web-1', '--subresource=status', '--type=merge', '-p', JSON.stringify(podStatus));
+  test('a ready Pod shows up as an endpoint', async () => {
+    // kubectl has --subresource only since 1.24.
+    server.store.patch('pods', 'default', 'web-1', pod => ({ ...pod, ...podStatus }), { subresource: 'status' });
     expect(await kubectl('get', 'endpointslices', '-l', 'kubernetes.io/service-name=web')).toMatch(
       /IPv4 +8080 +10\.0\.0\.1/,
     );
@@ -141,8 +142,30 @@ describe.skipIf(!hasKubectl())('kubectl against the embedded API server', () => 
     await expect(withInput(bad, 'create', '-f', '-')).rejects.toThrow(/spec.ports\[0\].port: Invalid value: 0/);
   });
 
+  test('create of single kinds, which kubectl sends as protobuf', async () => {
+    expect(await kubectl('create', 'namespace', 'made')).toBe('namespace/made created\n');
+    await kubectl('create', 'configmap', 'c', '-n', 'made', '--from-literal=a=b');
+    await kubectl('create', 'secret', 'generic', 's', '-n', 'made', '--from-literal=a=b');
+    await kubectl('create', 'service', 'clusterip', 'svc', '-n', 'made', '--tcp=80:http', '--tcp=81:8081');
+    expect(server.store.get('configmaps', 'made', 'c')?.data).toEqual({ a: 'b' });
+    expect(server.store.get('secrets', 'made', 's')).toMatchObject({ type: 'Opaque', data: { a: 'Yg==' } });
+    expect(server.store.get('services', 'made', 'svc')).toMatchObject({
+      metadata: { labels: { app: 'svc' } },
+      spec: {
+        type: 'ClusterIP',
+        selector: { app: 'svc' },
+        ports: [
+          { name: '80-http', port: 80, targetPort: 'http' },
+          { name: '81-8081', port: 81, targetPort: 8081 },
+        ],
+      },
+    });
+    await kubectl('delete', 'namespace', 'made');
+    expect(server.store.list('services', 'made')).toEqual([]);
+  });
+
   test('api-resources and version read the discovery documents', async () => {
     expect(await kubectl('api-resources')).toMatch(/endpointslices +discovery.k8s.io\/v1 +true +EndpointSlice/);
-    expect(await kubectl('version')).toContain('Server Version: v1.36.2');
+    expect(await kubectl('version')).toContain('v1.36.2');
   });
 });

@@ -119,3 +119,16 @@ export function discoveryDocument(pathname: string, address: string): JsonObject
   }
   return undefined;
 }
+
+/** With a dot, as Go can't read the `@` of the type that clients ask for. */
+const openApiV2Protobuf = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
+
+/**
+ * An OpenAPI v2 document without any schema: older kubectl asks for one before it sends an object, and doesn't check
+ * kinds that it doesn't find. Such clients read protobuf only: field 1 of gnostic's Document, `swagger`.
+ */
+export function openApiV2(accept: string): { readonly type: string; readonly body: string } {
+  if (accept.includes('proto-openapi.spec.v2')) return { type: openApiV2Protobuf, body: '\n\u00032.0' };
+  const info = { title: 'Kubernetes', version: versionDocument.gitVersion };
+  return { type: 'application/json', body: JSON.stringify({ swagger: '2.0', info, paths: {} }) };
+}

@@ -121,23 +121,23 @@ async function update(exchange: Exchange): Promise<void> {
 type Patch = (current: JsonObject) => unknown;
 
 /** The change that a patch body describes, by its media type. Throws 415 for others. */
-function parsePatch(resource: Resource, type: string, text: string): Patch {
+function parsePatch(resource: Resource, type: string, body: Buffer): Patch {
   switch (type) {
     case 'application/json-patch+json': {
-      const patch = decodeBody(type, text);
+      const patch = decodeBody(type, body);
       return current => applyJsonPatch(current, patch);
     }
     case 'application/merge-patch+json': {
-      const patch = decodeObject(type, text);
+      const patch = decodeObject(type, body);
       return current => applyMergePatch(current, patch);
     }
     case 'application/strategic-merge-patch+json': {
-      const patch = decodeObject(type, text);
+      const patch = decodeObject(type, body);
       return current => applyStrategicPatch(resource.kind, current, patch);
     }
     case 'application/apply-patch+yaml': {
       // Field ownership isn't kept: what the applier names is set, nothing is taken away.
-      const patch = decodeObject(type, text);
+      const patch = decodeObject(type, body);
       return current => applyStrategicPatch(resource.kind, current, patch);
     }
     default:
@@ -155,16 +155,16 @@ async function patch(exchange: Exchange): Promise<void> {
   const { resource, namespace, name } = target;
   const view = viewOf(exchange);
   const type = mediaType(request);
-  const text = await readBody(request);
+  const body = await readBody(request);
   const { id } = storedResource(resource);
   if (type === 'application/apply-patch+yaml' && store.get(id, namespace, name) === undefined) {
-    const input = decodeObject(type, text);
+    const input = decodeObject(type, body);
     const created = { ...input, metadata: { ...input.metadata, name } };
     const version = store.create(id, namespace, toStored(resource, created), writeOptions(exchange));
     sendText(response, 201, view.objectText(version));
     return;
   }
-  const change = parsePatch(resource, type, text);
+  const change = parsePatch(resource, type, body);
   const version = store.patch(
     id,
     namespace,
@@ -181,8 +181,8 @@ async function patch(exchange: Exchange): Promise<void> {
 
 /** metav1.DeleteOptions from the body and the query; the query wins. */
 async function deleteOptions({ request, query, target }: Exchange): Promise<DeleteOptions> {
-  const text = await readBody(request);
-  const body = text.trim() === '' ? {} : decodeObject(mediaType(request), text);
+  const bytes = await readBody(request);
+  const body = bytes.length === 0 ? {} : decodeObject(mediaType(request), bytes);
   checkShape(target.resource, { preconditions: body.preconditions });
   const preconditions = isJsonObject(body.preconditions) ? body.preconditions : {};
   const inBody = typeof body.gracePeriodSeconds === 'number' ? body.gracePeriodSeconds : undefined;

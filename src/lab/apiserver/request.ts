@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { parse as parseYaml } from 'yaml';
 import { isJsonObject, type KubeObjectInput } from './objects.ts';
+import { decodeProtobuf } from './protobuf.ts';
 import type { Resource } from './resource.ts';
 import { findResource, groupVersions } from './resources.ts';
 import { badRequest, noSuchResource, StatusError } from './status.ts';
@@ -47,11 +48,11 @@ export function parseTarget(pathname: string): Target | undefined {
   return { resource, namespace, name, subresource };
 }
 
-/** The whole body as text. */
-export async function readBody(request: IncomingMessage): Promise<string> {
+/** The whole body. */
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }
 
 /** The media type of a request, without parameters. */
@@ -59,16 +60,18 @@ export function mediaType(request: IncomingMessage): string {
   return (request.headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
 }
 
-const bodyTypes = 'application/json, application/yaml';
+const bodyTypes = 'application/json, application/yaml, application/vnd.kubernetes.protobuf';
 
-/** Decodes JSON or YAML. Throws 400, and 415 for protobuf and unknown types. */
-export function decodeBody(type: string, text: string): unknown {
+/** Decodes JSON, YAML or protobuf. Throws 400, and 415 for unknown types. */
+export function decodeBody(type: string, body: Buffer): unknown {
+  if (type === 'application/vnd.kubernetes.protobuf') return decodeProtobuf(body);
   const isYaml = type.endsWith('yaml');
   if (type !== '' && !isYaml && !type.endsWith('json') && type !== 'application/x-www-form-urlencoded') {
     const message = `the body of the request was in an unknown format - accepted media types include: ${bodyTypes}`;
     throw new StatusError(415, message, { reason: 'UnsupportedMediaType' });
   }
   try {
+    const text = body.toString();
     return isYaml ? (parseYaml(text) as unknown) : (JSON.parse(text) as unknown);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
@@ -77,8 +80,8 @@ export function decodeBody(type: string, text: string): unknown {
 }
 
 /** A body that must be an object of the API. */
-export function decodeObject(type: string, text: string): KubeObjectInput {
-  const value = decodeBody(type, text);
+export function decodeObject(type: string, body: Buffer): KubeObjectInput {
+  const value = decodeBody(type, body);
   if (!isJsonObject(value)) throw badRequest('the object provided is unrecognized: it is not a JSON object');
   return value;
 }

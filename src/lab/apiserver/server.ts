@@ -5,7 +5,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { discoveryDocument } from './discovery.ts';
+import { discoveryDocument, openApiV2 } from './discovery.ts';
 import { type Exchange, handle, sendStatus, sendText } from './handlers.ts';
 import { createKubernetesService, type KubernetesServiceOptions } from './kubernetes-service.ts';
 import { parseFlag } from './list.ts';
@@ -135,6 +135,11 @@ class EmbeddedApiServer implements ApiServer {
     }
     const { token } = this.#options;
     if (token !== undefined && request.headers.authorization !== `Bearer ${token}`) throw unauthorized();
+    if (pathname === '/openapi/v2') {
+      const { type, body } = openApiV2(request.headers.accept ?? '');
+      response.writeHead(200, { 'content-type': type }).end(body);
+      return;
+    }
     const document = request.method === 'GET' ? discoveryDocument(pathname, request.headers.host ?? '') : undefined;
     if (document !== undefined) {
       sendText(response, 200, JSON.stringify(document));

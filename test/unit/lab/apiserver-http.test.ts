@@ -33,11 +33,23 @@ describe('documents', () => {
     expect((await call(server.url, '/apis/discovery.k8s.io')).body.preferredVersion.version).toBe('v1');
   });
 
+  test('OpenAPI offers enough for kubectl to leave checking to the server', async () => {
+    const { paths } = (await call(server.url, '/openapi/v3')).body;
+    const { serverRelativeURL } = paths['apis/discovery.k8s.io/v1'];
+    const document = (await call(server.url, serverRelativeURL)).body;
+    const [path = ''] = Object.keys(document.paths);
+    expect(path).toBe('/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/{name}');
+    expect(document.paths[path].patch.parameters).toContainEqual({ name: 'fieldValidation', in: 'query' });
+    expect((await call(server.url, '/openapi/v2')).body.swagger).toBe('2.0');
+    const accept = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+    expect((await call(server.url, '/openapi/v2', { accept })).text).toBe('\n\u00032.0');
+  });
+
   test.each(['/healthz', '/livez', '/readyz'])('%s is ok', async path => {
     expect((await call(server.url, path)).text).toBe('ok');
   });
 
-  test.each(['/openapi/v2', '/', '/apis/none/v1', '/api/v2/services'])('%s is not there', async path => {
+  test.each(['/', '/apis/none/v1', '/api/v2/services'])('%s is not there', async path => {
     const { status, text } = await call(server.url, path);
     expect([status, text]).toEqual([404, '404 page not found\n']);
   });
@@ -133,7 +145,8 @@ describe('methods', () => {
       call(server.url, services, { method: 'POST', body, type });
     expect((await send('{', 'application/json')).status).toBe(400);
     expect((await send('[]', 'application/json')).status).toBe(400);
-    expect((await send('k8s', 'application/vnd.kubernetes.protobuf')).status).toBe(415);
+    expect((await send('k8s', 'application/vnd.kubernetes.protobuf')).status).toBe(400);
+    expect((await send('k8s', 'application/cbor')).status).toBe(415);
     expect((await send('metadata: {name: yaml}\nspec: {ports: [{port: 80}]}', 'application/yaml')).status).toBe(201);
   });
 });
