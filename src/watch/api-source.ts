@@ -1,11 +1,12 @@
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js';
 import { type Clock, systemClock } from './clock.ts';
+import { anonymousKubeConfig, loadKubeConfig } from './kubeconfig.ts';
 import type { Log } from './log.ts';
 import type { Kind, ObjectByKind, Problem } from './objects.ts';
 import { Reflector, type ReflectorStats } from './reflector.ts';
 import type { ReflectorTarget, Resource } from './resource.ts';
 import type { Store } from './store.ts';
-import { anonymousKubeConfig, HttpTransport, loadKubeConfig } from './transport.ts';
+import { HttpTransport } from './transport.ts';
 import type { Trimmed } from './trim.ts';
 import { TRIMMERS } from './trim.ts';
 

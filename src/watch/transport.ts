@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs';
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
-// Only this module of the package: its index costs 0.4 s and 50 MB at start (generated clients of every API group).
-import { KubeConfig } from '@kubernetes/client-node/dist/config.js';
+import type { KubeConfig } from '@kubernetes/client-node/dist/config.js';
 import { ApiError, parseRetryAfter, statusError } from './api-error.ts';
 import { type Clock, Watchdog } from './clock.ts';
+import { currentConfig } from './kubeconfig.ts';
 
 /** A successful answer. */
 export interface ApiResponse {
@@ -32,51 +31,9 @@ const CONNECT_DEADLINE_MS = 10_000;
 const RESPONSE_DEADLINE_MS = 65_000;
 const KEEP_ALIVE_MS = 30_000;
 const LONGEST_ERROR_BODY = 64 * 1024;
-const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
-
-/** The kubeconfig in a file, or without a path the service account of the pod we run in. Throws an Error that says which. */
-export function loadKubeConfig(path?: string): KubeConfig {
-  const config = new KubeConfig();
-  if (path !== undefined && path !== '') {
-    try {
-      config.loadFromFile(path);
-    } catch (cause) {
-      throw new Error(`kubeconfig ${path} cannot be read: ${messageOf(cause)}`, { cause });
-    }
-    return config;
-  }
-  if (process.env.KUBERNETES_SERVICE_HOST === undefined || !existsSync(SERVICE_ACCOUNT_TOKEN)) {
-    throw new Error('no kubeconfig is given, and this is no pod with a service account');
-  }
-  config.loadFromCluster();
-  return config;
-}
-
-/** A kubeconfig for a server that asks for no credentials. */
-export function anonymousKubeConfig(server: string): KubeConfig {
-  const config = new KubeConfig();
-  config.loadFromClusterAndUser({ name: 'server', server, skipTLSVerify: false }, { name: 'anonymous' });
-  return config;
-}
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/**
- * The config with exactly one cluster and user. client-node sends no CA without a user, and refuses http: servers unless
- * skipTLSVerify is set, which means nothing there.
- */
-function currentConfig(config: KubeConfig, server: string | undefined): KubeConfig {
-  const cluster = config.getCurrentCluster();
-  const url = server ?? cluster?.server;
-  if (url === undefined || !URL.canParse(url)) throw new Error(`the kubeconfig's current context names no server URL`);
-  const isPlain = new URL(url).protocol === 'http:';
-  const skipTLSVerify = isPlain || cluster?.skipTLSVerify === true;
-  const current = new KubeConfig();
-  const user = config.getCurrentUser() ?? { name: 'anonymous' };
-  current.loadFromClusterAndUser({ ...cluster, name: cluster?.name ?? 'server', server: url, skipTLSVerify }, user);
-  return current;
 }
 
 /** The transport over node:http(s) with the credentials of a kubeconfig: token, exec plugin, client certificate, basic. */

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { storeTarget } from '../../../src/watch/api-source.ts';
+import { anonymousKubeConfig } from '../../../src/watch/kubeconfig.ts';
 import { Reflector } from '../../../src/watch/reflector.ts';
 import { Store } from '../../../src/watch/store.ts';
-import { anonymousKubeConfig, HttpTransport } from '../../../src/watch/transport.ts';
+import { HttpTransport } from '../../../src/watch/transport.ts';
 import { trimService } from '../../../src/watch/trim.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
 import { recordedLog } from '../../fakes/recorded-log.ts';

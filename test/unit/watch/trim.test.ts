@@ -474,6 +474,5 @@ describe('memory', () => {
     const perEndpoint = (heapBytes() - before) / 50_000;
     expect(slices.at(-1)?.endpoints.length).toBe(100);
     expect(perEndpoint).toBeLessThan(300);
-    console.info(`${Math.round(perEndpoint)} bytes per endpoint`);
   });
 });
