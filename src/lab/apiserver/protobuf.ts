@@ -208,7 +208,7 @@ function readValue(field: Field, raw: Raw, before: unknown): unknown {
       return readIntOrString(bytesOf(raw));
     case 'list':
       return [...list, readMessage(field[2], bytesOf(raw))];
-    case 'message': {
+    default: {
       const message = readMessage(field[2], bytesOf(raw));
       return Object.keys(message).length === 0 ? undefined : message;
     }
