@@ -187,6 +187,11 @@ function readEntry(bytes: Buffer, encoding: 'utf8' | 'base64'): JsonObject {
 /** The value of a field, given what the message has of it so far; undefined for zero values. */
 function readValue(field: Field, raw: Raw, before: unknown): unknown {
   const list: unknown[] = Array.isArray(before) ? before : [];
+  if (field[1] === 'list') return [...list, readMessage(field[2], bytesOf(raw))];
+  if (field[1] === 'message') {
+    const message = readMessage(field[2], bytesOf(raw));
+    return Object.keys(message).length === 0 ? undefined : message;
+  }
   switch (field[1]) {
     case 'number':
       return raw === 0 ? undefined : raw;
@@ -204,14 +209,8 @@ function readValue(field: Field, raw: Raw, before: unknown): unknown {
       return { ...(before as object | undefined), ...readEntry(bytesOf(raw), 'base64') };
     case 'microTime':
       return readMicroTime(bytesOf(raw));
-    case 'intOrString':
+    default:
       return readIntOrString(bytesOf(raw));
-    case 'list':
-      return [...list, readMessage(field[2], bytesOf(raw))];
-    default: {
-      const message = readMessage(field[2], bytesOf(raw));
-      return Object.keys(message).length === 0 ? undefined : message;
-    }
   }
 }
 
