@@ -232,6 +232,17 @@ describe('watches', () => {
     expect(late.lines[0]?.object.message).toBe(`too old resource version: ${old} (${old + 1})`);
   });
 
+  test('a server that restarts with its data goes on, one without its history answers 410', async () => {
+    put('a');
+    const old = server.store.revision;
+    await start({ store: server.store });
+    expect(names(await call(server.url, path))).toEqual(['a']);
+    await start({ firstResourceVersion: old + 100 });
+    const watch = await WatchReader.open(server.url, `${path}?watch=1&resourceVersion=${old}`);
+    await watch.ended;
+    expect(watch.lines).toMatchObject([{ type: 'ERROR', object: { code: 410 } }]);
+  });
+
   test('dropped watches break off in the middle', async () => {
     const watch = await WatchReader.open(server.url, `${path}?watch=1`);
     put('a');
