@@ -1,7 +1,7 @@
 import { parseCIDR } from '../net/cidr.ts';
 import { canonicalIP, isUnspecified } from '../net/ip.ts';
+import { ownText } from '../text/own-text.ts';
 import type { Problem, Protocol } from './objects.ts';
-import { ownText } from './own-text.ts';
 
 /**
  * Reading foreign JSON field by field. A reader returns the value or its default; what is impossible is left out and

@@ -3,6 +3,7 @@
  * impossible part never costs the rest: it is left out and named. Field meanings: core/v1 and discovery.k8s.io/v1.
  */
 import { ipFamily } from '../net/ip.ts';
+import { ownText } from '../text/own-text.ts';
 import {
   addressesOf,
   addressOf,
@@ -37,7 +38,6 @@ import type {
   SlicePort,
 } from './objects.ts';
 import { objectKey } from './objects.ts';
-import { ownText } from './own-text.ts';
 
 /** What is left of a raw object. */
 export interface Trimmed<T> {

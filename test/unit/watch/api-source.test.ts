@@ -1,0 +1,200 @@
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type ApiServer, type ApiServerOptions, startApiServer } from '../../../src/lab/apiserver/server.ts';
+import { Store as ClusterStore } from '../../../src/lab/apiserver/store.ts';
+import { type ApiSource, startApiSource } from '../../../src/watch/api-source.ts';
+import type { Clock } from '../../../src/watch/clock.ts';
+import { anonymousKubeConfig } from '../../../src/watch/kubeconfig.ts';
+import { Store } from '../../../src/watch/store.ts';
+import { TRIMMERS } from '../../../src/watch/trim.ts';
+import { recordedLog } from '../../fakes/recorded-log.ts';
+
+const SPEED = 100;
+/** Time that runs a hundred times faster: the first retry comes after 8 ms. */
+const fastClock: Clock = {
+  now: () => (performance.timeOrigin + performance.now()) * SPEED,
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms / SPEED);
+    return () => clearTimeout(timer);
+  },
+};
+
+let cluster: ClusterStore;
+let server: ApiServer;
+let store: Store;
+let source: ApiSource;
+let log: ReturnType<typeof recordedLog>;
+
+async function startServer(options: Partial<ApiServerOptions> = {}): Promise<void> {
+  server = await startApiServer({ host: '127.0.0.1', port: 0, store: cluster, freshnessWaitMs: 20, ...options });
+}
+async function startSource(url = server.url): Promise<void> {
+  store = new Store();
+  log = recordedLog();
+  const { signal } = new AbortController();
+  source = await startApiSource({ server: url, store, log, clock: fastClock, signal });
+}
+beforeEach(async () => {
+  cluster = new ClusterStore();
+  await startServer();
+});
+afterEach(async () => {
+  await source?.[Symbol.asyncDispose]();
+  await server.close();
+});
+
+const serviceInput = (name: string, port = 80) => ({ metadata: { name }, spec: { ports: [{ port }] } });
+const sliceInput = (name: string, serviceName: string, address: string) => ({
+  metadata: { name, labels: { 'kubernetes.io/service-name': serviceName } },
+  addressType: 'IPv4',
+  endpoints: [{ addresses: [address] }],
+  ports: [{ port: 80 }],
+});
+
+/** What the server has, trimmed, in the shape of contents(). */
+function expected() {
+  const services = cluster.list('services').map(raw => TRIMMERS.Service(raw).object);
+  const slices = cluster.list('endpointslices').map(raw => TRIMMERS.EndpointSlice(raw).object);
+  const nodes = cluster.list('nodes').map(raw => TRIMMERS.Node(raw).object);
+  return [services, slices, nodes].map(list => list.map(object => JSON.stringify(object)).toSorted());
+}
+function contents() {
+  const { services, slices, nodes } = store.snapshot;
+  const allSlices = [...slices.values()].flatMap(list => [...list.values()]);
+  return [[...services.values()], allSlices, [...nodes.values()]].map(list =>
+    list.map(object => JSON.stringify(object)).toSorted(),
+  );
+}
+/** Resolves when the store has what the server has; fails by the test's timeout. */
+async function convergence(): Promise<void> {
+  while (JSON.stringify(contents()) !== JSON.stringify(expected())) {
+    await new Promise<void>(resolve => {
+      const stop = store.onDirty(() => {
+        stop();
+        resolve();
+      });
+    });
+  }
+}
+
+describe('against the embedded API server', () => {
+  it('three kinds arrive and are followed', async () => {
+    cluster.create('services', 'default', serviceInput('web'));
+    cluster.create('endpointslices', 'default', sliceInput('web-1', 'web', '10.0.0.1'));
+    cluster.create('nodes', '', { metadata: { name: 'n1' } });
+    await startSource();
+    await store.synced;
+    expect(contents()).toEqual(expected());
+    cluster.update('services', 'default', 'web', {
+      ...cluster.get('services', 'default', 'web'),
+      ...serviceInput('web', 81),
+    });
+    cluster.delete('endpointslices', 'default', 'web-1');
+    cluster.create('endpointslices', 'default', sliceInput('web-2', 'web', '10.0.0.2'));
+    await convergence();
+    expect(source.stats).toMatchObject({ Service: { relists: 0, failures: 0 }, Node: { isConnected: true } });
+    expect(log.lines.filter(line => !line.startsWith('info'))).toEqual([]);
+  });
+
+  it('a server that comes back with the same data goes on, without a list', async () => {
+    cluster.create('services', 'default', serviceInput('a'));
+    await startSource();
+    await store.synced;
+    const { port } = new URL(server.url);
+    await server.close();
+    cluster.create('services', 'default', serviceInput('b'));
+    await startServer({ port: Number(port) });
+    await convergence();
+    expect(source.stats.Service).toMatchObject({ relists: 0 });
+  });
+
+  it('a server that comes back with older data is listed again', async () => {
+    for (const name of ['a', 'b', 'c']) cluster.create('services', 'default', serviceInput(name));
+    await startSource();
+    await store.synced;
+    const { port } = new URL(server.url);
+    await server.close();
+    cluster = new ClusterStore();
+    cluster.create('services', 'default', serviceInput('a'));
+    await startServer({ port: Number(port) });
+    await convergence();
+    expect(contents()[0]).toHaveLength(1);
+  });
+
+  it('a server that is not there yet is waited for', async () => {
+    const { url } = server;
+    const { port } = new URL(url);
+    await server.close();
+    await startSource(url);
+    cluster.create('services', 'default', serviceInput('a'));
+    while (source.stats.Service.failures < 2) await new Promise(setImmediate);
+    expect(store.isSynced).toBe(false);
+    await startServer({ port: Number(port) });
+    await store.synced;
+    await convergence();
+  });
+
+  it('a bearer token is sent', async () => {
+    await server.close();
+    await startServer({ token: 'secret' });
+    const kubeConfig = anonymousKubeConfig(server.url);
+    kubeConfig.users = [{ name: 'anonymous', token: 'secret' }];
+    store = new Store();
+    log = recordedLog();
+    const { signal } = new AbortController();
+    source = await startApiSource({ kubeConfig, store, log, clock: fastClock, signal });
+    await store.synced;
+  });
+
+  it('whatever happens to watches and history, the store becomes what the server has', async () => {
+    const name = fc.constantFrom('a', 'b', 'c', 'd');
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('put' as const), name, port: fc.integer({ min: 1, max: 5 }) }),
+      fc.record({ do: fc.constant('slice' as const), name, port: fc.integer({ min: 1, max: 5 }) }),
+      fc.record({
+        do: fc.constantFrom('delete', 'deleteSlice', 'drop', 'end', 'compact', 'breathe'),
+        name,
+        port: fc.constant(1),
+      }),
+    );
+    const put = (kind: 'services' | 'endpointslices', key: string, input: object) => {
+      const current = cluster.get(kind, 'default', key);
+      if (current === undefined) cluster.create(kind, 'default', { metadata: { name: key }, ...input });
+      else cluster.update(kind, 'default', key, { ...current, ...input });
+    };
+    const actions: Record<string, (key: string, port: number) => void | Promise<void>> = {
+      put: (key, port) =>
+        put('services', key, {
+          spec: { ...(cluster.get('services', 'default', key)?.spec as object), ports: [{ port }] },
+        }),
+      slice: (key, port) => put('endpointslices', key, sliceInput(key, 'web', `10.0.0.${port}`)),
+      delete: key => void (cluster.get('services', 'default', key) && cluster.delete('services', 'default', key)),
+      deleteSlice: key =>
+        void (cluster.get('endpointslices', 'default', key) && cluster.delete('endpointslices', 'default', key)),
+      drop: () => server.dropWatches(),
+      end: () => server.endWatches(),
+      compact: () => server.compact(),
+      breathe: () => new Promise(resolve => setTimeout(resolve, 10)),
+    };
+    await startSource();
+    await store.synced;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 30 }), async steps => {
+        for (const { do: action, name: key, port } of steps) await actions[action]?.(key, port);
+        await convergence();
+      }),
+      { numRuns: 12 },
+    );
+    const relists = Object.values(source.stats).map(stats => stats.relists);
+    expect(Math.max(...relists)).toBeGreaterThan(0);
+    expect(log.lines.filter(line => line.startsWith('error'))).toEqual([]);
+  }, 60_000);
+});
+
+describe('a wrong start', () => {
+  it('without a kubeconfig outside a cluster is an error', async () => {
+    const { signal } = new AbortController();
+    store = new Store();
+    await expect(startApiSource({ store, log: recordedLog(), signal })).rejects.toThrow('no kubeconfig is given');
+  });
+});
