@@ -4,7 +4,7 @@ import type { Applied, ApplyFailure, Changes, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
 import type { IptablesObject, Table } from './objects.ts';
 import { parse } from './parse.ts';
-import { render, type Step, stepsOf } from './render.ts';
+import { lineCount, render, type Step, stepsOf } from './render.ts';
 
 /** The programs of one variant and family, such as `iptables-nft-restore`. */
 export interface IptablesTools {
@@ -56,7 +56,7 @@ function* batchesOf(steps: readonly Step[]): Iterable<Step[]> {
   let lines = 0;
   for (const step of steps) {
     batch.push(step);
-    lines += step.commands.length + 1;
+    lines += lineCount(step);
     if (lines < BATCH_LINES) continue;
     yield batch;
     batch = [];
@@ -77,7 +77,7 @@ async function applySteps(steps: readonly Step[], io: IptablesIO): Promise<Apply
     if (!(error instanceof ExecError) || error.exitCode === -1) throw error;
     const [only] = steps;
     if (only !== undefined && steps.length === 1) {
-      await restore(`*${only.table}\nCOMMIT\n`, io);
+      await restore(`*${only.object.table}\nCOMMIT\n`, io);
       return [{ key: only.key, error }];
     }
     const middle = Math.ceil(steps.length / 2);

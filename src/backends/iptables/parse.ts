@@ -1,3 +1,4 @@
+import { ownText } from '../../text/own-text.ts';
 import { CHAIN, isServiceChain } from './names.ts';
 import { byKey, type IptablesObject, type Table } from './objects.ts';
 import { isDispatchChain } from './rules.ts';
@@ -18,13 +19,16 @@ const JUMP_TARGETS: ReadonlySet<string> = new Set([
 
 const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);
 
-/** Our objects in one table of iptables-save's output; everything else in it belongs to others and is left out. */
+/**
+ * Our objects in one table of iptables-save's output; everything else in it belongs to others and is left out. The texts are
+ * copies: a part of the output would keep all of it in memory.
+ */
 export function parse(text: string, table: Table): ReadonlyMap<string, IptablesObject> {
   const objects: IptablesObject[] = [];
   const rules = new Map<string, string[]>();
   for (const line of text.split('\n')) {
     if (line.startsWith(':')) {
-      const name = line.slice(1, line.indexOf(' '));
+      const name = ownText(line.slice(1, line.indexOf(' ')));
       if (isDispatchChain(table, name)) objects.push({ kind: 'dispatch', table, name });
       else if (isWhole(table, name)) rules.set(name, []);
       continue;
@@ -35,10 +39,13 @@ export function parse(text: string, table: Table): ReadonlyMap<string, IptablesO
     const rule = line.slice(space + 1);
     const whole = rules.get(chain);
     if (whole !== undefined) whole.push(rule);
-    else if (isDispatchChain(table, chain) || isOurJump(chain, rule))
-      objects.push({ kind: 'rule', table, chain, rule });
+    else if (isDispatchChain(table, chain) || isOurJump(chain, rule)) {
+      objects.push({ kind: 'rule', table, chain: ownText(chain), rule: ownText(rule) });
+    }
   }
-  for (const [name, lines] of rules) objects.push({ kind: 'chain', table, name, rules: lines.join('\n') });
+  for (const [name, lines] of rules) {
+    objects.push({ kind: 'chain', table, name, rules: ownText(lines.join('\n')) });
+  }
   return byKey(objects);
 }
 

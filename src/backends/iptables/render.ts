@@ -1,14 +1,12 @@
 import type { Changes } from '../backend.ts';
 import { CHAIN } from './names.ts';
-import type { IptablesObject, Table } from './objects.ts';
+import type { IptablesObject } from './objects.ts';
 
-/** One step of iptables-restore for one object. */
+/** One step of iptables-restore for one object. Its text is made when it is sent: all of a full load would be tens of MB. */
 export interface Step {
   readonly key: string;
-  readonly table: Table;
-  /** Lines that declare (and thereby empty) a chain: `:NAME - [0:0]`. */
-  readonly declare: string;
-  readonly commands: readonly string[];
+  readonly object: IptablesObject;
+  readonly isRemoval: boolean;
 }
 
 /**
@@ -35,11 +33,14 @@ const RANK = {
 export function stepsOf(changes: Changes<IptablesObject>): Step[] {
   const ranked: { rank: number; step: Step }[] = [];
   for (const [key, object] of changes.deleted) {
-    if (!goesWithChain(object, changes)) ranked.push({ rank: removalRank(object), step: removal(key, object) });
+    if (!goesWithChain(object, changes))
+      ranked.push({ rank: removalRank(object), step: { key, object, isRemoval: true } });
   }
-  for (const [key, object] of changes.created) ranked.push({ rank: additionRank(object), step: addition(key, object) });
-  for (const [key, { after }] of changes.updated)
-    ranked.push({ rank: additionRank(after), step: addition(key, after) });
+  for (const [key, object] of changes.created)
+    ranked.push({ rank: additionRank(object), step: { key, object, isRemoval: false } });
+  for (const [key, { after: object }] of changes.updated) {
+    ranked.push({ rank: additionRank(object), step: { key, object, isRemoval: false } });
+  }
   return ranked.sort((a, b) => a.rank - b.rank).map(({ step }) => step);
 }
 
@@ -47,13 +48,13 @@ export function stepsOf(changes: Changes<IptablesObject>): Step[] {
 export function render(steps: readonly Step[]): string {
   const lines: string[] = [];
   for (let start = 0; start < steps.length; ) {
-    const table = steps[start]?.table;
+    const table = steps[start]?.object.table;
     let end = start;
-    while (end < steps.length && steps[end]?.table === table) end += 1;
+    while (end < steps.length && steps[end]?.object.table === table) end += 1;
     const section = steps.slice(start, end);
     lines.push(`*${table}`);
-    for (const { declare } of section) if (declare !== '') lines.push(declare);
-    for (const { commands } of section) lines.push(...commands);
+    for (const { object } of section) if (object.kind !== 'rule') lines.push(declaration(object.name));
+    for (const step of section) lines.push(...commandsOf(step));
     lines.push('COMMIT');
     start = end;
   }
@@ -61,23 +62,24 @@ export function render(steps: readonly Step[]): string {
   return lines.join('\n');
 }
 
-function addition(key: string, object: IptablesObject): Step {
-  const { table } = object;
-  if (object.kind === 'dispatch') return { key, table, declare: declaration(object.name), commands: [] };
-  if (object.kind === 'chain') {
-    const commands = object.rules === '' ? [] : object.rules.split('\n').map(rule => `-A ${object.name} ${rule}`);
-    return { key, table, declare: declaration(object.name), commands };
-  }
-  // At the head, so that the jump to KUBE-NODEPORTS stays last and our jumps come before other programs' rules.
-  const verb = isNodePortJump(object) ? '-A' : '-I';
-  return { key, table, declare: '', commands: [`${verb} ${object.chain} ${object.rule}`] };
+/** How many lines a step takes, without making them. */
+export function lineCount({ object, isRemoval }: Step): number {
+  if (object.kind !== 'chain' || isRemoval) return 1;
+  let count = 2;
+  for (let at = object.rules.indexOf('\n'); at >= 0; at = object.rules.indexOf('\n', at + 1)) count += 1;
+  return count;
 }
 
-function removal(key: string, object: IptablesObject): Step {
-  const { table } = object;
-  if (object.kind === 'rule') return { key, table, declare: '', commands: [`-D ${object.chain} ${object.rule}`] };
-  // Only an empty chain can be deleted; the declaration empties it.
-  return { key, table, declare: declaration(object.name), commands: [`-X ${object.name}`] };
+function commandsOf({ object, isRemoval }: Step): string[] {
+  // Only an empty chain can be deleted; its declaration, which comes first, empties it.
+  if (object.kind !== 'rule' && isRemoval) return [`-X ${object.name}`];
+  if (object.kind === 'dispatch') return [];
+  if (object.kind === 'chain') {
+    return object.rules === '' ? [] : object.rules.split('\n').map(rule => `-A ${object.name} ${rule}`);
+  }
+  // At the head, so that the jump to KUBE-NODEPORTS stays last and our jumps come before other programs' rules.
+  const verb = isRemoval ? '-D' : isNodePortJump(object) ? '-A' : '-I';
+  return [`${verb} ${object.chain} ${object.rule}`];
 }
 
 function declaration(name: string): string {
