@@ -174,7 +174,7 @@ describe('against the embedded API server', () => {
       drop: () => server.dropWatches(),
       end: () => server.endWatches(),
       compact: () => server.compact(),
-      breathe: () => new Promise(resolve => setTimeout(resolve, 10)),
+      breathe: () => new Promise(resolve => setImmediate(resolve)),
     };
     await startSource();
     await store.synced;

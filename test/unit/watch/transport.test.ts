@@ -286,6 +286,19 @@ describe('what servers say', () => {
     expect([parseRetryAfter('soon', now), parseRetryAfter(undefined, now)]).toEqual([0, 0]);
   });
 
+  it('every recorded refusal of a real server is understood', () => {
+    const { exchanges } = JSON.parse(readFileSync('test/conformance/vectors/watch.json', 'utf8')) as {
+      exchanges: { status: number; body?: { reason?: string }; text?: string }[];
+    };
+    const refusals = exchanges.filter(exchange => exchange.status >= 400);
+    expect(refusals.length).toBeGreaterThan(5);
+    for (const { status, body, text } of refusals) {
+      expect(statusError(status, body ?? text)).toMatchObject({ status, reason: body?.reason ?? '' });
+    }
+    const tooLarge = refusals.find(exchange => exchange.status === 504);
+    expect(statusError(504, tooLarge?.body).retryAfterMs).toBe(1000);
+  });
+
   it('a Status may be anything', () => {
     for (const body of [null, 'x', [], { code: 'a', details: 5 }]) expect(statusError(500, body).status).toBe(500);
     expect(statusError(500, { code: 410, message: 'gone' })).toMatchObject({ status: 410, message: '410 gone' });
