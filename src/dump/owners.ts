@@ -1,0 +1,124 @@
+import {
+  CHAIN,
+  clusterPolicyChain,
+  externalChain,
+  isServiceChain,
+  localPolicyChain,
+} from '../backends/iptables/names.ts';
+import type { IptablesObject } from '../backends/iptables/objects.ts';
+import type { ServicePortName } from '../endpoints/types.ts';
+import type { Protocol } from '../watch/objects.ts';
+import { jumpOf, parseRule } from './rule-fields.ts';
+
+export interface OwnedObjects {
+  readonly name: ServicePortName;
+  readonly objects: IptablesObject[];
+}
+
+export interface Ownership {
+  /** By servicePortKey. */
+  readonly owned: ReadonlyMap<string, OwnedObjects>;
+  /** Shared, or of nobody known. */
+  readonly rest: readonly IptablesObject[];
+}
+
+type Chain = Extract<IptablesObject, { kind: 'chain' }>;
+
+const ENTRY_CHAINS: ReadonlySet<string> = new Set([CHAIN.services, CHAIN.externalServices, CHAIN.nodePorts]);
+const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
+
+/** The comments of rules of a Service, kube-proxy's and ours, around `namespace/name:port`. */
+const SUBJECT =
+  /^(?:pod traffic for |masquerade traffic for |masquerade LOCAL traffic for |route LOCAL traffic for )?([^\s/]+\/[^\s/]+?)(?: .*)?$/;
+
+/**
+ * Which ServicePort each object in the kernel belongs to, from names and comments alone. Entries and chains name their Service
+ * in a comment, and the name of a chain is a hash of it; endpoint chains without comments (kube-proxy leaves them out in large
+ * clusters) belong to the chain that jumps to them.
+ */
+export function groupByOwner(objects: Iterable<IptablesObject>): Ownership {
+  const groups = new Map<string, OwnedObjects>();
+  const chains = new Map<string, Chain>();
+  const ownerOfChain = new Map<string, string>();
+  const rest: IptablesObject[] = [];
+  const adopt = (name: ServicePortName): string => {
+    const key = ownerKey(name);
+    if (groups.has(key)) return key;
+    groups.set(key, { name, objects: [] });
+    for (const chain of chainNames(name)) ownerOfChain.set(chain, key);
+    return key;
+  };
+  for (const object of objects) {
+    if (object.kind === 'chain' && isServiceChain(object.name)) chains.set(object.name, object);
+    else {
+      const name = entryOwner(object);
+      if (name === undefined) rest.push(object);
+      else groups.get(adopt(name))?.objects.push(object);
+    }
+  }
+  for (const chain of chains.values()) {
+    if (ownerOfChain.has(chain.name)) continue;
+    const name = chainOwner(chain);
+    if (name !== undefined) ownerOfChain.set(chain.name, adopt(name));
+  }
+  followJumps(chains, ownerOfChain);
+  for (const chain of chains.values()) {
+    const group = groups.get(ownerOfChain.get(chain.name) ?? '');
+    (group?.objects ?? rest).push(chain);
+  }
+  return { owned: groups, rest };
+}
+
+/** The same text as servicePortKey gives. */
+function ownerKey({ namespace, name, port, protocol }: ServicePortName): string {
+  return `${textOf(namespace, name, port)}/${protocol}`;
+}
+
+function textOf(namespace: string, name: string, port: string): string {
+  return port === '' ? `${namespace}/${name}` : `${namespace}/${name}:${port}`;
+}
+
+function chainNames({ namespace, name, port, protocol }: ServicePortName): string[] {
+  const text = textOf(namespace, name, port);
+  const external = externalChain(text, protocol);
+  // kube-proxy up to 1.25 filters source ranges in a chain of its own, named by the same hash.
+  const firewall = external.replace('KUBE-EXT-', 'KUBE-FW-');
+  return [clusterPolicyChain(text, protocol), localPolicyChain(text, protocol), external, firewall];
+}
+
+function servicePortName(subject: string, protocol: Protocol): ServicePortName {
+  const [, namespace = '', name = '', port = ''] = /^([^/]+)\/([^:]+):?(.*)$/.exec(subject) ?? [];
+  return { namespace, name, port, protocol };
+}
+
+function entryOwner(object: IptablesObject): ServicePortName | undefined {
+  if (object.kind !== 'rule' || !ENTRY_CHAINS.has(object.chain)) return undefined;
+  const { comment, protocol } = parseRule(object.rule);
+  const subject = SUBJECT.exec(comment)?.[1];
+  const known = PROTOCOLS.find(candidate => candidate.toLowerCase() === protocol);
+  return subject === undefined || known === undefined ? undefined : servicePortName(subject, known);
+}
+
+/** The owner by a comment in the chain: proven by the chain's name, or by the protocol of the DNAT beside it. */
+function chainOwner(chain: Chain): ServicePortName | undefined {
+  for (const rule of chain.rules.split('\n')) {
+    const { comment, protocol, toDestination } = parseRule(rule);
+    const subject = SUBJECT.exec(comment)?.[1];
+    if (subject === undefined) continue;
+    const names = PROTOCOLS.map(candidate => servicePortName(subject, candidate));
+    const proven = names.find(name => chainNames(name).includes(chain.name));
+    if (proven !== undefined) return proven;
+    if (toDestination !== '') return names.find(name => name.protocol.toLowerCase() === protocol);
+  }
+  return undefined;
+}
+
+function followJumps(chains: ReadonlyMap<string, Chain>, ownerOfChain: Map<string, string>): void {
+  // Owned chains may jump to unowned ones, which are then owned and looked at in turn.
+  for (const [name, owner] of ownerOfChain) {
+    for (const rule of chains.get(name)?.rules.split('\n') ?? []) {
+      const target = jumpOf(rule);
+      if (chains.has(target) && !ownerOfChain.has(target)) ownerOfChain.set(target, owner);
+    }
+  }
+}

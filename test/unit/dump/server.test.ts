@@ -1,0 +1,164 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { collectDump } from '../../../src/dump/collect.ts';
+import { dumpCommand } from '../../../src/dump/command.ts';
+import { AnotherDaemonError, SOCKET_NAME, startDumpServer } from '../../../src/dump/server.ts';
+import type { DumpState } from '../../../src/dump/state.ts';
+import { FakeIptables } from '../../fakes/iptables.ts';
+import { CLUSTER, dumpOf, kernelOf } from './fixtures.ts';
+
+const STATE = dumpOf(CLUSTER, kernelOf(CLUSTER));
+const log = { info: () => undefined };
+
+let runtimeDir = '';
+let socketPath = '';
+beforeEach(() => {
+  runtimeDir = mkdtempSync(join(tmpdir(), 'kpx-dump-'));
+  socketPath = join(runtimeDir, SOCKET_NAME);
+});
+afterEach(() => rmSync(runtimeDir, { recursive: true }));
+
+const start = (state: () => Promise<DumpState> | DumpState = () => STATE) =>
+  startDumpServer({ socketPath, state, log });
+
+/** A process of its own that listens on the socket. */
+async function startListener(): Promise<ChildProcess> {
+  const script = "require('node:net').createServer().listen(process.argv[1], () => console.log('ready'))";
+  const child = spawn(process.execPath, ['-e', script, socketPath], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout!, 'data');
+  return child;
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  const gone = once(child, 'exit');
+  child.kill(signal);
+  await gone;
+}
+
+/** The command on a fake kernel: its exit status, and what it wrote where. */
+async function command(services: readonly string[] = [], output: 'table' | 'json' = 'json', askTimeoutMs = 5000) {
+  const kernel = new FakeIptables();
+  kernel.isMissing = services.includes('no-tool');
+  let out = '';
+  let err = '';
+  const status = await dumpCommand(
+    { services, output, runtimeDir },
+    {
+      run: kernel.run,
+      askTimeoutMs,
+      write: text => {
+        out += text;
+      },
+      complain: text => {
+        err += text;
+      },
+      hasColours: false,
+    },
+  );
+  return { status, out, err };
+}
+
+describe('the socket', () => {
+  it('tells what the daemon tells, to root alone, and goes with it', async () => {
+    {
+      await using _server = await start();
+      expect(statSync(socketPath).mode & 0o777).toBe(0o600);
+      expect(await collectDump({ runtimeDir })).toEqual({ state: STATE, note: '' });
+    }
+    expect(existsSync(socketPath)).toBe(false);
+  });
+
+  it('keeps a second daemon from starting, and goes on answering', async () => {
+    await using _server = await start();
+    await expect(start()).rejects.toThrow(`another kproxy-ts runs on this node (${socketPath} answers)`);
+    expect((await collectDump({ runtimeDir })).note).toBe('');
+  });
+
+  it('counts a daemon that is stopped as alive', async () => {
+    const other = await startListener();
+    other.kill('SIGSTOP');
+    try {
+      await expect(start()).rejects.toBeInstanceOf(AnotherDaemonError);
+    } finally {
+      await end(other, 'SIGKILL');
+    }
+  });
+
+  it('is taken over from a daemon that was killed', async () => {
+    await end(await startListener(), 'SIGKILL');
+    expect(existsSync(socketPath)).toBe(true);
+    await using _server = await start();
+    expect((await collectDump({ runtimeDir })).note).toBe('');
+  });
+
+  it('shares one reading among those who ask at the same time', async () => {
+    let readings = 0;
+    const { promise, resolve } = Promise.withResolvers<DumpState>();
+    await using _server = await start(() => {
+      readings += 1;
+      return promise;
+    });
+    const asking = [collectDump({ runtimeDir }), collectDump({ runtimeDir })];
+    await new Promise(done => setTimeout(done, 100));
+    resolve(STATE);
+    await Promise.all(asking);
+    expect(readings).toBe(1);
+  });
+
+  it('refuses a path that the kernel would cut', async () => {
+    const long = join(runtimeDir, 'x'.repeat(100));
+    await expect(startDumpServer({ socketPath: long, state: () => STATE, log })).rejects.toThrow('107 bytes');
+  });
+});
+
+describe('dumpCommand', () => {
+  it('prints what the daemon tells', async () => {
+    await using _server = await start();
+    const { status, out, err } = await command();
+    expect([status, JSON.parse(out), err]).toEqual([0, STATE, '']);
+  });
+
+  it('says which named Service is not there, shows the others, and fails', async () => {
+    await using _server = await start();
+    const { status, out, err } = await command(['web', 'nope']);
+    expect(status).toBe(1);
+    expect(err).toContain('nope: no such Service');
+    const shown = JSON.parse(out) as DumpState;
+    expect(shown.families[0]?.services.map(({ name }) => name)).toEqual(['web']);
+    expect(await command(['nope'])).toMatchObject({ status: 1, out: '' });
+  });
+
+  it('asks the kernel when no daemon answers, and says so', async () => {
+    const { status, out, err } = await command([], 'table');
+    expect([status, err]).toEqual([0, `no daemon at ${socketPath}; showing what the kernel has\n`]);
+    expect(out).toContain('(shared)');
+  });
+
+  it('says which tool is missing when nobody can be asked', async () => {
+    const { status, out, err } = await command(['no-tool']);
+    expect([status, out]).toEqual([1, '']);
+    expect(err).toBe(`no daemon at ${socketPath}, and the kernel can't be asked: iptables-nft-save: no such program\n`);
+  });
+
+  it('passes on why the daemon cannot tell', async () => {
+    await using _server = await start(() => Promise.reject(new Error('iptables-nft-save: no such program')));
+    expect(await command()).toEqual({
+      status: 1,
+      out: '',
+      err: `the daemon at ${socketPath} can't tell: iptables-nft-save: no such program\n`,
+    });
+  });
+
+  it('does not wait forever for a daemon that hangs', async () => {
+    await using _server = await start(() => new Promise<DumpState>(() => undefined));
+    const { status, err } = await command([], 'table', 100);
+    expect([status, err]).toEqual([
+      0,
+      `the daemon at ${socketPath} didn't answer for 0.1 s; showing what the kernel has\n`,
+    ]);
+  });
+});
