@@ -1,7 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import type { Configuration } from './config/configuration.ts';
 import { resolveNodeName } from './config/node-name.ts';
+import { daemonDump } from './dump/from-model.ts';
+import { SOCKET_NAME, startDumpServer } from './dump/server.ts';
 import { FamilyProxy } from './family-proxy.ts';
 import { healthRoutes } from './http/health.ts';
 import { SyncHealth } from './http/health-state.ts';
@@ -32,7 +35,7 @@ const FAMILIES: readonly IPFamily[] = ['IPv4'];
 
 /**
  * Runs until SIGTERM or SIGINT; the rules stay in place. The composition root: the only place where defaults meet ports.
- * @throws ConfigurationError, ListenError, FileSourceError when it cannot start.
+ * @throws ConfigurationError, AnotherDaemonError, ListenError, FileSourceError when it cannot start.
  */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const { configuration, runtimeDir } = options;
@@ -54,6 +57,21 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   store.onProblem(problemLogger(log.child({ component: 'watch' })));
   const proxies = FAMILIES.map(
     family => new FamilyProxy({ family, configuration, nodeName, store, health, metrics, log }),
+  );
+  // Before anything is programmed and until nothing is any more: whoever holds the socket is the node's only writer.
+  resources.use(
+    await startDumpServer({
+      socketPath: join(runtimeDir, SOCKET_NAME),
+      state: async () =>
+        daemonDump({
+          node: nodeName,
+          mode: configuration.mode,
+          families: await Promise.all(
+            proxies.map(async proxy => ({ family: proxy.family, ...(await proxy.observe()) })),
+          ),
+        }),
+      log: log.child({ component: 'dump' }),
+    }),
   );
   for (const proxy of proxies) resources.defer(() => proxy.close());
   store.onDirty(dirty => {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Backend } from './backends/backend.ts';
 import { createIptablesBackend, IPTABLES_NFT } from './backends/iptables/backend.ts';
@@ -6,6 +7,7 @@ import { iptablesOptions } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/plan.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';
+import type { Observation } from './dump/from-model.ts';
 import type { Model } from './endpoints/types.ts';
 import type { SyncHealth } from './http/health-state.ts';
 import type { Logger } from './log.ts';
@@ -28,6 +30,10 @@ export interface FamilyProxyOptions {
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
 const COALESCE_MS = 3;
 
+/** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
+const OBSERVE_ATTEMPTS = 3;
+const OBSERVE_WAIT_MS = 100;
+
 /** One IP family: its Model, its backend, its loop, and what they report. */
 export class FamilyProxy {
   readonly #options: FamilyProxyOptions;
@@ -36,6 +42,9 @@ export class FamilyProxy {
   readonly backend: Backend<IptablesObject>;
   #iptables: IptablesOptions;
   #isStarted = false;
+  #isSyncing = false;
+  /** Syncs that began to change the kernel. */
+  #syncs = 0;
 
   constructor(options: FamilyProxyOptions) {
     const { family, configuration, nodeName, store, log } = options;
@@ -50,7 +59,7 @@ export class FamilyProxy {
     });
     this.#loop = new SyncLoop({
       backend: this.backend,
-      pull: () => this.#feed.pull(),
+      pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
       minSyncPeriodMs: configuration.iptables.minSyncPeriodMs,
       maxRetryMs: configuration.iptables.syncPeriodMs,
@@ -58,6 +67,10 @@ export class FamilyProxy {
       onSync: report => this.#reportSync(report),
       onError: (error, retryMs) => this.#reportError(error, retryMs),
     });
+  }
+
+  get family(): IPFamily {
+    return this.#options.family;
   }
 
   /** What was last planned. */
@@ -91,6 +104,21 @@ export class FamilyProxy {
     this.#loop.markDirty();
   }
 
+  /** What was planned and what the kernel has, both of one moment if syncs leave one. Rejects when the kernel can't be read. */
+  async observe(): Promise<Observation> {
+    for (let attempt = 1; ; attempt += 1) {
+      const wasSyncing = this.#isSyncing;
+      const syncs = this.#syncs;
+      const kernel = await this.backend.read();
+      const isQueued = this.#loop.queuedAtMs !== undefined;
+      const isMoving = isQueued || wasSyncing || this.#isSyncing || this.#syncs !== syncs;
+      if (!isMoving || attempt === OBSERVE_ATTEMPTS) {
+        return { model: this.#syncs === 0 ? undefined : this.model, backend: this.backend, kernel, isMoving };
+      }
+      await delay(OBSERVE_WAIT_MS);
+    }
+  }
+
   async close(): Promise<void> {
     await this.#loop.close();
   }
@@ -108,6 +136,12 @@ export class FamilyProxy {
     this.#loop.markAllDirty();
   }
 
+  #pull(): Model {
+    this.#isSyncing = true;
+    this.#syncs += 1;
+    return this.#feed.pull();
+  }
+
   #queue(): void {
     const { health, metrics, family } = this.#options;
     health.queued(family);
@@ -115,6 +149,7 @@ export class FamilyProxy {
   }
 
   #reportSync(report: SyncReport): void {
+    this.#isSyncing = false;
     const { health, metrics, log, family } = this.#options;
     const labels = { ip_family: family };
     const seconds = (report.planMs + report.applyMs) / 1000;
@@ -138,6 +173,7 @@ export class FamilyProxy {
   }
 
   #reportError(error: unknown, retryMs: number): void {
+    this.#isSyncing = false;
     const { health, metrics, log, family } = this.#options;
     metrics.syncFailures.inc({ ip_family: family });
     health.failed(family, error instanceof Error ? error.message : String(error));
