@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { Configuration } from './config/configuration.ts';
 import { resolveNodeName } from './config/node-name.ts';
 import { daemonDump } from './dump/from-model.ts';
@@ -69,6 +70,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
           families: await Promise.all(
             proxies.map(async proxy => ({ family: proxy.family, ...(await proxy.observe()) })),
           ),
+          pause: setImmediate,
         }),
       log: log.child({ component: 'dump' }),
     }),

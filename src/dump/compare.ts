@@ -2,11 +2,10 @@ import { isServiceChain } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
 import type { DumpRule } from './state.ts';
 
-/** What is desired beside what is there, rule by rule; `unexpected` are objects that nobody wants. */
+/** What is desired beside what is there, rule by rule. */
 export function compareObjects(
   planned: ReadonlyMap<string, IptablesObject>,
   kernel: Pick<ReadonlyMap<string, IptablesObject>, 'get'>,
-  unexpected: Iterable<IptablesObject>,
 ): DumpRule[] {
   const rules: DumpRule[] = [];
   for (const [key, object] of planned) {
@@ -16,12 +15,16 @@ export function compareObjects(
       rules.push(...compareChains(object, found.rules));
     } else rules.push(...listRules(object, 'ok'));
   }
-  for (const object of unexpected) rules.push(...listRules(object, 'unexpected'));
   return inPacketOrder(rules);
 }
 
+/** The rules of all objects, all in the same state. */
+export function listAll(objects: readonly IptablesObject[], state: DumpRule['state']): DumpRule[] {
+  return objects.flatMap(object => listRules(object, state));
+}
+
 /** The rules of an object, all in the same state. */
-export function listRules(object: IptablesObject, state: DumpRule['state']): DumpRule[] {
+function listRules(object: IptablesObject, state: DumpRule['state']): DumpRule[] {
   const { table } = object;
   switch (object.kind) {
     case 'rule':

@@ -2,11 +2,11 @@ import type { Backend, Plan } from '../backends/backend.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
 import { reachableEndpoints } from '../endpoints/categorize.ts';
 import { describeContest } from '../endpoints/claims.ts';
-import type { Model, ServicePort, ServicePortName, ServiceRoute } from '../endpoints/types.ts';
+import type { Model, ServicePort, ServiceRoute } from '../endpoints/types.ts';
 import type { IPFamily } from '../watch/objects.ts';
-import { compareObjects } from './compare.ts';
+import { compareObjects, inPacketOrder, listAll } from './compare.ts';
 import { kernelFamily, kernelServicePort } from './from-rules.ts';
-import { groupByOwner } from './owners.ts';
+import { groupByOwner, type OwnedObjects } from './owners.ts';
 import {
   API_VERSION,
   type DumpAddress,
@@ -32,41 +32,53 @@ export interface DaemonView {
   readonly node: string;
   readonly mode: string;
   readonly families: readonly (Observation & { readonly family: IPFamily })[];
+  /** Lets others have their turn: thousands of Services take most of a second. */
+  readonly pause: () => Promise<void>;
+}
+
+/** Routes between two pauses: some 10 ms. */
+const SLICE = 64;
+
+/** The daemon's answer: each family compared, or as the kernel has it while nothing is planned yet. */
+export async function daemonDump({ node, mode, families, pause }: DaemonView): Promise<DumpState> {
+  const described: DumpFamily[] = [];
+  for (const { family, model, ...rest } of families) {
+    described.push(
+      model === undefined ? kernelFamily(family, rest.kernel) : await modelFamily({ ...rest, model }, pause),
+    );
+  }
+  const contested = contestedLines(families.map(({ model }) => model));
+  return { apiVersion: API_VERSION, kind: 'Dump', source: 'daemon', node, mode, families: described, contested };
 }
 
 /** What is desired, what is there, and the difference, by ServicePort. */
-export function modelFamily({ model, backend, kernel, isMoving }: Observation & { readonly model: Model }): DumpFamily {
+async function modelFamily(
+  { model, backend, kernel, isMoving }: Observation & { readonly model: Model },
+  pause: () => Promise<void>,
+): Promise<DumpFamily> {
   const shared = backend.planShared(model);
-  const routes = [...model.routes].map(([key, route]) => ({ key, route, planned: backend.planRoute(route) }));
-  const surplus = findSurplus(kernel, [shared, ...routes.map(({ planned }) => planned)]);
-  const services = routes.map(({ key, route, planned }): DumpServicePort => {
-    const rules = compareObjects(planned, kernel, surplus.owned.get(key)?.objects ?? []);
-    return { ...describeRoute(route), ...withState(rules) };
-  });
-  for (const [key, stray] of surplus.owned) {
-    if (!model.routes.has(key)) services.push(kernelServicePort(stray, 'unexpected'));
+  const wanted = new Set(shared.keys());
+  const services = new Map<string, DumpServicePort>();
+  for (const [key, route] of model.routes) {
+    const planned = backend.planRoute(route);
+    for (const objectKey of planned.keys()) wanted.add(objectKey);
+    services.set(key, { ...describeRoute(route), ...withState(compareObjects(planned, kernel)) });
+    if (services.size % SLICE === 0) await pause();
   }
+  const surplus = groupByOwner([...kernel].filter(([key]) => !wanted.has(key)).map(([, object]) => object));
+  for (const [key, stray] of surplus.owned) services.set(key, withStray(services.get(key), stray));
   return {
     family: model.family,
     comparison: isMoving ? 'moving' : 'steady',
-    services: sortServices(services),
-    shared: withState(compareObjects(shared, kernel, surplus.rest)),
+    services: sortServices([...services.values()]),
+    shared: withState([...compareObjects(shared, kernel), ...listAll(surplus.rest, 'unexpected')]),
   };
 }
 
-/** The daemon's answer: each family compared, or as the kernel has it while nothing is planned yet. */
-export function daemonDump({ node, mode, families }: DaemonView): DumpState {
-  return {
-    apiVersion: API_VERSION,
-    kind: 'Dump',
-    source: 'daemon',
-    node,
-    mode,
-    families: families.map(({ family, model, ...rest }) =>
-      model === undefined ? kernelFamily(family, rest.kernel) : modelFamily({ ...rest, model }),
-    ),
-    contested: contestedLines(families.map(({ model }) => model)),
-  };
+/** The ServicePort with what the kernel has of it beyond what is desired; from that alone when nothing is. */
+function withStray(service: DumpServicePort | undefined, stray: OwnedObjects): DumpServicePort {
+  if (service === undefined) return kernelServicePort(stray, 'unexpected');
+  return { ...service, ...withState(inPacketOrder([...service.rules, ...listAll(stray.objects, 'unexpected')])) };
 }
 
 /** A line for each address that several Services claim. */
@@ -77,22 +89,6 @@ function contestedLines(models: Iterable<Model | undefined>): string[] {
     for (const key of model.contested) lines.push(describeContest(key, model.claims));
   }
   return lines.sort();
-}
-
-/** What is in the kernel and in no plan, by owner. Owners are only looked for when there is such a thing. */
-function findSurplus(kernel: Plan<IptablesObject>, plans: readonly ReadonlyMap<string, IptablesObject>[]) {
-  const wanted = new Set<string>();
-  for (const plan of plans) for (const key of plan.keys()) wanted.add(key);
-  const surplus = new Set<IptablesObject>();
-  for (const [key, object] of kernel) if (!wanted.has(key)) surplus.add(object);
-  if (surplus.size === 0) return groupByOwner([]);
-  const { owned, rest } = groupByOwner(kernel.values());
-  const groups = new Map<string, { name: ServicePortName; objects: IptablesObject[] }>();
-  for (const [key, { name, objects }] of owned) {
-    const left = objects.filter(object => surplus.has(object));
-    if (left.length > 0) groups.set(key, { name, objects: left });
-  }
-  return { owned: groups, rest: rest.filter(object => surplus.has(object)) };
 }
 
 function describeRoute(route: ServiceRoute) {

@@ -7,7 +7,7 @@ import { CHAIN } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
 import { jumpRules } from '../backends/iptables/rules.ts';
 import type { IPFamily } from '../watch/objects.ts';
-import { inPacketOrder, listRules } from './compare.ts';
+import { inPacketOrder, listAll } from './compare.ts';
 import { groupByOwner, type OwnedObjects } from './owners.ts';
 import { jumpOf, parseEndpoint, parseRule, type RuleFields } from './rule-fields.ts';
 import {
@@ -24,7 +24,7 @@ import {
 export function kernelFamily(family: IPFamily, kernel: Plan<IptablesObject>): DumpFamily {
   const { owned, rest } = groupByOwner(kernel.values());
   const services = [...owned.values()].map(group => kernelServicePort(group, 'unchecked'));
-  const shared = rest.flatMap(object => listRules(object, 'unchecked'));
+  const shared = listAll(rest, 'unchecked');
   const lost = kernel.isEmpty() ? [] : missingJumps(shared);
   return {
     family,
@@ -36,7 +36,7 @@ export function kernelFamily(family: IPFamily, kernel: Plan<IptablesObject>): Du
 
 /** One ServicePort from its rules alone, all of them in the given state. */
 export function kernelServicePort({ name, objects }: OwnedObjects, state: DumpRule['state']): DumpServicePort {
-  const rules = inPacketOrder(objects.flatMap(object => listRules(object, state)));
+  const rules = inPacketOrder(listAll(objects, state));
   const parsed = rules.map(rule => ({ ...rule, ...parseRule(rule.rule) }));
   const addresses = new Map<string, DumpAddress>();
   for (const rule of parsed) {
@@ -62,7 +62,7 @@ type Rule = DumpRule & RuleFields;
 function missingJumps(shared: readonly DumpRule[]): DumpRule[] {
   const isSame = (a: DumpRule, b: DumpRule) =>
     a.table === b.table && a.chain === b.chain && jumpOf(a.rule) === jumpOf(b.rule);
-  const wanted = jumpRules().flatMap(object => listRules(object, 'missing'));
+  const wanted = listAll(jumpRules(), 'missing');
   return wanted.filter(jump => !shared.some(rule => isSame(rule, jump)));
 }
 

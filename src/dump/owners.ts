@@ -56,6 +56,8 @@ export function groupByOwner(objects: Iterable<IptablesObject>): Ownership {
       else groups.get(adopt(name))?.objects.push(object);
     }
   }
+  // Jumps first: they are quick to follow, and leave few chains whose comments must be read.
+  followJumps(chains, ownerOfChain);
   for (const chain of chains.values()) {
     if (ownerOfChain.has(chain.name)) continue;
     const name = chainOwner(chain);
@@ -99,16 +101,17 @@ function entryOwner(object: IptablesObject): ServicePortName | undefined {
   return subject === undefined || known === undefined ? undefined : servicePortName(subject, known);
 }
 
-/** The owner by a comment in the chain: proven by the chain's name, or by the protocol of the DNAT beside it. */
+/** The owner by a comment in the chain: with the protocol of the DNAT beside it, or the one that gives the chain's name. */
 function chainOwner(chain: Chain): ServicePortName | undefined {
   for (const rule of chain.rules.split('\n')) {
     const { comment, protocol, toDestination } = parseRule(rule);
     const subject = SUBJECT.exec(comment)?.[1];
     if (subject === undefined) continue;
     const names = PROTOCOLS.map(candidate => servicePortName(subject, candidate));
+    if (toDestination !== '') return names.find(name => name.protocol.toLowerCase() === protocol);
+    if (chain.name.startsWith('KUBE-SEP-')) continue;
     const proven = names.find(name => chainNames(name).includes(chain.name));
     if (proven !== undefined) return proven;
-    if (toDestination !== '') return names.find(name => name.protocol.toLowerCase() === protocol);
   }
   return undefined;
 }

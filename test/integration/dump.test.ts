@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { diff } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
@@ -74,7 +75,7 @@ describe.skipIf(lacking !== '')(`dump on this kernel ${lacking}`.trim(), () => {
       socketPath: join(runtimeDir, SOCKET_NAME),
       state: async () => {
         const view = { family: 'IPv4', model, backend, kernel: await backend.read(), isMoving: false } as const;
-        return daemonDump({ node: 'node-a', mode: 'iptables', families: [view] });
+        return daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause: setImmediate });
       },
       log: { info: () => undefined },
     });

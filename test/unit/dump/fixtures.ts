@@ -57,7 +57,9 @@ export function kernelFrom(tables: Readonly<Record<'nat' | 'filter', string>>): 
   return ImmutableMap([...parse(tables.filter, 'filter'), ...parse(tables.nat, 'nat')]);
 }
 
+export const pause = () => Promise.resolve();
+
 export function dumpOf(model: Model, kernel: ImmutableMap<string, IptablesObject>, isMoving = false) {
   const view = { family: 'IPv4', model, backend, kernel, isMoving } as const;
-  return daemonDump({ node: 'node-a', mode: 'iptables', families: [view] });
+  return daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause });
 }

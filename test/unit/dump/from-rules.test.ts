@@ -12,8 +12,8 @@ import { CLUSTER, dumpOf, kernelFrom, kernelOf, modelOf } from './fixtures.ts';
 const servicesOf = (kernel: ReturnType<typeof kernelOf>) => kernelFamily('IPv4', kernel).services;
 
 describe('Services from rules alone', () => {
-  it('tells what the daemon would tell, as far as rules know', () => {
-    const [known] = dumpOf(CLUSTER, kernelOf(CLUSTER)).families;
+  it('tells what the daemon would tell, as far as rules know', async () => {
+    const [known] = (await dumpOf(CLUSTER, kernelOf(CLUSTER))).families;
     const found = servicesOf(kernelOf(CLUSTER));
     expect(
       found.map(({ namespace, name, port, protocol, addresses }) => [namespace, name, port, protocol, addresses]),

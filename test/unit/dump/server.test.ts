@@ -11,7 +11,7 @@ import type { DumpState } from '../../../src/dump/state.ts';
 import { FakeIptables } from '../../fakes/iptables.ts';
 import { CLUSTER, dumpOf, kernelOf } from './fixtures.ts';
 
-const STATE = dumpOf(CLUSTER, kernelOf(CLUSTER));
+const STATE = await dumpOf(CLUSTER, kernelOf(CLUSTER));
 const log = { info: () => undefined };
 
 let runtimeDir = '';

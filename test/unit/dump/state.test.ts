@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { clusterPolicyChain, endpointChain } from '../../../src/backends/iptables/names.ts';
 import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
 import { daemonDump } from '../../../src/dump/from-model.ts';
-import { selectServices } from '../../../src/dump/state.ts';
+import { type DumpState, selectServices } from '../../../src/dump/state.ts';
 import { service, slice } from '../../fakes/objects.ts';
-import { backend, CLUSTER, dumpOf, kernelOf, modelOf } from './fixtures.ts';
+import { backend, CLUSTER, dumpOf, kernelOf, modelOf, pause } from './fixtures.ts';
 
-const [family] = dumpOf(CLUSTER, kernelOf(CLUSTER)).families;
+const [family] = (await dumpOf(CLUSTER, kernelOf(CLUSTER))).families;
 const WEB = 'nat/KUBE-SEP-';
 
-function marked(dump: ReturnType<typeof dumpOf>) {
+function marked(dump: DumpState) {
   const all = dump.families.flatMap(({ services, shared }) => [...services, shared]);
   return all.flatMap(({ rules }) => rules).filter(({ state }) => state !== 'ok');
 }
@@ -37,8 +37,8 @@ describe('a dump of a Model beside the kernel', () => {
     });
   });
 
-  it('lists every object of the plan, and all of them are there', () => {
-    const dump = dumpOf(CLUSTER, kernelOf(CLUSTER));
+  it('lists every object of the plan, and all of them are there', async () => {
+    const dump = await dumpOf(CLUSTER, kernelOf(CLUSTER));
     expect(marked(dump)).toEqual([]);
     const chains = new Set(family?.services[1]?.rules.map(({ chain }) => chain.replace(/-[A-Z2-7]{16}$/, '')));
     expect([...chains]).toEqual(['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-EXT', 'KUBE-SVC', 'KUBE-SVL', 'KUBE-SEP']);
@@ -46,7 +46,7 @@ describe('a dump of a Model beside the kernel', () => {
     expect(family?.comparison).toBe('steady');
   });
 
-  it('a rule that went is missing, and only that one', () => {
+  it('a rule that went is missing, and only that one', async () => {
     const chain = endpointChain('default/web:http', 'tcp', '10.244.2.2:8080');
     const kernel = kernelOf(CLUSTER).update(`nat/${chain}`, object => {
       return {
@@ -54,20 +54,20 @@ describe('a dump of a Model beside the kernel', () => {
         rules: '-s 10.244.2.2/32 -m comment --comment "default/web:http" -j KUBE-MARK-MASQ',
       } as IptablesObject;
     });
-    const dump = dumpOf(CLUSTER, kernel);
+    const dump = await dumpOf(CLUSTER, kernel);
     expect(marked(dump)).toEqual([
       expect.objectContaining({ chain, rule: expect.stringContaining('DNAT'), state: 'missing' }),
     ]);
     expect(dump.families[0]?.services.map(({ state }) => state)).toEqual(['ok', 'differs']);
   });
 
-  it('nothing at all in the kernel: everything is missing', () => {
-    const [nothing] = dumpOf(CLUSTER, kernelOf(CLUSTER).clear()).families;
+  it('nothing at all in the kernel: everything is missing', async () => {
+    const [nothing] = (await dumpOf(CLUSTER, kernelOf(CLUSTER).clear())).families;
     expect(nothing?.services.map(({ state }) => state)).toEqual(['missing', 'missing']);
     expect(nothing?.shared.state).toBe('missing');
   });
 
-  it('what is left of an endpoint, a Service and of nobody known is unexpected, each where it belongs', () => {
+  it('what is left of an endpoint, a Service and of nobody known is unexpected, each where it belongs', async () => {
     const before = modelOf(
       [service(), service({ name: 'gone', clusterIPs: ['10.96.0.99'] })],
       [slice(), slice({ name: 'gone-1', serviceName: 'gone' })],
@@ -80,7 +80,7 @@ describe('a dump of a Model beside the kernel', () => {
         `nat/${clusterPolicyChain('default/web:http', 'tcp')}`,
         kernelOf(after).get(`nat/${clusterPolicyChain('default/web:http', 'tcp')}`)!,
       );
-    const [found] = dumpOf(after, kernel).families;
+    const [found] = (await dumpOf(after, kernel)).families;
     const [gone, web] = found?.services ?? [];
     expect(web?.rules.filter(({ state }) => state !== 'ok').map(({ chain, state }) => [chain, state])).toEqual([
       [endpointChain('default/web:http', 'tcp', '10.244.2.2:8080'), 'unexpected'],
@@ -93,24 +93,25 @@ describe('a dump of a Model beside the kernel', () => {
     ]);
   });
 
-  it('names the owner and the losers of a contested address', () => {
+  it('names the owner and the losers of a contested address', async () => {
     const model = modelOf([service(), service({ name: 'younger', creationTimestamp: '2026-02-01T00:00:00Z' })], []);
-    expect(dumpOf(model, kernelOf(model)).contested).toEqual([
+    expect((await dumpOf(model, kernelOf(model))).contested).toEqual([
       '10.96.0.10 80/TCP belongs to default/web:http; also claimed by default/younger:http',
     ]);
   });
 
-  it('says when the kernel was changing, and judges nothing before the first plan', () => {
-    expect(dumpOf(CLUSTER, kernelOf(CLUSTER), true).families[0]?.comparison).toBe('moving');
+  it('says when the kernel was changing, and judges nothing before the first plan', async () => {
+    expect((await dumpOf(CLUSTER, kernelOf(CLUSTER), true)).families[0]?.comparison).toBe('moving');
     const view = { family: 'IPv4', model: undefined, backend, kernel: kernelOf(CLUSTER), isMoving: false } as const;
-    const [unplanned] = daemonDump({ node: 'node-a', mode: 'iptables', families: [view] }).families;
+    const [unplanned] = (await daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause })).families;
     expect(unplanned).toMatchObject({ comparison: 'none', shared: { state: 'unchecked' } });
     expect(unplanned?.services.map(({ state }) => state)).toEqual(['unchecked', 'unchecked']);
   });
 });
 
+const dump = await dumpOf(CLUSTER, kernelOf(CLUSTER));
+
 describe('selectServices', () => {
-  const dump = dumpOf(CLUSTER, kernelOf(CLUSTER));
   const names = (...wanted: string[]) => {
     const { state, unknown } = selectServices(dump, wanted);
     return [state.families[0]?.services.map(({ name }) => name), unknown];

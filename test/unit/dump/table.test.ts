@@ -8,8 +8,8 @@ import { CLUSTER, dumpOf, kernelOf, modelOf } from './fixtures.ts';
 
 const plain = { isDetailed: false, hasColours: false };
 const DNAT = `nat/${endpointChain('default/web:http', 'tcp', '10.244.2.2:8080')}`;
-const healthy = dumpOf(CLUSTER, kernelOf(CLUSTER));
-const broken = dumpOf(
+const healthy = await dumpOf(CLUSTER, kernelOf(CLUSTER));
+const broken = await dumpOf(
   CLUSTER,
   kernelOf(CLUSTER).filter((object, key) => key !== DNAT && (object.kind !== 'rule' || object.chain !== 'PREROUTING')),
 );
@@ -36,9 +36,9 @@ describe('the table', () => {
     );
   });
 
-  it('names contested addresses and a kernel that is changing', () => {
+  it('names contested addresses and a kernel that is changing', async () => {
     const model = modelOf([service(), service({ name: 'younger', creationTimestamp: '2026-02-01T00:00:00Z' })], []);
-    const text = renderDump(dumpOf(model, kernelOf(model), true), plain);
+    const text = renderDump(await dumpOf(model, kernelOf(model), true), plain);
     expect(text).toContain('also claimed by default/younger:http');
     expect(text).toContain('IPv4: rules were changing meanwhile');
   });
