@@ -1,6 +1,7 @@
 /**
- * The lab's control process, bundled as dist/lab-control.mjs: `ADDRESS PORT SOCKET`. Serves the API at the address, and hands connections to
- * the unix socket on to it, so that the lab's commands reach it from outside the namespace.
+ * The lab's control process, bundled as dist/lab-control.mjs: `ADDRESS PORT SOCKET VALIDATION`. Serves the API at the address, and hands
+ * connections to the unix socket on to it, so that the lab's commands reach it from outside the namespace. VALIDATION `none`: impossible
+ * objects are stored too. SIGUSR2: the history is forgotten and all watches break, so that every watcher lists anew.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
@@ -8,13 +9,18 @@ import { startEndpointSliceController } from './apiserver/endpointslice-controll
 import { startApiServer } from './apiserver/server.ts';
 import { serviceCIDR } from './layout.ts';
 
-const [address = '', port = '0', socketPath = ''] = process.argv.slice(2);
+const [address = '', port = '0', socketPath = '', validation = 'full'] = process.argv.slice(2);
 process.on('SIGTERM', () => process.exit(0)); // nothing to save: the cluster is in memory
 const server = await startApiServer({
   host: address,
   port: Number(port),
   serviceCIDRs: [serviceCIDR],
   kubernetesService: { address, port: Number(port) },
+  validate: validation !== 'none',
+});
+process.on('SIGUSR2', () => {
+  server.compact();
+  server.dropWatches();
 });
 const report = (error: unknown, service: string) => process.stderr.write(`slices of ${service}: ${error}\n`);
 startEndpointSliceController({ store: server.store, signal: new AbortController().signal, onError: report });

@@ -27,8 +27,18 @@ export function nodeEnv(lab: string, node: string): Record<string, string> {
   };
 }
 
+export interface StartOptions {
+  /** More arguments for `run`. */
+  readonly args?: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Starts the daemon of a node and returns when its /readyz says so. @throws with the end of its log when it doesn't get there */
-export async function startDaemon(state: StateFile, nodeName: string, signal?: AbortSignal): Promise<void> {
+export async function startDaemon(
+  state: StateFile,
+  nodeName: string,
+  { args = [], signal }: StartOptions = {},
+): Promise<void> {
   const lab = state.current.name;
   const netns = namespaceOf(lab, nodeName);
   const signals = signal === undefined ? [] : [signal];
@@ -41,7 +51,15 @@ export async function startDaemon(state: StateFile, nodeName: string, signal?: A
   );
   const launched = await launch({
     netns,
-    command: [state.current.daemonProgram, 'run', '--config', configFile, '--runtime-dir', runtimeDir(lab, nodeName)],
+    command: [
+      state.current.daemonProgram,
+      'run',
+      '--config',
+      configFile,
+      '--runtime-dir',
+      runtimeDir(lab, nodeName),
+      ...args,
+    ],
     env: markedEnv(lab, nodeEnv(lab, nodeName)),
     logFile,
   });

@@ -3,8 +3,8 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Output, type RunOptions, run } from '../linux/exec.ts';
 import { LabApi } from './api.ts';
-import { startControl } from './control.ts';
-import { nodeEnv, startDaemon, stopDaemon } from './daemons.ts';
+import { dropWatches, startControl } from './control.ts';
+import { nodeEnv, type StartOptions, startDaemon, stopDaemon } from './daemons.ts';
 import { kproxyProgram, projectDir } from './install.ts';
 import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
 import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
@@ -27,6 +27,8 @@ export interface LabOptions {
   readonly mode?: string;
   /** What is run as `PROGRAM run --config FILE --runtime-dir DIR` on each node. Default: this project's own launcher. */
   readonly daemonProgram?: string;
+  /** false: the API server stores impossible objects too. Default true. */
+  readonly validate?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -128,7 +130,7 @@ export class Lab implements AsyncDisposable {
     };
     const wanted = Array.from({ length: options.pods ?? 4 }, (_, index) => nodes[index % nodes.length]!.name);
     await step(() => buildNetwork(this.#state));
-    await step(() => startControl(this.#state));
+    await step(() => startControl(this.#state, { validate: options.validate ?? true }));
     await step(() => this.#register());
     await step(async () => {
       const prepared = await this.preparePods(wanted);
@@ -147,7 +149,7 @@ export class Lab implements AsyncDisposable {
   }
 
   async #startDaemons(signal?: AbortSignal): Promise<void> {
-    await Promise.all(nodes.map(node => this.startDaemon(node.name, signal)));
+    await Promise.all(nodes.map(node => this.startDaemon(node.name, { signal })));
   }
 
   /** Lets the lab live on when this process ends. */
@@ -228,8 +230,8 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Starts the daemon of a node; resolves when it's ready. @throws with the end of its log */
-  startDaemon(node: string, signal?: AbortSignal): Promise<void> {
-    return startDaemon(this.#state, node, signal);
+  startDaemon(node: string, options: StartOptions = {}): Promise<void> {
+    return startDaemon(this.#state, node, options);
   }
 
   /** Ends the daemon of a node; resolves when its process has gone. */
@@ -240,6 +242,11 @@ export class Lab implements AsyncDisposable {
   async restartDaemon(node: string, how: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     await this.stopDaemon(node, how);
     await this.startDaemon(node);
+  }
+
+  /** The API server forgets its history and breaks all watches, so that every watcher lists anew. */
+  dropWatches(): Promise<void> {
+    return dropWatches(this.#state);
   }
 
   /** Removes the lab. Idempotent. */
