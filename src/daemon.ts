@@ -7,6 +7,7 @@ import { resolveNodeName } from './config/node-name.ts';
 import { daemonDump } from './dump/from-model.ts';
 import { SOCKET_NAME, startDumpServer } from './dump/server.ts';
 import { FamilyProxy } from './family-proxy.ts';
+import { compactHeap } from './heap.ts';
 import { healthRoutes } from './http/health.ts';
 import { SyncHealth } from './http/health-state.ts';
 import { HttpListener } from './http/listen.ts';
@@ -57,7 +58,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const store = new Store();
   store.onProblem(problemLogger(log.child({ component: 'watch' })));
   const proxies = FAMILIES.map(
-    family => new FamilyProxy({ family, configuration, nodeName, store, health, metrics, log }),
+    family => new FamilyProxy({ family, configuration, nodeName, store, health, metrics, log, compactHeap }),
   );
   // Before anything is programmed and until nothing is any more: whoever holds the socket is the node's only writer.
   resources.use(

@@ -25,10 +25,14 @@ export interface FamilyProxyOptions {
   readonly health: SyncHealth;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Gives unused memory back; called in a quiet moment after a full sync. */
+  readonly compactHeap: () => void;
 }
 
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
 const COALESCE_MS = 3;
+/** After a full sync, before the memory that it used goes back: a start has more to do at first. */
+const COMPACT_AFTER_MS = 1000;
 
 /** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
 const OBSERVE_ATTEMPTS = 3;
@@ -42,6 +46,7 @@ export class FamilyProxy {
   readonly backend: Backend<IptablesObject>;
   #iptables: IptablesOptions;
   #isStarted = false;
+  #compaction: NodeJS.Timeout | undefined;
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
@@ -120,6 +125,7 @@ export class FamilyProxy {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#compaction);
     await this.#loop.close();
   }
 
@@ -134,6 +140,14 @@ export class FamilyProxy {
     if (isDeepStrictEqual(next, this.#iptables)) return;
     this.#iptables = next;
     this.#loop.markAllDirty();
+  }
+
+  #compactWhenQuiet(): void {
+    clearTimeout(this.#compaction);
+    this.#compaction = setTimeout(() => {
+      if (this.#isSyncing || this.#loop.queuedAtMs !== undefined) this.#compactWhenQuiet();
+      else this.#options.compactHeap();
+    }, COMPACT_AFTER_MS);
   }
 
   #pull(): Model {
@@ -166,6 +180,9 @@ export class FamilyProxy {
       );
     }
     health.updated(family);
+    // What arrived meanwhile waits for the next sync.
+    if (this.#loop.queuedAtMs !== undefined) health.queued(family);
+    if (report.isFull) this.#compactWhenQuiet();
     const { isFull, changes, planMs, applyMs } = report;
     const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
     if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');

@@ -1,11 +1,10 @@
-import type { Map as ImmutableMap } from 'immutable';
 import type { Model, ServiceRoute } from '../endpoints/types.ts';
 
 /**
  * What the kernel shall hold, or holds: objects by key. A key identifies one kernel object (a chain, a rule of a shared
  * chain, a map element, a virtual server, a listener); the object is plain data, so two states compare by value.
  */
-export type Plan<O> = ImmutableMap<string, O>;
+export type Plan<O> = Map<string, O>;
 
 /** The way from one Plan to another. Each part keeps the order in which its Plan lists the objects. */
 export interface Changes<O> {
@@ -43,7 +42,7 @@ export interface Backend<O> {
   /** Ours in the kernel now. Rejects when the kernel or its tool cannot be asked. */
   read(): Promise<Plan<O>>;
   /**
-   * Makes `changes` true, starting from `current`; idempotent. Objects that the kernel refuses are reported, the others
+   * Makes `changes` true, starting from `current`, which it may turn into the Plan that it returns; idempotent. Objects that the kernel refuses are reported, the others
    * programmed. Rejects when nothing more can be done (tool missing, permission): the caller reads again and retries.
    */
   apply(changes: Changes<O>, current: Plan<O>): Promise<Applied<O>>;

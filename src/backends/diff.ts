@@ -1,15 +1,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Changes, Plan } from './backend.ts';
 
-type Lookup<O> = Pick<ReadonlyMap<string, O>, 'get' | 'has'> & Iterable<readonly [string, O]>;
-
 export interface DiffOptions<O> {
   /** See Backend.settle. */
   readonly settle?: ((before: O, after: O) => O) | undefined;
 }
 
 /** What must happen so that `previous` becomes `next`. Empty when they are equal. */
-export function diff<O>(previous: Lookup<O>, next: Lookup<O>, { settle }: DiffOptions<O> = {}): Changes<O> {
+export function diff<O>(
+  previous: ReadonlyMap<string, O>,
+  next: ReadonlyMap<string, O>,
+  { settle }: DiffOptions<O> = {},
+): Changes<O> {
   const created = new Map<string, O>();
   const updated = new Map<string, { before: O; after: O }>();
   const deleted = new Map<string, O>();
@@ -35,11 +37,13 @@ export function changeCount(changes: Changes<unknown>): number {
   return changes.created.size + changes.updated.size + changes.deleted.size;
 }
 
-/** The Plan after `changes`, without the keys in `except` (those failed and stay as they were). */
+/**
+ * Turns `plan` into what it is after `changes`, without the keys in `except` (those failed and stay as they were). In place:
+ * a copy would cost every change as much as all objects together.
+ */
 export function patch<O>(plan: Plan<O>, changes: Changes<O>, except: ReadonlySet<string> = new Set()): Plan<O> {
-  return plan.withMutations(map => {
-    for (const key of changes.deleted.keys()) if (!except.has(key)) map.delete(key);
-    for (const [key, object] of changes.created) if (!except.has(key)) map.set(key, object);
-    for (const [key, { after }] of changes.updated) if (!except.has(key)) map.set(key, after);
-  });
+  for (const key of changes.deleted.keys()) if (!except.has(key)) plan.delete(key);
+  for (const [key, object] of changes.created) if (!except.has(key)) plan.set(key, object);
+  for (const [key, { after }] of changes.updated) if (!except.has(key)) plan.set(key, after);
+  return plan;
 }

@@ -80,7 +80,7 @@ export class SyncLoop<O> {
   }
 
   /** What is true in the kernel as far as this loop knows; undefined before the first sync and after an error. */
-  get applied(): Plan<O> | undefined {
+  get applied(): ReadonlyMap<string, O> | undefined {
     return this.#applied;
   }
 

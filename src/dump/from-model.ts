@@ -1,4 +1,4 @@
-import type { Backend, Plan } from '../backends/backend.ts';
+import type { Backend } from '../backends/backend.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
 import { reachableEndpoints } from '../endpoints/categorize.ts';
 import { describeContest } from '../endpoints/claims.ts';
@@ -23,7 +23,7 @@ export interface Observation {
   /** What was planned last; undefined before the first plan. */
   readonly model: Model | undefined;
   readonly backend: Pick<Backend<IptablesObject>, 'planRoute' | 'planShared'>;
-  readonly kernel: Plan<IptablesObject>;
+  readonly kernel: ReadonlyMap<string, IptablesObject>;
   /** Syncs ran while the kernel was read. */
   readonly isMoving: boolean;
 }

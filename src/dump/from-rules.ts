@@ -2,7 +2,6 @@
  * What a kernel's rules say about Services by themselves, whoever wrote them: us, or kube-proxy in iptables mode, whose chain
  * names and comments are the same.
  */
-import type { Plan } from '../backends/backend.ts';
 import { CHAIN } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
 import { jumpRules } from '../backends/iptables/rules.ts';
@@ -21,16 +20,16 @@ import {
 } from './state.ts';
 
 /** One family from its rules alone. Nothing is known to be desired, except that the built-in chains lead to the Services. */
-export function kernelFamily(family: IPFamily, kernel: Plan<IptablesObject>): DumpFamily {
+export function kernelFamily(family: IPFamily, kernel: ReadonlyMap<string, IptablesObject>): DumpFamily {
   const { owned, rest } = groupByOwner(kernel.values());
   const services = [...owned.values()].map(group => kernelServicePort(group, 'unchecked'));
   const shared = listAll(rest, 'unchecked');
-  const lost = kernel.isEmpty() ? [] : missingJumps(shared);
+  const lost = kernel.size === 0 ? [] : missingJumps(shared);
   return {
     family,
     comparison: 'none',
     services: sortServices(services),
-    shared: kernel.isEmpty() ? { rules: [], state: 'unchecked' } : withState([...lost, ...shared]),
+    shared: kernel.size === 0 ? { rules: [], state: 'unchecked' } : withState([...lost, ...shared]),
   };
 }
 

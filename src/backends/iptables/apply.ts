@@ -1,4 +1,3 @@
-import { Map as ImmutableMap } from 'immutable';
 import { ExecError, run as runProgram } from '../../linux/exec.ts';
 import type { Applied, ApplyFailure, Changes, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
@@ -31,10 +30,10 @@ const TIMEOUT_MS = 60_000;
 
 /** Our objects in the kernel. Rejects with ExecError when the tool is missing or fails. */
 export async function readPlan({ tools, run = runProgram }: IptablesIO): Promise<Plan<IptablesObject>> {
-  let plan: Plan<IptablesObject> = ImmutableMap();
+  const plan: Plan<IptablesObject> = new Map();
   for (const table of TABLES) {
     const { stdout } = await run(tools.save, ['-t', table], { timeoutMs: TIMEOUT_MS });
-    plan = plan.merge(parse(stdout, table));
+    for (const [key, object] of parse(stdout, table)) plan.set(key, object);
   }
   return plan;
 }

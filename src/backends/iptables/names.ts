@@ -25,36 +25,36 @@ export function isServiceChain(name: string): boolean {
 }
 
 /** Endpoints for policy Cluster. `text` is servicePortText. */
-export const clusterPolicyChain = (text: string, protocol: string) => `KUBE-SVC-${portHash(text, protocol)}`;
+export const clusterPolicyChain = (text: string, protocol: string) => hashed('KUBE-SVC-', text, protocol);
 /** Endpoints for policy Local. */
-export const localPolicyChain = (text: string, protocol: string) => `KUBE-SVL-${portHash(text, protocol)}`;
+export const localPolicyChain = (text: string, protocol: string) => hashed('KUBE-SVL-', text, protocol);
 /** Where traffic from outside enters. */
-export const externalChain = (text: string, protocol: string) => `KUBE-EXT-${portHash(text, protocol)}`;
+export const externalChain = (text: string, protocol: string) => hashed('KUBE-EXT-', text, protocol);
 /** One endpoint of one ServicePort; `endpoint` is endpointText. */
 export const endpointChain = (text: string, protocol: string, endpoint: string) =>
-  `KUBE-SEP-${hash(text + protocol.toLowerCase() + endpoint)}`;
+  hashed('KUBE-SEP-', text, protocol, endpoint);
 
-function portHash(text: string, protocol: string): string {
-  return hash(text + protocol.toLowerCase());
+function hashed(prefix: string, text: string, protocol: string, endpoint = ''): string {
+  return base32(prefix, digest('sha256', text + protocol.toLowerCase() + endpoint, 'buffer'));
 }
 
-function hash(text: string): string {
-  return base32(digest('sha256', text, 'buffer')).slice(0, HASH_LENGTH);
-}
-
-/** RFC 4648 base32 of the first ten bytes, which is all that a name uses. */
-function base32(bytes: Uint8Array): string {
+/**
+ * `prefix` and the RFC 4648 base32 of the first ten bytes, which is all that a name uses. Written into a buffer: text that is
+ * put together piece by piece stays a tree of its pieces in memory, for each of 50 000 endpoints.
+ */
+function base32(prefix: string, bytes: Uint8Array): string {
+  const text = Buffer.alloc(prefix.length + HASH_LENGTH);
+  let at = text.write(prefix, 'latin1');
   let bits = 0;
   let value = 0;
-  let text = '';
   for (const byte of bytes.subarray(0, 10)) {
     value = (value << 8) | byte;
     bits += 8;
     while (bits >= 5) {
       bits -= 5;
-      text += BASE32[(value >>> bits) & 31];
+      text[at++] = BASE32.charCodeAt((value >>> bits) & 31);
     }
     value &= (1 << bits) - 1;
   }
-  return text;
+  return text.toString('latin1');
 }

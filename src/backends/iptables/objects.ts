@@ -1,3 +1,6 @@
+import { ownText } from '../../text/own-text.ts';
+import { isServiceChain } from './names.ts';
+
 /**
  * The kernel objects of the iptables backend. Rules are text in the form that iptables-save prints, so that what was planned
  * and what was read compare as text.
@@ -12,9 +15,13 @@ export type IptablesObject =
   /** One rule of a dispatch chain or of a built-in chain. */
   | { readonly kind: 'rule'; readonly table: Table; readonly chain: string; readonly rule: string };
 
-/** The key of an object in a Plan: `nat/KUBE-SVC-…` for chains, with the rule's text after a space for rules. */
+/**
+ * The key of an object in a Plan: the chain's name where that says the table (chains of Services and endpoints, which are
+ * nearly all), else `filter/KUBE-FORWARD`; for a rule, its text after that.
+ */
 export function objectKey(object: IptablesObject): string {
-  return object.kind === 'rule' ? `${object.table}/${object.chain} ${object.rule}` : `${object.table}/${object.name}`;
+  if (object.kind === 'rule') return ownText(`${object.table}/${object.chain} ${object.rule}`);
+  return isServiceChain(object.name) ? object.name : `${object.table}/${object.name}`;
 }
 
 /** Objects by key. */

@@ -60,6 +60,6 @@ export function kernelFrom(tables: Readonly<Record<'nat' | 'filter', string>>): 
 export const pause = () => Promise.resolve();
 
 export function dumpOf(model: Model, kernel: ImmutableMap<string, IptablesObject>, isMoving = false) {
-  const view = { family: 'IPv4', model, backend, kernel, isMoving } as const;
+  const view = { family: 'IPv4', model, backend, kernel: new Map(kernel), isMoving } as const;
   return daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause });
 }

@@ -9,7 +9,7 @@ import { kernelFamily } from '../../../src/dump/from-rules.ts';
 import { service, slice, sliceEndpoint } from '../../fakes/objects.ts';
 import { CLUSTER, dumpOf, kernelFrom, kernelOf, modelOf } from './fixtures.ts';
 
-const servicesOf = (kernel: ReturnType<typeof kernelOf>) => kernelFamily('IPv4', kernel).services;
+const servicesOf = (kernel: ReturnType<typeof kernelOf>) => kernelFamily('IPv4', new Map(kernel)).services;
 
 describe('Services from rules alone', () => {
   it('tells what the daemon would tell, as far as rules know', async () => {
@@ -63,7 +63,7 @@ describe('Services from rules alone', () => {
   });
 
   it('shows an endpoint whose DNAT went as not used', () => {
-    const chain = `nat/${endpointChain('default/web:http', 'tcp', '10.244.2.2:8080')}`;
+    const chain = endpointChain('default/web:http', 'tcp', '10.244.2.2:8080');
     const kernel = kernelOf(CLUSTER).set(chain, { kind: 'chain', table: 'nat', name: chain.slice(4), rules: '' });
     expect(servicesOf(kernel)[1]?.endpoints).toMatchObject([
       { ip: '10.244.1.2', used: true },
@@ -73,7 +73,7 @@ describe('Services from rules alone', () => {
 
   it('misses the jumps from the built-in chains, without which no rule is reached', () => {
     const kernel = kernelOf(CLUSTER).filter(object => object.kind !== 'rule' || object.chain !== 'PREROUTING');
-    const { shared } = kernelFamily('IPv4', kernel);
+    const { shared } = kernelFamily('IPv4', new Map(kernel));
     expect(shared.state).toBe('differs');
     expect(shared.rules.filter(({ state }) => state === 'missing')).toMatchObject([
       { table: 'nat', chain: 'PREROUTING' },
@@ -81,7 +81,7 @@ describe('Services from rules alone', () => {
   });
 
   it('an empty kernel has nothing, and misses nothing', () => {
-    expect(kernelFamily('IPv4', kernelOf(CLUSTER).clear())).toEqual({
+    expect(kernelFamily('IPv4', new Map(kernelOf(CLUSTER).clear()))).toEqual({
       family: 'IPv4',
       comparison: 'none',
       services: [],
@@ -140,7 +140,7 @@ COMMIT
 -A KUBE-EXTERNAL-SERVICES -p udp -m comment --comment "kube-system/dns:dns has no endpoints" -m addrtype --dst-type LOCAL -m udp --dport 31053 -j REJECT --reject-with icmp-port-unreachable
 COMMIT
 `;
-  const family = kernelFamily('IPv4', kernelFrom({ nat, filter }));
+  const family = kernelFamily('IPv4', new Map(kernelFrom({ nat, filter })));
 
   it('are understood, comments or not', () => {
     expect(family.services).toMatchObject([

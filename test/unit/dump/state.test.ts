@@ -7,7 +7,7 @@ import { service, slice } from '../../fakes/objects.ts';
 import { backend, CLUSTER, dumpOf, kernelOf, modelOf, pause } from './fixtures.ts';
 
 const [family] = (await dumpOf(CLUSTER, kernelOf(CLUSTER))).families;
-const WEB = 'nat/KUBE-SEP-';
+const WEB = 'KUBE-SEP-';
 
 function marked(dump: DumpState) {
   const all = dump.families.flatMap(({ services, shared }) => [...services, shared]);
@@ -48,7 +48,7 @@ describe('a dump of a Model beside the kernel', () => {
 
   it('a rule that went is missing, and only that one', async () => {
     const chain = endpointChain('default/web:http', 'tcp', '10.244.2.2:8080');
-    const kernel = kernelOf(CLUSTER).update(`nat/${chain}`, object => {
+    const kernel = kernelOf(CLUSTER).update(chain, object => {
       return {
         ...object,
         rules: '-s 10.244.2.2/32 -m comment --comment "default/web:http" -j KUBE-MARK-MASQ',
@@ -77,8 +77,8 @@ describe('a dump of a Model beside the kernel', () => {
     const kernel = kernelOf(before)
       .set(`${WEB}AAAAAAAAAAAAAAAA`, stray)
       .set(
-        `nat/${clusterPolicyChain('default/web:http', 'tcp')}`,
-        kernelOf(after).get(`nat/${clusterPolicyChain('default/web:http', 'tcp')}`)!,
+        clusterPolicyChain('default/web:http', 'tcp'),
+        kernelOf(after).get(clusterPolicyChain('default/web:http', 'tcp'))!,
       );
     const [found] = (await dumpOf(after, kernel)).families;
     const [gone, web] = found?.services ?? [];
@@ -102,7 +102,13 @@ describe('a dump of a Model beside the kernel', () => {
 
   it('says when the kernel was changing, and judges nothing before the first plan', async () => {
     expect((await dumpOf(CLUSTER, kernelOf(CLUSTER), true)).families[0]?.comparison).toBe('moving');
-    const view = { family: 'IPv4', model: undefined, backend, kernel: kernelOf(CLUSTER), isMoving: false } as const;
+    const view = {
+      family: 'IPv4',
+      model: undefined,
+      backend,
+      kernel: new Map(kernelOf(CLUSTER)),
+      isMoving: false,
+    } as const;
     const [unplanned] = (await daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause })).families;
     expect(unplanned).toMatchObject({ comparison: 'none', shared: { state: 'unchecked' } });
     expect(unplanned?.services.map(({ state }) => state)).toEqual(['unchecked', 'unchecked']);

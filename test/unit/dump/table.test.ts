@@ -7,7 +7,7 @@ import { service } from '../../fakes/objects.ts';
 import { CLUSTER, dumpOf, kernelOf, modelOf } from './fixtures.ts';
 
 const plain = { isDetailed: false, hasColours: false };
-const DNAT = `nat/${endpointChain('default/web:http', 'tcp', '10.244.2.2:8080')}`;
+const DNAT = endpointChain('default/web:http', 'tcp', '10.244.2.2:8080');
 const healthy = await dumpOf(CLUSTER, kernelOf(CLUSTER));
 const broken = await dumpOf(
   CLUSTER,
@@ -30,7 +30,11 @@ describe('the table', () => {
   });
 
   it('lists endpoints when the kernel alone told', () => {
-    const kernel: DumpState = { ...healthy, source: 'kernel', families: [kernelFamily('IPv4', kernelOf(CLUSTER))] };
+    const kernel: DumpState = {
+      ...healthy,
+      source: 'kernel',
+      families: [kernelFamily('IPv4', new Map(kernelOf(CLUSTER)))],
+    };
     expect(renderDump(kernel, plain)).toMatch(
       /^default\/web:http .* 10\.244\.1\.2:8080,10\.244\.2\.2:8080 +\d+ there$/m,
     );
