@@ -2,28 +2,56 @@
 # Installs what the project needs (Debian packages, npm packages with our own Node) and builds dist/. Quick when nothing is missing.
 set -eu
 cd "$(dirname "$0")/.."
+export PATH="$PATH:/usr/sbin:/sbin" # where Debian keeps most of them, and where a user's PATH doesn't look
+
+fail() {
+  echo "setup: $1" >&2
+  exit 1
+}
 
 missing=""
-need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
-need ip iproute2
-need iptables-restore iptables
-need nft nftables
+need() {
+  command -v "$2" >/dev/null 2>&1 || missing="$missing $1"
+}
+need iproute2 ip
+need iptables iptables-nft-restore
+need nftables nft
 need conntrack conntrack
-need sysctl procps
-need kubectl kubernetes-client
+need procps sysctl
+need curl curl
+need kubernetes-client kubectl
+
 if [ -n "$missing" ]; then
+  command -v apt-get >/dev/null 2>&1 || fail "there is no apt-get here; install what these Debian packages have:$missing"
+  [ "$(id -u)" -eq 0 ] || fail "run this as root once, to install these Debian packages:$missing"
   echo "setup: installing$missing" >&2
-  apt-get update -qq
+  said=$(mktemp)
+  trap 'rm -f "$said"' EXIT
+  apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o Acquire::http::Timeout=30 \
+      -o DPkg::Lock::Timeout=120 "$@" >>"$said" 2>&1
+  }
+  apt update || true # one broken list among many needn't concern us: the next step tells whether the packages can be had
   # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  apt install -y --no-install-recommends $missing || {
+    tail -n 20 "$said" >&2
+    fail "apt-get could not install$missing (no network, or other package sources than Debian's?)"
+  }
+  rm -f "$said"
+  trap - EXIT
 fi
 
 # npm ci demands lock entries for every platform's optional packages; npm install takes the locked versions that this platform needs.
 stamp=node_modules/.kproxy-ts-lock
-if ! cmp -s package-lock.json "$stamp" || [ ! -x node_modules/node/bin/node ]; then
+node=node_modules/node/bin/node
+if ! cmp -s package-lock.json "$stamp" || ! "$node" --version >/dev/null 2>&1; then
   echo "setup: installing npm packages" >&2
-  npm install --no-save --no-audit --no-fund --loglevel=error >&2
+  # The build needs the development packages, whatever NODE_ENV says.
+  npm install --no-save --include=dev --no-audit --no-fund --loglevel=error >&2 ||
+    fail "npm could not install the packages (no network, or a registry without them?)"
+  "$node" --version >/dev/null 2>&1 ||
+    fail "npm installed no Node of ours: are install scripts turned off ('npm config get ignore-scripts')?"
   cp package-lock.json "$stamp"
 fi
 
-node_modules/node/bin/node scripts/build.mjs
+"$node" scripts/build.mjs || fail "dist/ could not be built"

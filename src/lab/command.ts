@@ -178,7 +178,8 @@ async function tour(options: TourOptions): Promise<number> {
   await needRoot();
   return untilInterrupted(async signal => {
     await using lab = await bringUp(options, signal);
-    const staysUp = process.stdin.isTTY && process.stdout.isTTY;
+    const { CI = '' } = process.env; // some CI gives its jobs a terminal, at which nobody sits
+    const staysUp = CI === '' && process.stdin.isTTY && process.stdout.isTTY;
     const faults = await runTour({ lab, write, connections: options.connections, staysUp, signal });
     if (staysUp) {
       write('\nThe lab stays up until Ctrl-C.\n');

@@ -1,6 +1,9 @@
 /** A guided look at a lab: shows what the proxies do, and checks every answer on the way. */
+import { existsSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { styleText } from 'node:util';
 import { renderTable } from '../text/table.ts';
+import { kproxyProgram } from './install.ts';
 import type { Lab, ProbeTarget } from './lab.ts';
 import { nodes, web } from './layout.ts';
 import { findFaults, tally } from './tally.ts';
@@ -122,16 +125,24 @@ function renderFaults(faults: readonly string[]): string {
   return `\n${styleText('red', `${faults.length} faults:`)}\n${faults.map(fault => `  ${fault}\n`).join('')}`;
 }
 
+/** How a person who stands where we were started calls us. */
+function ownCommand(): string {
+  const inPath = (process.env.PATH ?? '').split(':').some(directory => existsSync(join(directory, 'kproxy-ts')));
+  return inPath ? 'kproxy-ts' : relative(process.cwd(), kproxyProgram);
+}
+
 function nextSteps(lab: Lab, staysUp: boolean): string {
   const name = lab.name === 'lab' ? '' : `--name ${lab.name} `;
+  const program = ownCommand();
+  const inLab = `${program} lab exec ${name}`;
   const steps = [
-    [`kproxy-ts lab exec ${name}client -- curl -s ${nodes[1].address}:${web.nodePort}`, 'a NodePort, from off-cluster'],
-    [`kproxy-ts lab exec ${name}control -- kubectl get svc,endpointslices`, 'the API, with any kubectl'],
-    [`kproxy-ts lab exec ${name}control -- kubectl delete pod ${lab.pods[0]?.name ?? 'web-1'}`, 'one endpoint less'],
-    [`kproxy-ts lab exec ${name}node-a -- iptables-save -t nat`, "a node's rules"],
-    [`kproxy-ts lab exec ${name}node-a -- kproxy-ts dump`, 'what they mean'],
-    [`kproxy-ts lab status ${name}`.trimEnd(), 'nodes, pods, daemons'],
+    [`${inLab}client -- curl -s ${nodes[1].address}:${web.nodePort}`, 'a NodePort, from off-cluster'],
+    [`${inLab}control -- kubectl get svc,endpointslices`, 'the API, with any kubectl'],
+    [`${inLab}control -- kubectl delete pod ${lab.pods[0]?.name ?? 'web-1'}`, 'one endpoint less'],
+    [`${inLab}node-a -- iptables-save -t nat`, "a node's rules"],
+    [`${inLab}node-a -- kproxy-ts dump`, 'what they mean'],
+    [`${program} lab status ${name}`.trimEnd(), 'nodes, pods, daemons'],
   ];
-  const title = `To try next${staysUp ? ', from another terminal' : ", after 'kproxy-ts lab up'"}`;
-  return `${heading(title)}${renderTable(steps.map(step => ['', ...step]))}`;
+  const title = `To try next${staysUp ? ', from another terminal' : `, after '${program} lab up'`}`;
+  return heading(title) + renderTable(steps.map(step => ['', ...step]));
 }
