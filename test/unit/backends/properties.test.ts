@@ -133,7 +133,7 @@ describe('incremental equals cold start', () => {
               loop.markDirty();
             });
           }
-          if (error !== undefined) throw error;
+          expect(error).toBeUndefined();
           const facts = feed.model.node;
           const cold = updateModel(emptyModel('IPv4', facts), store.snapshot, store.snapshot.services.keys(), facts);
           const wanted = planAll(backendOf(kernel), cold);
