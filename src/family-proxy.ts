@@ -31,8 +31,10 @@ export interface FamilyProxyOptions {
 
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
 const COALESCE_MS = 3;
-/** After a full sync, before the memory that it used goes back: a start has more to do at first. */
-const COMPACT_AFTER_MS = 1000;
+/** Without a sync for so long, a pause of the collector disturbs nobody. */
+const QUIET_MS = 1000;
+/** What so many syncs leave behind is about as much as one full sync leaves. */
+const SYNCS_TO_COMPACT = 100;
 
 /** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
 const OBSERVE_ATTEMPTS = 3;
@@ -47,6 +49,7 @@ export class FamilyProxy {
   #iptables: IptablesOptions;
   #isStarted = false;
   #compaction: NodeJS.Timeout | undefined;
+  #syncsSinceCompaction = 0;
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
@@ -142,12 +145,14 @@ export class FamilyProxy {
     this.#loop.markAllDirty();
   }
 
+  /** Once a second has passed without a sync, if there was enough garbage to make it worth the pause. */
   #compactWhenQuiet(): void {
     clearTimeout(this.#compaction);
+    if (this.#syncsSinceCompaction < SYNCS_TO_COMPACT) return;
     this.#compaction = setTimeout(() => {
-      if (this.#isSyncing || this.#loop.queuedAtMs !== undefined) this.#compactWhenQuiet();
-      else this.#options.compactHeap();
-    }, COMPACT_AFTER_MS);
+      this.#syncsSinceCompaction = 0;
+      this.#options.compactHeap();
+    }, QUIET_MS);
   }
 
   #pull(): Model {
@@ -182,7 +187,8 @@ export class FamilyProxy {
     health.updated(family);
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) health.queued(family);
-    if (report.isFull) this.#compactWhenQuiet();
+    this.#syncsSinceCompaction += report.isFull ? SYNCS_TO_COMPACT : 1;
+    this.#compactWhenQuiet();
     const { isFull, changes, planMs, applyMs } = report;
     const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
     if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');

@@ -50,7 +50,8 @@ export async function applyChanges(
   return { plan: patch(current, changes, new Set(failures.map(({ key }) => key))), failures };
 }
 
-function* batchesOf(steps: readonly Step[]): Iterable<Step[]> {
+/** The steps in parts that one call each takes well. */
+export function* batchesOf(steps: readonly Step[]): Iterable<Step[]> {
   let batch: Step[] = [];
   let lines = 0;
   for (const step of steps) {
