@@ -33,8 +33,8 @@ export interface FamilyProxyOptions {
 const COALESCE_MS = 3;
 /** Without a sync for so long, a pause of the collector disturbs nobody. */
 const QUIET_MS = 1000;
-/** What so many syncs leave behind is about as much as one full sync leaves. */
-const SYNCS_TO_COMPACT = 100;
+/** So many syncs leave a few MB behind, and more where thousands of Services are in the snapshot. */
+const SYNCS_TO_COMPACT = 20;
 
 /** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
 const OBSERVE_ATTEMPTS = 3;

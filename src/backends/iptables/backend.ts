@@ -1,5 +1,5 @@
 import type { Backend } from '../backend.ts';
-import { diff } from '../diff.ts';
+import { changeCount, diff } from '../diff.ts';
 import { applyChanges, type IptablesIO, readPlan } from './apply.ts';
 import type { IptablesObject } from './objects.ts';
 import { type IptablesOptions, planRoute, planShared } from './plan.ts';
@@ -26,12 +26,13 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
 /** Takes every rule and chain of ours out of the kernel; other programs' stay. Resolves to how many objects went; rejects when one can't. */
 export async function removeAll(io: IptablesIO): Promise<number> {
   const current = await readPlan(io);
-  const { failures } = await applyChanges(diff(current, new Map()), current, io);
+  const changes = diff(current, new Map());
+  const { failures } = await applyChanges(changes, current, io);
   if (failures.length > 0) {
     throw new AggregateError(
       failures.map(({ error }) => error),
       `cannot remove ${failures.map(({ key }) => key).join(', ')}`,
     );
   }
-  return current.size;
+  return changeCount(changes);
 }

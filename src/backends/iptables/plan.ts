@@ -41,18 +41,35 @@ interface Subject {
   readonly text: string;
   /** Lower case, as iptables writes it. */
   readonly protocol: string;
+  /** The name of an endpoint's chain. */
+  readonly chainOf: (endpoint: Endpoint) => string;
 }
 
 /** Every chain and rule of one route. Source of the layout: kube-proxy's iptables mode, which operators know. */
 export function planRoute(route: ServiceRoute, options: IptablesOptions): ReadonlyMap<string, IptablesObject> {
   const { name } = route.servicePort;
-  const subject = { port: route.servicePort, text: servicePortText(name), protocol: name.protocol.toLowerCase() };
+  const text = servicePortText(name);
+  const protocol = name.protocol.toLowerCase();
+  const reachable = reachableEndpoints(route);
+  const subject = { port: route.servicePort, text, protocol, chainOf: namer(text, protocol) };
   return byKey([
-    ...reachableEndpoints(route).map(endpoint => planEndpoint(endpoint, subject)),
+    ...reachable.map(endpoint => planEndpoint(endpoint, subject)),
     ...planPolicies(route, subject, options),
     ...planEntries(route, subject),
     ...planRefusals(route, subject),
   ]);
+}
+
+/** Hashes each endpoint once: that is what planning spends most on. */
+function namer(text: string, protocol: string): Subject['chainOf'] {
+  const names = new Map<Endpoint, string>();
+  return endpoint => {
+    const known = names.get(endpoint);
+    if (known !== undefined) return known;
+    const name = endpointChain(text, protocol, endpointText(endpoint));
+    names.set(endpoint, name);
+    return name;
+  };
 }
 
 function chain(table: Table, name: string, rules: readonly string[]): IptablesObject {
@@ -63,9 +80,9 @@ function entry(table: Table, chainName: string, parts: RuleParts): IptablesObjec
   return { kind: 'rule', table, chain: chainName, rule: rule(parts) };
 }
 
-function planEndpoint(endpoint: Endpoint, { text, protocol }: Subject): IptablesObject {
+function planEndpoint(endpoint: Endpoint, { text, protocol, chainOf }: Subject): IptablesObject {
   const target = endpointText(endpoint);
-  return chain('nat', endpointChain(text, protocol, target), [
+  return chain('nat', chainOf(endpoint), [
     // Hairpin: a pod that reaches itself must see another source, or its answer would not pass the NAT again.
     rule({ source: host(endpoint.ip), comment: text, jump: CHAIN.markMasq }),
     rule({ protocol, comment: text, matches: [`-m ${protocol}`], jump: `DNAT --to-destination ${target}` }),
@@ -109,9 +126,8 @@ function clusterIPMasquerade({ port, text, protocol }: Subject, options: Iptable
   ];
 }
 
-function endpointRule(endpoint: Endpoint, { text, protocol }: Subject): RuleParts {
-  const target = endpointText(endpoint);
-  return { comment: `${text} -> ${target}`, jump: endpointChain(text, protocol, target) };
+function endpointRule(endpoint: Endpoint, { text, chainOf }: Subject): RuleParts {
+  return { comment: `${text} -> ${endpointText(endpoint)}`, jump: chainOf(endpoint) };
 }
 
 /** Each of n rules is reached with equal probability: 1/n, then 1/(n-1) of the rest, and so on; the last takes what is left. */
