@@ -133,7 +133,9 @@ function addConfigCheck(program: Command): void {
 }
 
 function runtimeDirOption(): Option {
-  return new Option('--runtime-dir <dir>', 'where the socket of the daemon is').default(RUNTIME_DIR);
+  return new Option('--runtime-dir <dir>', 'where the socket of the daemon is')
+    .env('KPROXY_TS_RUNTIME_DIR')
+    .default(RUNTIME_DIR);
 }
 
 function parseSource(text: string): string {

@@ -1,7 +1,7 @@
 /**
  * The lab's control process, bundled as dist/lab-control.mjs: `ADDRESS PORT SOCKET VALIDATION`. Serves the API at the address, and hands
  * connections to the unix socket on to it, so that the lab's commands reach it from outside the namespace. VALIDATION `none`: impossible
- * objects are stored too. SIGUSR2: the history is forgotten and all watches break, so that every watcher lists anew.
+ * objects are stored too. SIGUSR2: the history is forgotten and all watches break.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { connect, createServer } from 'node:net';

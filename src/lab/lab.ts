@@ -244,7 +244,7 @@ export class Lab implements AsyncDisposable {
     await this.startDaemon(node);
   }
 
-  /** The API server forgets its history and breaks all watches, so that every watcher lists anew. */
+  /** The API server forgets its history and breaks all watches: whoever hasn't seen the newest version lists anew. */
   dropWatches(): Promise<void> {
     return dropWatches(this.#state);
   }
