@@ -1,0 +1,124 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { isDumpState } from '../../src/dump/state.ts';
+import { createLab, type Lab } from '../../src/lab/lab.ts';
+import { healthzPort, nodes, web } from '../../src/lab/layout.ts';
+import {
+  answers,
+  ask,
+  awaitUsed,
+  describeLab,
+  enoughFor,
+  handlesOf,
+  labName,
+  masqueradedAt,
+  rulesOf,
+} from './daemon-lab.ts';
+
+const node = nodes[0];
+
+describeLab('commands beside a daemon', () => {
+  let lab: Lab;
+  let before = '';
+
+  beforeAll(async () => {
+    lab = await createLab({ name: labName('cmd'), pods: 2, daemons: false });
+    const foreign = [
+      '*nat',
+      ':OTHER - [0:0]',
+      ':KUBE-KUBELET-CANARY - [0:0]',
+      '-A PREROUTING -d 203.0.113.1/32 -j OTHER',
+      '-A OTHER -p tcp -j DNAT --to-destination 203.0.113.2',
+      'COMMIT',
+      '*filter',
+      '-A FORWARD -s 203.0.113.3/32 -j DROP',
+      'COMMIT',
+    ];
+    await lab.exec(node.name, ['iptables-nft-restore', '--noflush'], { input: `${foreign.join('\n')}\n` });
+    before = await ruleLines();
+    await lab.startDaemon(node.name);
+    await awaitUsed(lab, { service: 'default/web', pods: lab.pods, on: [node.name] });
+  });
+  afterAll(async () => {
+    await lab.close();
+  });
+
+  /** Chains and rules, sorted, without counters and dates. */
+  async function ruleLines(): Promise<string> {
+    const lines = (await rulesOf(lab, node.name)).split('\n').filter(line => /^[-:*]/.test(line));
+    return lines
+      .map(line => line.replace(/ \[\d+:\d+\]$/, ''))
+      .toSorted()
+      .join('\n');
+  }
+
+  async function dump() {
+    const { stdout, stderr } = await lab.exec(node.name, ['kproxy-ts', 'dump', '-o', 'json']);
+    const state: unknown = JSON.parse(stdout);
+    if (!isDumpState(state)) throw new Error('no dump');
+    const services = state.families.find(({ family }) => family === 'IPv4')?.services ?? [];
+    return { stderr, source: state.source, services };
+  }
+
+  test('dump lists the Services with their addresses and endpoints', async () => {
+    const { source, services } = await dump();
+    expect(source).toBe('daemon');
+    const names = services.map(({ namespace, name, port, state }) => `${namespace}/${name}:${port} ${state}`);
+    expect(names).toEqual(['default/kubernetes:https ok', 'default/web:http ok', 'default/web:udp ok']);
+    expect(services.find(({ port }) => port === 'udp')).toMatchObject({
+      protocol: 'UDP',
+      addresses: [
+        { kind: 'clusterIP', ip: web.clusterIP, port: web.port },
+        { kind: 'nodePort', port: web.nodePort },
+      ],
+      endpoints: lab.pods.map(({ ip, node: name }) => ({
+        ip,
+        port: 8080,
+        ready: true,
+        local: name === node.name,
+        used: true,
+      })),
+    });
+  });
+
+  test('a second daemon is refused and leaves the first alone', async () => {
+    const rules = await handlesOf(lab, node.name);
+    const { KPROXY_TS_RUNTIME_DIR: runtimeDir = '' } = lab.env(node.name);
+    const config = `${lab.directory}/${node.name}.yaml`;
+    const second = lab.exec(node.name, ['kproxy-ts', 'run', '--config', config, '--runtime-dir', runtimeDir], {
+      timeoutMs: 10_000,
+    });
+    await expect(second).rejects.toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/^kproxy-ts: another kproxy-ts runs on this node .*\n$/),
+    });
+    expect(await handlesOf(lab, node.name)).toBe(rules);
+    await lab.exec(node.name, ['curl', '-sf', `http://127.0.0.1:${healthzPort}/readyz`]);
+    expect((await dump()).source).toBe('daemon');
+  });
+
+  test('cleanup takes all of ours away, once the daemon has gone, and nothing else', async () => {
+    await lab.stopDaemon(node.name);
+    const left = await dump();
+    expect(left).toMatchObject({ source: 'kernel', stderr: expect.stringContaining('no daemon at') });
+    expect(left.services).toHaveLength(3);
+    const count = enoughFor(2);
+    const found = await ask(lab, node.name, { address: web.clusterIP, port: web.port, count });
+    expect(found).toEqual(answers(lab.pods, masqueradedAt(node)));
+
+    expect((await lab.exec(node.name, ['kproxy-ts', 'cleanup'])).stdout).toMatch(
+      /^[1-9]\d* chains and rules of kproxy-ts removed\n$/,
+    );
+    expect(await ruleLines()).toBe(before);
+    expect(await ask(lab, node.name, { address: web.clusterIP, port: web.port, timeoutMs: 300 })).toEqual(['timeout']);
+    expect((await lab.exec(node.name, ['kproxy-ts', 'cleanup'])).stdout).toBe(
+      '0 chains and rules of kproxy-ts removed\n',
+    );
+  });
+
+  test('a daemon programs everything again after a cleanup', async () => {
+    await lab.startDaemon(node.name);
+    const found = await ask(lab, node.name, { address: web.clusterIP, port: web.port, count: enoughFor(2) });
+    expect(found).toEqual(answers(lab.pods, masqueradedAt(node)));
+    expect((await dump()).services.map(({ state }) => state)).toEqual(['ok', 'ok', 'ok']);
+  });
+});
