@@ -34,8 +34,9 @@ if [ -n "$missing" ]; then
   apt update || true # one broken list among many needn't concern us: the next step tells whether the packages can be had
   # shellcheck disable=SC2086
   apt install -y --no-install-recommends $missing || {
-    tail -n 20 "$said" >&2
-    fail "apt-get could not install$missing (no network, or other package sources than Debian's?)"
+    echo "setup: apt-get could not install$missing (no network, or other package sources than Debian's?); it ended with:" >&2
+    tail -n 3 "$said" >&2
+    exit 1
   }
   rm -f "$said"
   trap - EXIT
@@ -46,9 +47,18 @@ stamp=node_modules/.kproxy-ts-lock
 node=node_modules/node/bin/node
 if ! cmp -s package-lock.json "$stamp" || ! "$node" --version >/dev/null 2>&1; then
   echo "setup: installing npm packages" >&2
+  # Without this question, npm install asks for minutes, package by package, before it says that nobody answers.
+  retries="--fetch-retries=3 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=10000"
+  # shellcheck disable=SC2086
+  said=$(npm view node version --loglevel=error $retries 2>&1) || {
+    echo "setup: npm's registry, $(npm config get registry 2>/dev/null), doesn't answer (no network, or a proxy to configure?):" >&2
+    echo "$said" | head -n 3 >&2
+    exit 1
+  }
   # The build needs the development packages, whatever NODE_ENV says.
-  npm install --no-save --include=dev --no-audit --no-fund --loglevel=error >&2 ||
-    fail "npm could not install the packages (no network, or a registry without them?)"
+  # shellcheck disable=SC2086
+  npm install --no-save --include=dev --no-audit --no-fund --loglevel=error $retries >&2 ||
+    fail "npm could not install the packages"
   "$node" --version >/dev/null 2>&1 ||
     fail "npm installed no Node of ours: are install scripts turned off ('npm config get ignore-scripts')?"
   cp package-lock.json "$stamp"
