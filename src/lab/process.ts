@@ -79,16 +79,21 @@ function readAll(stream: unknown): Promise<string> {
   });
 }
 
-/** The start time of a live process; null when there is none (a zombie counts as none). */
+/** The start time of a live process; null when there is none (a zombie without threads counts as none). */
 export async function startTimeOf(pid: number): Promise<string | null> {
   return parseStat(await readProc(`/proc/${pid}/stat`));
 }
 
-/** Start time out of the text of /proc/PID/stat. The program's name stands in parentheses and may hold any character. */
+/**
+ * Start time out of the text of /proc/PID/stat; null of a process that has gone. The program's name stands in parentheses and may hold
+ * any character. After SIGKILL the first thread may be a zombie while others still end: until then its sockets are open.
+ */
 export function parseStat(stat: string): string | null {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state] = fields;
-  return state === undefined || state === '' || state === 'Z' || state === 'X' ? null : (fields[19] ?? null);
+  const hasThreads = Number(fields[17]) > 1;
+  const hasGone = state === undefined || state === '' || state === 'X' || (state === 'Z' && !hasThreads);
+  return hasGone ? null : (fields[19] ?? null);
 }
 
 export async function isAlive(id: ProcessId): Promise<boolean> {

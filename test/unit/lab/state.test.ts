@@ -30,8 +30,8 @@ describe('state file', () => {
 });
 
 describe('processes', () => {
-  const stat = (name: string, letter: string) =>
-    `42 (${name}) ${letter} 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 2`;
+  const stat = (name: string, letter: string, threads = 1) =>
+    `42 (${name}) ${letter} 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 ${threads} 0 98765 1000 2`;
 
   test('the start time is found behind any program name', () => {
     expect(parseStat(stat('node', 'S'))).toBe('98765');
@@ -41,6 +41,10 @@ describe('processes', () => {
   test('a zombie and a missing process have none', () => {
     expect(parseStat(stat('node', 'Z'))).toBeNull();
     expect(parseStat('')).toBeNull();
+  });
+
+  test('a zombie that still has threads isn’t gone: its sockets are open', () => {
+    expect(parseStat(stat('node', 'Z', 7))).toBe('98765');
   });
 
   test('the mark can’t be overridden', () => {
