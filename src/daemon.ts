@@ -10,18 +10,22 @@ import { FamilyProxy } from './family-proxy.ts';
 import { compactHeap } from './heap.ts';
 import { healthRoutes } from './http/health.ts';
 import { SyncHealth } from './http/health-state.ts';
-import { HttpListener } from './http/listen.ts';
+import { HttpListener, type ListenOptions } from './http/listen.ts';
 import { metricsRoutes } from './http/metrics.ts';
-import { serveRoutes } from './http/routes.ts';
+import { type Route, serveRoutes } from './http/routes.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
+import { addModelMetrics, addWatchMetrics } from './metric-readings.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { startApiSource } from './watch/api-source.ts';
+import { countChanges } from './watch/changes.ts';
 import { startFileSource } from './watch/file-source.ts';
 import { problemLogger } from './watch/log.ts';
 import type { IPFamily } from './watch/objects.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
+  /** Our own, for metrics and the API server's logs. */
+  readonly version: string;
   readonly configuration: Configuration;
   /** Lines about configuration fields without effect; logged once. */
   readonly warnings: readonly string[];
@@ -49,7 +53,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await mkdir(runtimeDir, { recursive: true, mode: 0o700 });
 
   await using resources = new AsyncDisposableStack();
-  const metrics = createMetrics();
+  const metrics = createMetrics(options.version);
   const health = new SyncHealth({
     families: FAMILIES,
     syncPeriodMs: configuration.iptables.syncPeriodMs,
@@ -77,14 +81,14 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     }),
   );
   for (const proxy of proxies) resources.defer(() => proxy.close());
+  addModelMetrics(metrics.registry, () => proxies.map(proxy => proxy.model));
+  countStoreChanges(store, metrics);
   store.onDirty(dirty => {
     health.sawNode(store.snapshot.nodes.get(nodeName));
     for (const proxy of proxies) proxy.note(dirty);
   });
-  for (const listener of await startServers(configuration, { health, metrics, log })) {
-    resources.defer(() => listener.close());
-  }
-  resources.use(await startSource(options, store, log, stop.signal));
+  resources.use(await startServers(configuration, { health, metrics, log }));
+  resources.use(await startSource(options, { store, metrics, log, signal: stop.signal }));
   log.info({ nodeName, mode: configuration.mode, source: options.source }, 'waiting for the first complete list');
   store.synced.then(
     () => {
@@ -105,44 +109,55 @@ function stopSignal(): Promise<NodeJS.Signals> {
   });
 }
 
+/** Both HTTP servers, or none when one fails hard. */
 async function startServers(
   configuration: Configuration,
   ports: { health: SyncHealth; metrics: Metrics; log: Logger },
-): Promise<HttpListener[]> {
+): Promise<AsyncDisposable> {
   const { health, metrics } = ports;
   const log = ports.log.child({ component: 'http' });
   const onProbe = (probe: 'healthz' | 'livez', status: number) => {
     (probe === 'healthz' ? metrics.healthzProbes : metrics.livezProbes).inc({ code: String(status) });
   };
   const common = { isFailureFatal: configuration.bindAddressHardFail, log };
-  return Promise.all([
-    HttpListener.start({
-      name: 'health',
-      ...configuration.healthz,
-      handler: serveRoutes(healthRoutes({ state: health, now: Date.now, onProbe })),
-      ...common,
-    }),
-    HttpListener.start({
-      name: 'metrics',
-      ...configuration.metrics,
-      handler: serveRoutes(metricsRoutes({ registry: metrics.registry, proxyMode: configuration.mode })),
-      ...common,
-    }),
-  ]);
+  await using started = new AsyncDisposableStack();
+  const start = async (
+    options: Pick<ListenOptions, 'name' | 'address' | 'port'>,
+    routes: Readonly<Record<string, Route>>,
+  ) => started.use(await HttpListener.start({ ...options, ...common, handler: serveRoutes(routes) }));
+  await start({ name: 'health', ...configuration.healthz }, healthRoutes({ state: health, now: Date.now, onProbe }));
+  await start(
+    { name: 'metrics', ...configuration.metrics },
+    metricsRoutes({ registry: metrics.registry, proxyMode: configuration.mode }),
+  );
+  return started.move();
+}
+
+/** The first lists count too, as in kube-proxy. */
+function countStoreChanges(store: Store, metrics: Metrics): void {
+  let before = store.snapshot;
+  store.onDirty(dirty => {
+    const { services, endpointSlices } = countChanges(before, store.snapshot, dirty);
+    before = store.snapshot;
+    metrics.serviceChanges.inc(services);
+    metrics.endpointChanges.inc(endpointSlices);
+  });
 }
 
 /** The API server of the configuration, or the manifests of `--source dir:PATH`. */
 async function startSource(
-  options: DaemonOptions,
-  store: Store,
-  parentLog: Logger,
-  signal: AbortSignal,
+  { source, configuration, version }: DaemonOptions,
+  ports: { store: Store; metrics: Metrics; log: Logger; signal: AbortSignal },
 ): Promise<AsyncDisposable> {
-  const log = parentLog.child({ component: 'watch' });
-  const { source, configuration } = options;
+  const { store, metrics, signal } = ports;
+  const log = ports.log.child({ component: 'watch' });
   if (source === undefined) {
     const { kubeconfigPath } = configuration;
-    return startApiSource({ ...(kubeconfigPath === undefined ? {} : { kubeconfigPath }), store, log, signal });
+    const userAgent = `kproxy-ts/${version}`;
+    const where = kubeconfigPath === undefined ? {} : { kubeconfigPath };
+    const api = await startApiSource({ ...where, userAgent, store, log, signal });
+    addWatchMetrics(metrics.registry, api);
+    return api;
   }
   const directory = /^dir:(.+)$/.exec(source)?.[1];
   if (directory === undefined) throw new TypeError(`--source: must be dir:PATH, is ${source}`);

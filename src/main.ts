@@ -90,6 +90,7 @@ async function run(flags: RunFlags): Promise<number> {
   const loaded = flags.config === undefined ? defaultConfiguration() : await loadConfiguration(flags.config);
   const { runDaemon } = await import('./daemon.ts');
   return runDaemon({
+    version: packageFile.version,
     configuration: withNodeName(loaded.configuration, flags.hostnameOverride),
     warnings: loaded.warnings,
     ...(flags.source === undefined ? {} : { source: flags.source }),
@@ -107,8 +108,10 @@ function withNodeName(configuration: Configuration, override = ''): Configuratio
 function addDump(program: Command, finish: (status: number) => void): void {
   program
     .command('dump')
-    .description('show what the running daemon serves')
-    .argument('[service...]', 'only these: namespace/name')
+    .description(
+      'show what this node serves and what its kernel has: asks the daemon or, without one, reads the kernel alone',
+    )
+    .argument('[service...]', 'only these: name, namespace/name, either with :port')
     .addOption(new Option('-o, --output <format>', 'how to show it').choices(['table', 'json']).default('table'))
     .addOption(runtimeDirOption())
     .action(async (services: string[], { output, runtimeDir }: DumpFlags) => {
@@ -133,7 +136,7 @@ function addConfigCheck(program: Command): void {
 }
 
 function runtimeDirOption(): Option {
-  return new Option('--runtime-dir <dir>', 'where the socket of the daemon is')
+  return new Option('--runtime-dir <dir>', 'where the daemon keeps its socket')
     .env('KPROXY_TS_RUNTIME_DIR')
     .default(RUNTIME_DIR);
 }

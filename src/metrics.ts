@@ -1,16 +1,11 @@
 /**
- * Everything that `/metrics` shows. kubeproxy_ metrics keep kube-proxy's names, labels, buckets and meaning, so that its
- * dashboards and alerts work; what it has no name for is kproxy_. Source: pkg/proxy/metrics/metrics.go of Kubernetes 1.36.
+ * What `/metrics` shows, with metric-readings.ts. kubeproxy_ metrics keep kube-proxy's names, labels, buckets and meaning, so
+ * that its dashboards and alerts work; what it has no name for is kproxy_. Source: pkg/proxy/metrics/metrics.go of Kubernetes
+ * 1.36. A metric of kube-proxy that nothing here feeds is absent: a zero that never moves would be taken for a measurement.
  */
-import { Counter, exponentialBuckets, Gauge, Histogram, linearBuckets, Registry } from 'prom-client';
+import { Counter, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
 const SYNC_SECONDS = exponentialBuckets(0.001, 2, 15);
-const PROGRAMMING_SECONDS = [
-  ...linearBuckets(0.25, 0.25, 2),
-  ...linearBuckets(1, 1, 59),
-  ...linearBuckets(60, 5, 12),
-  ...linearBuckets(120, 30, 7),
-];
 /** Our syncs take milliseconds, where kube-proxy's buckets begin. */
 const FINE_SYNC_SECONDS = [
   0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30,
@@ -19,7 +14,7 @@ const FINE_SYNC_SECONDS = [
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /** A registry of its own with every metric in it; nothing is shared between two calls. */
-export function createMetrics(version = '') {
+export function createMetrics(version: string) {
   const registry = new Registry();
   addProcessMetrics(registry, version);
   return {
@@ -40,13 +35,6 @@ function syncMetrics(registry: Registry) {
     new Gauge({ name: `kubeproxy_sync_proxy_rules_${name}`, help, labelNames, registers });
   const familyCounter = (name: string, help: string) =>
     new Counter({ name: `kubeproxy_sync_proxy_rules_${name}`, help, labelNames, registers });
-  const tableGauge = (name: string, help: string) =>
-    new Gauge({
-      name: `kubeproxy_sync_proxy_rules_${name}`,
-      help,
-      labelNames: ['table', 'ip_family'] as const,
-      registers,
-    });
   return {
     syncSeconds: syncHistogram('sync_proxy_rules', 'SyncProxyRules latency in seconds'),
     syncFullSeconds: syncHistogram('sync_full_proxy_rules', 'SyncProxyRules latency in seconds for full resyncs'),
@@ -54,13 +42,6 @@ function syncMetrics(registry: Registry) {
       'sync_partial_proxy_rules',
       'SyncProxyRules latency in seconds for partial resyncs',
     ),
-    networkProgrammingSeconds: new Histogram({
-      name: 'kubeproxy_network_programming_duration_seconds',
-      help: 'In Cluster Network Programming Latency in seconds',
-      labelNames,
-      buckets: PROGRAMMING_SECONDS,
-      registers,
-    }),
     lastSyncTimestampSeconds: familyGauge(
       'last_timestamp_seconds',
       'The last time proxy rules were successfully synced',
@@ -69,35 +50,19 @@ function syncMetrics(registry: Registry) {
       'last_queued_timestamp_seconds',
       'The last time a sync of proxy rules was queued',
     ),
-    iptablesRules: tableGauge('iptables_total', 'Total number of iptables rules owned by kube-proxy'),
-    iptablesRulesLastSync: tableGauge('iptables_last', 'Number of iptables rules written by kube-proxy in last sync'),
     iptablesRestoreFailures: familyCounter(
       'iptables_restore_failures_total',
       'Cumulative proxy iptables restore failures',
     ),
-    iptablesPartialRestoreFailures: familyCounter(
-      'iptables_partial_restore_failures_total',
-      'Cumulative proxy iptables partial restore failures',
-    ),
-    noLocalEndpoints: new Gauge({
-      name: 'kubeproxy_sync_proxy_rules_no_local_endpoints_total',
-      help: 'Number of services with a Local traffic policy and no endpoints',
-      labelNames: ['traffic_policy', 'ip_family'] as const,
-      registers,
-    }),
   };
 }
 
 function changeMetrics(registry: Registry) {
   const registers = [registry];
-  const pending = (object: string, help: string) =>
-    new Gauge({ name: `kubeproxy_sync_proxy_rules_${object}_changes_pending`, help, registers });
   const total = (object: string, help: string) =>
     new Counter({ name: `kubeproxy_sync_proxy_rules_${object}_changes_total`, help, registers });
   return {
-    endpointChangesPending: pending('endpoint', 'Pending proxy rules Endpoint changes'),
     endpointChanges: total('endpoint', 'Cumulative proxy rules Endpoint changes'),
-    serviceChangesPending: pending('service', 'Pending proxy rules Service changes'),
     serviceChanges: total('service', 'Cumulative proxy rules Service changes'),
   };
 }
@@ -116,7 +81,6 @@ function probeMetrics(registry: Registry) {
 function ourMetrics(registry: Registry) {
   const registers = [registry];
   const byFamily = { labelNames: ['ip_family'] as const, registers };
-  const byKind = { labelNames: ['kind'] as const, registers };
   return {
     fineSyncSeconds: new Histogram({
       name: 'kproxy_sync_duration_seconds',
@@ -126,17 +90,6 @@ function ourMetrics(registry: Registry) {
     }),
     syncFailures: new Counter({ name: 'kproxy_sync_failures_total', help: 'Syncs that failed', ...byFamily }),
     servicePorts: new Gauge({ name: 'kproxy_service_ports', help: 'Service ports that are served', ...byFamily }),
-    endpoints: new Gauge({ name: 'kproxy_endpoints', help: 'Endpoints of the served Service ports', ...byFamily }),
-    watchLastContactTimestampSeconds: new Gauge({
-      name: 'kproxy_watch_last_contact_timestamp_seconds',
-      help: 'The last time the source of this kind of object was heard from',
-      ...byKind,
-    }),
-    watchRelists: new Counter({
-      name: 'kproxy_watch_relists_total',
-      help: 'Full lists of this kind of object',
-      ...byKind,
-    }),
   };
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { metricsRoutes } from '../../../src/http/metrics.ts';
 import { createMetrics } from '../../../src/metrics.ts';
+import { findExpositionProblems } from './exposition.ts';
 
 async function scrape(metrics: ReturnType<typeof createMetrics>): Promise<string> {
   const reply = await metricsRoutes({ registry: metrics.registry, proxyMode: 'iptables' })['/metrics']?.();
@@ -16,7 +17,7 @@ describe('the metrics server', () => {
   });
 
   test('answers /proxyMode and /healthz as kube-proxy does', async () => {
-    const routes = metricsRoutes({ registry: createMetrics().registry, proxyMode: 'iptables' });
+    const routes = metricsRoutes({ registry: createMetrics('1.2.3').registry, proxyMode: 'iptables' });
     expect(await routes['/proxyMode']?.()).toMatchObject({ status: 200, body: 'iptables' });
     expect(await routes['/healthz']?.()).toMatchObject({ status: 200, body: 'ok' });
   });
@@ -24,43 +25,37 @@ describe('the metrics server', () => {
 
 describe('createMetrics', () => {
   test("has kube-proxy's names and types", async () => {
-    const text = await scrape(createMetrics());
+    const text = await scrape(createMetrics('1.2.3'));
     const types = [...text.matchAll(/^# TYPE (kubeproxy_\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
     expect(types.toSorted()).toEqual([
-      'kubeproxy_network_programming_duration_seconds histogram',
       'kubeproxy_proxy_healthz_total counter',
       'kubeproxy_proxy_livez_total counter',
       'kubeproxy_sync_full_proxy_rules_duration_seconds histogram',
       'kubeproxy_sync_partial_proxy_rules_duration_seconds histogram',
       'kubeproxy_sync_proxy_rules_duration_seconds histogram',
-      'kubeproxy_sync_proxy_rules_endpoint_changes_pending gauge',
       'kubeproxy_sync_proxy_rules_endpoint_changes_total counter',
-      'kubeproxy_sync_proxy_rules_iptables_last gauge',
-      'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total counter',
       'kubeproxy_sync_proxy_rules_iptables_restore_failures_total counter',
-      'kubeproxy_sync_proxy_rules_iptables_total gauge',
       'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge',
       'kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge',
-      'kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge',
-      'kubeproxy_sync_proxy_rules_service_changes_pending gauge',
       'kubeproxy_sync_proxy_rules_service_changes_total counter',
     ]);
   });
 
   test('counts with the labels of kube-proxy', async () => {
-    const metrics = createMetrics();
+    const metrics = createMetrics('1.2.3');
     metrics.healthzProbes.inc({ code: '200' });
     metrics.syncSeconds.observe({ ip_family: 'IPv4' }, 0.0015);
-    metrics.iptablesRules.set({ table: 'nat', ip_family: 'IPv4' }, 12);
+    metrics.iptablesRestoreFailures.inc({ ip_family: 'IPv4' }, 12);
     const text = await scrape(metrics);
     expect(text).toContain('kubeproxy_proxy_healthz_total{code="200"} 1\n');
     expect(text).toContain('kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="0.002",ip_family="IPv4"} 1\n');
     expect(text).toContain('kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="16.384",ip_family="IPv4"} 1\n');
-    expect(text).toContain('kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} 12\n');
+    expect(text).toContain('kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"} 12\n');
+    expect(findExpositionProblems(text)).toEqual([]);
   });
 
   test('reads the process when it is asked', async () => {
-    const text = await scrape(createMetrics());
+    const text = await scrape(createMetrics('1.2.3'));
     const value = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
     expect(value('process_resident_memory_bytes')).toBeGreaterThan(10_000_000);
     expect(value('process_cpu_seconds_total')).toBeGreaterThan(0);
@@ -68,7 +63,7 @@ describe('createMetrics', () => {
   });
 
   test('two calls share nothing', async () => {
-    const [first, second] = [createMetrics(), createMetrics()];
+    const [first, second] = [createMetrics('1.2.3'), createMetrics('1.2.3')];
     first.serviceChanges.inc(5);
     expect(await scrape(second)).toContain('kubeproxy_sync_proxy_rules_service_changes_total 0\n');
   });
