@@ -50,6 +50,8 @@ describeLab('traffic policies and contested addresses', () => {
     to: { address: string; port: number },
   ) {
     const count = enoughFor(lab.pods.length);
+    // A UDP flow is remembered for up to two minutes: a probe that happens to get the port of an earlier one would follow it.
+    for (const node of nodes) await lab.exec(node.name, ['conntrack', '-F']);
     const found = await Promise.all(
       rows.flatMap(([from, wanted]) =>
         protocols.map(async protocol => {
