@@ -36,6 +36,9 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Whoever uses the socket hears of its errors by listeners of their own. */
+const ignoreError = () => undefined;
+
 /** The transport over node:http(s) with the credentials of a kubeconfig: token, exec plugin, client certificate, basic. */
 export class HttpTransport implements Transport {
   readonly #options: TransportOptions;
@@ -106,6 +109,9 @@ export class HttpTransport implements Transport {
     const cancelConnect = clock.after(CONNECT_DEADLINE_MS, giveUp('no connection', CONNECT_DEADLINE_MS));
     const cancelResponse = clock.after(RESPONSE_DEADLINE_MS, giveUp('no answer', RESPONSE_DEADLINE_MS));
     request.on('socket', socket => {
+      // An abort just when the answer is complete destroys the socket while neither request nor agent listens to it: its
+      // error would end the process. Kept sockets come by again, hence off first.
+      socket.off('error', ignoreError).on('error', ignoreError);
       // A peer that vanished without a word is noticed after 30 s and ten probes, one each second (libuv).
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
       if (!socket.connecting) cancelConnect();

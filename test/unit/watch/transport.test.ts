@@ -259,6 +259,27 @@ describe('an answer', () => {
     await failed;
     await exchange.closed();
   });
+
+  it('is harmless to abort just when it is complete', async () => {
+    const server = await plainServer();
+    const transport = transportOf(kubeconfig({ server: `http://127.0.0.1:${server.port}` }));
+    for (let later = 0; later < 20; later += 1) {
+      const abort = new AbortController();
+      const { body } = await Promise.all([
+        transport.get('/', { idleDeadlineMs: 60_000, signal: abort.signal }),
+        server.next().then(exchange => exchange.json(200, {})),
+      ]).then(([response]) => response);
+      const reading = (async () => {
+        for await (const chunk of body) {
+          expect(chunk).toHaveLength(2);
+          for (let turn = 0; turn < later; turn += 1) await undefined;
+          abort.abort();
+        }
+      })();
+      await Promise.allSettled([reading]);
+      await new Promise(setImmediate); // an error event without a listener would fail the test run now
+    }
+  });
 });
 
 describe('a kept connection', () => {
