@@ -272,7 +272,7 @@ describe('an answer', () => {
       const reading = (async () => {
         for await (const chunk of body) {
           expect(chunk).toHaveLength(2);
-          for (let turn = 0; turn < later; turn += 1) await undefined;
+          for (let turn = 0; turn < later; turn += 1) await Promise.resolve();
           abort.abort();
         }
       })();
