@@ -102,10 +102,13 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   return 0;
 }
 
-/** The first SIGTERM or SIGINT. */
+/**
+ * The first SIGTERM or SIGINT. The listeners stay: were ours gone, the one that execa keeps while a tool runs would be the only
+ * one left and end the process in the middle of a sync.
+ */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise(resolve => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, resolve);
   });
 }
 

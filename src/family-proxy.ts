@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Backend } from './backends/backend.ts';
+import type { ApplyFailure, Backend } from './backends/backend.ts';
 import { createIptablesBackend, IPTABLES_NFT } from './backends/iptables/backend.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions } from './backends/iptables/options.ts';
-import type { IptablesOptions } from './backends/iptables/plan.ts';
+import { type IptablesOptions, unservedFeatures } from './backends/iptables/plan.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
-import type { Model } from './endpoints/types.ts';
+import { type Model, servicePortText } from './endpoints/types.ts';
 import type { SyncHealth } from './http/health-state.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
@@ -33,6 +33,8 @@ export interface FamilyProxyOptions {
 const COALESCE_MS = 3;
 /** Without a sync for so long, a pause of the collector disturbs nobody. */
 const QUIET_MS = 1000;
+/** Of what the kernel refuses, so many are in the log line. */
+const SHOWN_REFUSALS = 5;
 /** So many syncs leave a few MB behind, and more where thousands of Services are in the snapshot. */
 const SYNCS_TO_COMPACT = 20;
 
@@ -48,6 +50,8 @@ export class FamilyProxy {
   readonly backend: Backend<IptablesObject>;
   #iptables: IptablesOptions;
   #isStarted = false;
+  #refused = '';
+  readonly #unserved = new Map<string, string>();
   #compaction: NodeJS.Timeout | undefined;
   #syncsSinceCompaction = 0;
   #isSyncing = false;
@@ -121,6 +125,9 @@ export class FamilyProxy {
       const isQueued = this.#loop.queuedAtMs !== undefined;
       const isMoving = isQueued || wasSyncing || this.#isSyncing || this.#syncs !== syncs;
       if (!isMoving || attempt === OBSERVE_ATTEMPTS) {
+        // The kernel's rules as text are as much as a full sync leaves behind.
+        this.#syncsSinceCompaction += SYNCS_TO_COMPACT;
+        this.#compactWhenQuiet();
         return { model: this.#syncs === 0 ? undefined : this.model, backend: this.backend, kernel, isMoving };
       }
       await delay(OBSERVE_WAIT_MS);
@@ -158,7 +165,25 @@ export class FamilyProxy {
   #pull(): Model {
     this.#isSyncing = true;
     this.#syncs += 1;
-    return this.#feed.pull();
+    const model = this.#feed.pull();
+    this.#reportUnserved(model);
+    return model;
+  }
+
+  /** A line for each Service that asks for what this backend doesn't do, when that changes. */
+  #reportUnserved(model: Model): void {
+    const { log, family } = this.#options;
+    for (const key of model.changed) {
+      const port = model.routes.get(key)?.servicePort;
+      const lines = port === undefined ? [] : unservedFeatures(port);
+      const text = lines.join('; ');
+      if (text === (this.#unserved.get(key) ?? '')) continue;
+      if (text === '' || port === undefined) this.#unserved.delete(key);
+      else {
+        this.#unserved.set(key, text);
+        log.warn({ component: 'backend', family, service: servicePortText(port.name) }, `Service ${key}: ${text}`);
+      }
+    }
   }
 
   #queue(): void {
@@ -177,13 +202,9 @@ export class FamilyProxy {
     metrics.fineSyncSeconds.observe(labels, (performance.now() - report.queuedAtMs) / 1000);
     metrics.lastSyncTimestampSeconds.set(labels, Date.now() / 1000);
     metrics.servicePorts.set(labels, this.#feed.model.routes.size);
-    for (const { key, error } of report.failures) {
-      metrics.iptablesRestoreFailures.inc(labels);
-      log.error(
-        { component: 'backend', family, err: error },
-        `the kernel refused ${key}; everything else is programmed`,
-      );
-    }
+    metrics.iptablesRestoreFailures.inc(labels, report.failures.length);
+    // A partial sync that went well says nothing about what was refused before.
+    if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
     health.updated(family);
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) health.queued(family);
@@ -191,8 +212,22 @@ export class FamilyProxy {
     this.#compactWhenQuiet();
     const { isFull, changes, planMs, applyMs } = report;
     const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
+    if (report.failures.length > 0) return;
     if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
     else if (changes > 0) log.debug(fields, 'programmed');
+  }
+
+  /** One line when what the kernel refuses changes; it is tried again with growing waits all the while. */
+  #reportRefused(failures: readonly ApplyFailure[]): void {
+    const { log, family } = this.#options;
+    const lines = failures.map(({ key, error }) => `${key}: ${error.message}`);
+    const refused = lines.join('\n');
+    if (refused === this.#refused) return;
+    this.#refused = refused;
+    if (lines.length === 0) return;
+    const more = lines.length > 1 ? ` and ${lines.length - 1} more` : '';
+    const fields = { component: 'backend', family, refused: lines.slice(0, SHOWN_REFUSALS) };
+    log.error(fields, `the kernel refused ${failures[0]?.key}${more}; the rest of what changed is programmed`);
   }
 
   #reportError(error: unknown, retryMs: number): void {

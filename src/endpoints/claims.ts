@@ -20,8 +20,13 @@ export function claimsOf(port: ServicePort): ReadonlySet<string> {
   return keys;
 }
 
-/** The older Service first, then by namespace/name, then by the port's own key. An unknown age counts as the youngest. */
-export function compareClaimants(a: ServicePort, b: ServicePort): number {
+/**
+ * Whose own cluster IP it is comes first: an externalIP is anybody's to write, and must not take another Service's traffic
+ * (CVE-2020-8554). Then the older Service, then by namespace/name, then by the port's own key. An unknown age counts as the youngest.
+ */
+export function compareClaimants(a: ServicePort, b: ServicePort, key: string): number {
+  const isOwnAddress = (port: ServicePort) => addressClaim(port, port.clusterIP) === key;
+  if (isOwnAddress(a) !== isOwnAddress(b)) return isOwnAddress(a) ? -1 : 1;
   const byAge = compareText(a.creationTimestamp || '~', b.creationTimestamp || '~');
   if (byAge !== 0) return byAge;
   const byName = compareText(`${a.name.namespace}/${a.name.name}`, `${b.name.namespace}/${b.name.name}`);
@@ -50,7 +55,7 @@ export function replaceClaims(
     for (const port of change.next) {
       for (const key of claimsOf(port)) {
         const others = map.get(key);
-        map.set(key, others === undefined ? [port] : [...others, port].sort(compareClaimants));
+        map.set(key, others === undefined ? [port] : [...others, port].sort((a, b) => compareClaimants(a, b, key)));
         touched.add(key);
       }
     }

@@ -131,6 +131,13 @@ export function isUnspecified(canonical: string): boolean {
   return canonical === '0.0.0.0' || canonical === '::';
 }
 
+/** Whether a canonical address is a multicast address (224.0.0.0/4 or ff00::/8). */
+export function isMulticast(canonical: string): boolean {
+  if (canonical.includes(':')) return /^ff[0-9a-f]{2}:/.test(canonical);
+  const first = Number(canonical.slice(0, canonical.indexOf('.')));
+  return first >= 224 && first <= 239;
+}
+
 /** Whether a canonical address is a loopback address (127.0.0.0/8 or ::1). */
 export function isLoopback(canonical: string): boolean {
   return canonical.startsWith('127.') || canonical === '::1';

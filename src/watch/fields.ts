@@ -1,5 +1,5 @@
 import { parseCIDR } from '../net/cidr.ts';
-import { canonicalIP, isUnspecified } from '../net/ip.ts';
+import { canonicalIP, isLoopback, isMulticast, isUnspecified } from '../net/ip.ts';
 import { ownText } from '../text/own-text.ts';
 import type { Problem, Protocol } from './objects.ts';
 
@@ -129,6 +129,8 @@ export function addressOf(fields: Fields, name: string, value: unknown): string 
   const address = typeof value === 'string' ? canonicalIP(value) : undefined;
   if (address === undefined) noteProblem(fields, name, value, 'is not an IP address');
   else if (isUnspecified(address)) noteProblem(fields, name, value, 'is the unspecified address');
+  else if (isLoopback(address)) noteProblem(fields, name, value, 'is a loopback address');
+  else if (isMulticast(address)) noteProblem(fields, name, value, 'is a multicast address');
   else return ownText(address);
   return undefined;
 }
@@ -175,4 +177,9 @@ export function entriesOf(
   const entries: [string, string][] = [];
   for (const key of Object.keys(source.raw)) if (accepts(key)) entries.push([ownText(key), textOf(source, key)]);
   return entries.length === 0 ? NO_ENTRIES : Object.fromEntries(entries);
+}
+
+/** A subset of what RFC 1123 subdomains allow would do; what matters is that names can stand in rules, logs and keys. */
+export function isPlainName(name: string): boolean {
+  return name.length <= 253 && /^[A-Za-z0-9](?:[-.:_A-Za-z0-9]*[A-Za-z0-9])?$/.test(name);
 }

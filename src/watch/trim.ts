@@ -14,11 +14,11 @@ import {
   type Fields,
   flagOf,
   integerOf,
+  isPlainName,
   isRecord,
   listOf,
   mapItems,
   noteProblem,
-  protocolOf,
   rangesOf,
   textOf,
   wordOf,
@@ -33,11 +33,10 @@ import type {
   ObjectByKind,
   Problem,
   Service,
-  ServicePortSpec,
   SliceEndpoint,
-  SlicePort,
 } from './objects.ts';
 import { objectKey } from './objects.ts';
+import { MAX_PORT, portsOf, slicePortOf } from './trim-ports.ts';
 
 /** What is left of a raw object. */
 export interface Trimmed<T> {
@@ -52,7 +51,6 @@ const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 const HEADLESS_LABEL = 'service.kubernetes.io/headless';
 const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 const OWN_ANNOTATIONS = 'kproxy-ts.dev/';
-const MAX_PORT = 65535;
 /** core/v1 DefaultClientIPServiceAffinitySeconds and its maximum, one day. */
 const DEFAULT_AFFINITY_SECONDS = 10800;
 const MAX_AFFINITY_SECONDS = 86400;
@@ -78,21 +76,17 @@ function trimNamed<T>(
     const object = typeof namespace === 'string' && namespace !== '' ? `${kind} ${namespace}/` : kind;
     return { key: undefined, problems: [{ object, field: 'metadata.name', message: 'has no name: not an object' }] };
   }
+  if (!isPlainName(name) || (typeof namespace === 'string' && namespace !== '' && !isPlainName(namespace))) {
+    const field = isPlainName(name) ? 'metadata.namespace' : 'metadata.name';
+    const message = `${JSON.stringify(field === 'metadata.name' ? name : namespace)} is not a name that the API allows`;
+    return { key: undefined, problems: [{ object: `${kind} ${JSON.stringify(name)}`, field, message }] };
+  }
   const identity = { namespace: typeof namespace === 'string' ? ownText(namespace) : '', name: ownText(name) };
   const key = objectKey(identity);
   const fields = { raw: source, path: '', object: `${kind} ${key}`, problems };
   const object = read(fields, { ...identity, fields: childOf(fields, 'metadata') });
   const found = problems.length === 0 ? EMPTY : problems;
   return object === undefined ? { key, problems: found } : { key, object, problems: found };
-}
-
-function portOf(port: Fields): ServicePortSpec | undefined {
-  const protocol = protocolOf(port);
-  const number = integerOf(port, 'port', 1, MAX_PORT);
-  if (number === 0) noteProblem(port, 'port', null, `is not a whole number from 1 to ${MAX_PORT}`);
-  if (protocol === undefined || number === undefined || number === 0) return undefined;
-  const nodePort = integerOf(port, 'nodePort', 0, MAX_PORT) ?? 0;
-  return { name: textOf(port, 'name'), protocol, port: number, nodePort };
 }
 
 function ingressOf(ingress: Fields): LoadBalancerIngress | undefined {
@@ -156,7 +150,7 @@ export function trimService(raw: unknown): Trimmed<Service> {
       externalIPs: addressesOf(spec, 'externalIPs'),
       loadBalancerIngress: mapItems(childOf(childOf(fields, 'status'), 'loadBalancer'), 'ingress', ingressOf),
       loadBalancerSourceRanges: sourceRangesOf(spec),
-      ports: mapItems(spec, 'ports', portOf),
+      ports: portsOf(spec),
       affinityTimeoutSeconds: affinitySecondsOf(spec),
       internalTrafficPolicy: wordOf(spec, 'internalTrafficPolicy', ['Cluster', 'Local']),
       externalTrafficPolicy: wordOf(spec, 'externalTrafficPolicy', ['Cluster', 'Local']),
@@ -166,16 +160,6 @@ export function trimService(raw: unknown): Trimmed<Service> {
       annotations: entriesOf(metadata, 'annotations', key => key.startsWith(OWN_ANNOTATIONS)),
     };
   });
-}
-
-function slicePortOf(port: Fields): SlicePort | undefined {
-  const value = port.raw.port;
-  // The API allows it ("all ports"); kube-proxy skips it, and a proxy could forward nothing to it.
-  if (value === undefined || value === null || value === 0) return undefined;
-  const protocol = protocolOf(port);
-  const number = integerOf(port, 'port', 1, MAX_PORT);
-  if (protocol === undefined || number === undefined) return undefined;
-  return { name: textOf(port, 'name'), protocol, port: number };
 }
 
 function endpointAddressesOf(endpoint: Fields, family: IPFamily): readonly string[] {

@@ -41,6 +41,11 @@ export class FakeIptables {
     return { stdout: '', stderr: '' };
   };
 
+  /** What `nft delete table` does: the table is gone, and the next use makes it anew with built-in chains only. */
+  dropTable(table: string): void {
+    this.#tables.set(table, new Map((BUILT_IN[table] ?? []).map(chain => [chain, []])));
+  }
+
   save(table: string): string {
     const chains = this.#table(table);
     const lines = [`*${table}`];

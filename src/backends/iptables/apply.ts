@@ -50,17 +50,22 @@ export async function applyChanges(
   return { plan: patch(current, changes, new Set(failures.map(({ key }) => key))), failures };
 }
 
-/** The steps in parts that one call each takes well. */
+/**
+ * The steps in parts of one call each: not too long, and of one table, because iptables-restore commits table by table: a call that
+ * is refused has then changed nothing.
+ */
 export function* batchesOf(steps: readonly Step[]): Iterable<Step[]> {
   let batch: Step[] = [];
   let lines = 0;
   for (const step of steps) {
+    const isOtherTable = batch[0] !== undefined && batch[0].object.table !== step.object.table;
+    if (isOtherTable || lines >= BATCH_LINES) {
+      yield batch;
+      batch = [];
+      lines = 0;
+    }
     batch.push(step);
     lines += lineCount(step);
-    if (lines < BATCH_LINES) continue;
-    yield batch;
-    batch = [];
-    lines = 0;
   }
   if (batch.length > 0) yield batch;
 }

@@ -31,7 +31,7 @@ export async function removeAll(io: IptablesIO): Promise<number> {
   if (failures.length > 0) {
     throw new AggregateError(
       failures.map(({ error }) => error),
-      `cannot remove ${failures.map(({ key }) => key).join(', ')}`,
+      failures.map(({ key, error }) => `cannot remove ${key}: ${error.message}`).join('\n'),
     );
   }
   return changeCount(changes);

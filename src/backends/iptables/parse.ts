@@ -1,6 +1,6 @@
 import { ownText } from '../../text/own-text.ts';
 import { CHAIN, isServiceChain } from './names.ts';
-import { byKey, type IptablesObject, type Table } from './objects.ts';
+import { type IptablesObject, objectKey, type Table } from './objects.ts';
 import { isDispatchChain } from './rules.ts';
 
 /** Chains that are ours as a whole, beside those of Services and endpoints. */
@@ -46,7 +46,18 @@ export function parse(text: string, table: Table): ReadonlyMap<string, IptablesO
   for (const [name, lines] of rules) {
     objects.push({ kind: 'chain', table, name, rules: ownText(lines.join('\n')) });
   }
-  return byKey(objects);
+  return distinct(objects);
+}
+
+/** Objects by key; a rule that is there twice gets a key that no Plan wants, so that one of the two goes. */
+function distinct(objects: readonly IptablesObject[]): ReadonlyMap<string, IptablesObject> {
+  const map = new Map<string, IptablesObject>();
+  for (const object of objects) {
+    let key = objectKey(object);
+    while (map.has(key)) key += ' (again)';
+    map.set(key, object);
+  }
+  return map;
 }
 
 function isWhole(table: Table, name: string): boolean {

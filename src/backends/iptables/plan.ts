@@ -175,6 +175,8 @@ function* addresses(port: ServicePort): Iterable<{ ip: string; kind: string; isE
   const seen = new Set([port.clusterIP]);
   for (const ip of port.externalIPs)
     if (!seen.has(ip)) yield { ip: add(seen, ip), kind: 'external IP', isExternal: true };
+  // Without the filter that the ranges ask for, the address would be open to everybody: see unservedFeatures.
+  if (port.loadBalancerSourceRanges.length > 0) return;
   for (const ip of port.loadBalancerVIPs)
     if (!seen.has(ip)) yield { ip: add(seen, ip), kind: 'loadbalancer IP', isExternal: true };
 }
@@ -235,6 +237,20 @@ function planRefusals(route: ServiceRoute, { port, text, protocol }: Subject): I
     refusals.push(entry('filter', CHAIN.externalServices, parts));
   }
   return refusals;
+}
+
+/** What a ServicePort asks for and this backend doesn't do, a line for each, with the field and what happens instead. */
+export function unservedFeatures(port: ServicePort): readonly string[] {
+  const lines: string[] = [];
+  if (port.loadBalancerSourceRanges.length > 0 && port.loadBalancerVIPs.length > 0) {
+    lines.push(
+      'spec.loadBalancerSourceRanges: not supported by this version, so the load balancer addresses are left out',
+    );
+  }
+  if (port.affinityTimeoutSeconds > 0) {
+    lines.push('spec.sessionAffinity: not supported by this version, so each connection chooses its endpoint anew');
+  }
+  return lines;
 }
 
 /** What exists however many Services there are. */

@@ -27,6 +27,7 @@ const RANK = {
   removeExternal: 8,
   removePolicy: 9,
   removeEndpoint: 10,
+  removeShared: 11,
 } as const;
 
 /** The steps of `changes`, ordered so that every prefix of them leaves working rules. */
@@ -100,7 +101,7 @@ function isBuiltIn(chain: string): boolean {
 }
 
 function additionRank(object: IptablesObject): number {
-  if (object.kind === 'rule' && (isBuiltIn(object.chain) || isNodePortJump(object))) return RANK.jump;
+  if (object.kind === 'rule' && isBuiltIn(object.chain)) return RANK.jump;
   if (object.table === 'nat') return RANK.nat;
   return object.kind === 'rule' ? RANK.refuse : RANK.filterChain;
 }
@@ -113,5 +114,6 @@ function removalRank(object: IptablesObject): number {
   if (object.kind === 'dispatch') return RANK.removeDispatch;
   if (object.name.startsWith('KUBE-EXT-') || object.name.startsWith('KUBE-FW-')) return RANK.removeExternal;
   const isPolicy = object.name.startsWith('KUBE-SVC-') || object.name.startsWith('KUBE-SVL-');
-  return isPolicy ? RANK.removePolicy : RANK.removeEndpoint;
+  if (isPolicy) return RANK.removePolicy;
+  return object.name.startsWith('KUBE-SEP-') ? RANK.removeEndpoint : RANK.removeShared;
 }

@@ -69,7 +69,7 @@ export class WatchStream {
   close(): void {
     if (this.#isClosed) return;
     this.#pump();
-    this.sendBookmark();
+    if (this.#bookmarked !== this.#options.store.revision) this.sendBookmark();
     this.#stop();
     this.#options.response.end();
   }
@@ -80,12 +80,11 @@ export class WatchStream {
     this.#options.response.socket?.destroy();
   }
 
-  /** Tells the client the newest version, unless it knows it from a bookmark or isn't there yet. */
+  /** Tells the client the newest version (and that the connection lives), unless it isn't there yet. */
   sendBookmark(): void {
     const { bookmarks, store, collection, after, view, response } = this.#options;
     const isBehind = this.#position < collection.history.next || !this.#isInitialDone;
     if (this.#isClosed || !bookmarks || isBehind || store.revision < after) return;
-    if (this.#bookmarked === store.revision) return;
     this.#bookmarked = store.revision;
     response.write(eventText('BOOKMARK', view.bookmarkText(store.revision, false)));
   }

@@ -138,6 +138,45 @@ describe('SyncLoop', () => {
     expect(kernel.save('nat')).toContain('10.244.1.9:8080');
   });
 
+  it('recovers from a table that somebody deleted, and leaves no rule twice', async () => {
+    const kernel = new FakeIptables();
+    const { set, next } = start(kernel);
+    await set([service()], [slice()]);
+    kernel.dropTable('nat');
+    const other = (name: string, host: number) => service({ name, clusterIPs: [`10.96.0.${host}`] });
+    const report = await set(
+      [service(), other('c', 20), other('d', 21), other('e', 22)],
+      [slice({ endpoints: [sliceEndpoint('10.244.1.9')] }), slice({ name: 'c-1', serviceName: 'c' })],
+    );
+    if (!(report instanceof Error) && report.failures.length > 0) await next();
+    for (const table of ['nat', 'filter']) {
+      const rules = kernel
+        .save(table)
+        .split('\n')
+        .filter(line => line.startsWith('-A'));
+      expect(rules).toEqual([...new Set(rules)]);
+    }
+    expect(kernel.save('nat')).toContain('10.244.1.9:8080');
+  });
+
+  it('takes away a rule that is there twice', async () => {
+    const kernel = new FakeIptables();
+    await start(kernel).set([service()], []);
+    const refusal =
+      kernel
+        .save('filter')
+        .split('\n')
+        .find(line => line.includes('REJECT')) ?? '';
+    await kernel.run('iptables-nft-restore', ['--noflush'], { input: `*filter\n${refusal}\nCOMMIT\n` });
+    expect(await start(kernel).set([service()], [])).toMatchObject({ isFull: true, changes: 1 });
+    expect(
+      kernel
+        .save('filter')
+        .split('\n')
+        .filter(line => line === refusal),
+    ).toHaveLength(1);
+  });
+
   it('starts nothing after close', async () => {
     const kernel = new FakeIptables();
     const { set, loop } = start(kernel);

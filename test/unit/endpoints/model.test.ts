@@ -120,6 +120,14 @@ describe('claims', () => {
     expect(build([older, udp]).contested.size).toBe(0);
   });
 
+  it("does not let an externalIP take another Service's cluster IP, however old", () => {
+    const thief = service({ name: 'thief', clusterIPs: ['10.96.0.30'], externalIPs: ['10.96.0.31'] });
+    const victim = service({ name: 'victim', clusterIPs: ['10.96.0.31'], creationTimestamp: '2026-02-01T00:00:00Z' });
+    const model = build([thief, victim]);
+    expect(route(model, 'default/victim:http/TCP').servicePort.clusterIP).toBe('10.96.0.31');
+    expect(route(model, 'default/thief:http/TCP').servicePort.externalIPs).toEqual([]);
+  });
+
   it('settles node ports and cluster IPs too', () => {
     const ports = [{ name: 'http', protocol: 'TCP' as const, port: 80, nodePort: 30080 }];
     const model = build([service({ name: 'a', ports }), service({ name: 'b', ports })]);

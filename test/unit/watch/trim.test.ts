@@ -190,9 +190,35 @@ describe('trimService', () => {
   });
 
   it('takes names as they are, up to 63 characters and whatever they spell', () => {
-    for (const name of ['a'.repeat(63), 'constructor', 'x-1', '__proto__', '0']) {
+    for (const name of ['a'.repeat(63), 'constructor', 'x-1', '0']) {
       expect(trimService({ metadata: { namespace: 'n'.repeat(63), name } }).key).toBe(`${'n'.repeat(63)}/${name}`);
     }
+  });
+
+  it.each(['__proto__', 'a\nb', 'a b', '-a', 'a"', 'x'.repeat(254)])('refuses the name %j', name => {
+    const trimmed = trimService({ metadata: { namespace: 'default', name } });
+    expect(trimmed.object).toBeUndefined();
+    expect(trimmed.problems).toEqual([expect.objectContaining({ field: 'metadata.name' })]);
+    expect(trimService({ metadata: { namespace: name, name: 'web' } }).problems[0]?.field).toBe('metadata.namespace');
+  });
+
+  it('keeps the first of two ports with one name and protocol, and says so', () => {
+    const ports = [{ port: 80 }, { port: 81 }, { port: 80, protocol: 'UDP' }];
+    const trimmed = trimService({
+      metadata: { namespace: 'default', name: 'web' },
+      spec: { clusterIP: '10.96.0.1', ports },
+    });
+    expect(trimmed.object?.ports.map(({ port, protocol }) => `${port}/${protocol}`)).toEqual(['80/TCP', '80/UDP']);
+    expect(trimmed.problems.map(({ field }) => field)).toEqual(['spec.ports[1].name']);
+  });
+
+  it.each(['127.0.0.1', '224.0.0.1', '::1', 'ff02::1'])('leaves out %s, which no Service can have', address => {
+    const raw = {
+      metadata: { namespace: 'default', name: 'web' },
+      spec: { clusterIPs: [address], ports: [{ port: 80 }] },
+    };
+    expect(trimService(raw).object?.clusterIPs).toEqual([]);
+    expect(trimService(raw).problems.map(({ field }) => field)).toEqual(['spec.clusterIPs[0]']);
   });
 
   it.each([

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { clusterPolicyChain, endpointChain, externalChain } from '../../../../src/backends/iptables/names.ts';
 import type { IptablesObject } from '../../../../src/backends/iptables/objects.ts';
-import { planRoute, planShared } from '../../../../src/backends/iptables/plan.ts';
+import { planRoute, planShared, unservedFeatures } from '../../../../src/backends/iptables/plan.ts';
 import { quote, rule } from '../../../../src/backends/iptables/rules.ts';
 import { categorize } from '../../../../src/endpoints/categorize.ts';
 import type { Endpoint, ServicePort } from '../../../../src/endpoints/types.ts';
@@ -108,6 +108,16 @@ describe('planRoute', () => {
   it('has one entry for an address that is both external IP and load balancer VIP', () => {
     const both = plan({ externalIPs: ['192.0.2.1'], loadBalancerVIPs: ['192.0.2.1'] }, two);
     expect(lines(both, 'nat').filter(line => line.includes('192.0.2.1'))).toHaveLength(1);
+  });
+
+  it('opens no load balancer address whose source ranges it cannot keep, and says so', () => {
+    const fields = { loadBalancerVIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['203.0.113.0/24'] };
+    expect(lines(plan(fields, two), 'nat').filter(line => line.includes('192.0.2.1'))).toEqual([]);
+    expect(unservedFeatures(servicePort(fields))).toEqual([expect.stringContaining('spec.loadBalancerSourceRanges')]);
+    expect(unservedFeatures(servicePort({ affinityTimeoutSeconds: 60 }))).toEqual([
+      expect.stringContaining('spec.sessionAffinity'),
+    ]);
+    expect(unservedFeatures(servicePort())).toEqual([]);
   });
 
   it('masquerades a pod that reaches itself', () => {
