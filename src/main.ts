@@ -49,8 +49,11 @@ function buildProgram(finish: (status: number) => void): Command {
   addDump(program, finish);
   program
     .command('cleanup')
-    .description('take our rules out of this network namespace, and nothing else')
-    .action(async () => finish(await (await import('./cleanup.ts')).cleanupCommand()));
+    .description('take our rules out of this network namespace, and nothing else; no daemon may run')
+    .addOption(runtimeDirOption())
+    .action(async (flags: { runtimeDir: string }) => {
+      finish(await (await import('./cleanup.ts')).cleanupCommand(flags));
+    });
   addConfigCheck(program);
   program
     .command('lab')

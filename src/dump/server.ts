@@ -95,7 +95,8 @@ function listen(server: Server, path: string): Promise<Error | undefined> {
 }
 
 /** Whether a process listens; one that is stopped or busy counts too. */
-function isLive(path: string): Promise<boolean> {
+/** Whether a process listens on the socket at `path`; true when that can't be told. */
+export function isLive(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect({ path });
     socket.once('connect', () => {

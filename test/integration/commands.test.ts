@@ -96,6 +96,14 @@ describeLab('commands beside a daemon', () => {
     expect((await dump()).source).toBe('daemon');
   });
 
+  test('cleanup refuses while the daemon runs', async () => {
+    await expect(lab.exec(node.name, ['kproxy-ts', 'cleanup'])).rejects.toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining('stop it first'),
+    });
+    expect((await dump()).services.map(({ state }) => state)).toEqual(['ok', 'ok', 'ok']);
+  });
+
   test('cleanup takes all of ours away, once the daemon has gone, and nothing else', async () => {
     await lab.stopDaemon(node.name);
     const left = await dump();

@@ -140,6 +140,30 @@ describe.skipIf(lacking !== '')(`the iptables backend on this kernel ${lacking}`
     expect(await saved(real, 'filter')).toEqual([]);
   });
 
+  it('cleanup removes more than one call takes', async () => {
+    const many = Array.from({ length: 500 }, (_, i) => i);
+    const services = many.map(i => service({ name: `s${i}`, clusterIPs: [`10.96.${i >> 8}.${i & 255}`] }));
+    const endpoints = Array.from({ length: 10 }, (_, i) => sliceEndpoint(`10.244.1.${i + 1}`));
+    const slices = many.map(i => slice({ name: `s${i}-1`, serviceName: `s${i}`, endpoints }));
+    const backend = createIptablesBackend(() => IPTABLES_OPTIONS, real);
+    const before = await backend.read();
+    await backend.apply(diff(before, planAll(backend, modelOf(services, slices))), before);
+    expect(await removeAll(real)).toBeGreaterThan(5000);
+    expect(await removeAll(real)).toBe(0);
+    expect((await saved(real, 'nat')).filter(line => line.includes('KUBE-MARK-MASQ'))).toEqual([]);
+  });
+
+  it('cleanup names what it cannot remove and why', async () => {
+    const backend = createIptablesBackend(() => IPTABLES_OPTIONS, real);
+    const before = await backend.read();
+    await backend.apply(diff(before, planAll(backend, modelOf([], []))), before);
+    const mine = '*nat\n:MINE - [0:0]\n-A MINE -j KUBE-MARK-MASQ\nCOMMIT\n';
+    await inNetns('iptables-nft-restore', ['--noflush'], { input: mine });
+    await expect(removeAll(real)).rejects.toThrow(/^cannot remove nat\/KUBE-MARK-MASQ: .*busy.*$/is);
+    await inNetns('iptables-nft-restore', ['--noflush'], { input: '*nat\n:MINE - [0:0]\n-X MINE\nCOMMIT\n' });
+    expect(await removeAll(real)).toBe(1);
+  });
+
   it('a tool that is missing is named, and nothing is lost', async () => {
     const backend = createIptablesBackend(() => IPTABLES_OPTIONS, {
       tools: { save: 'no-such-save', restore: 'no-such-restore' },
