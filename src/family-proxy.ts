@@ -1,30 +1,24 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { ApplyFailure, Backend } from './backends/backend.ts';
+import type { Backend } from './backends/backend.ts';
 import { createIptablesBackend, IPTABLES_NFT } from './backends/iptables/backend.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions } from './backends/iptables/options.ts';
-import { type IptablesOptions, unservedFeatures } from './backends/iptables/plan.ts';
+import type { IptablesOptions } from './backends/iptables/plan.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
-import { type Model, servicePortText } from './endpoints/types.ts';
-import type { SyncHealth } from './http/health-state.ts';
-import type { Logger } from './log.ts';
-import type { Metrics } from './metrics.ts';
+import type { Model } from './endpoints/types.ts';
 import { ModelFeed } from './model-feed.ts';
+import { SyncReporter, type SyncReporterOptions } from './sync-reporter.ts';
 import type { IPFamily, Node } from './watch/objects.ts';
 import type { Dirty } from './watch/snapshot.ts';
 import type { Store } from './watch/store.ts';
 
-export interface FamilyProxyOptions {
-  readonly family: IPFamily;
+export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly configuration: Configuration;
   readonly nodeName: string;
   readonly store: Store;
-  readonly health: SyncHealth;
-  readonly metrics: Metrics;
-  readonly log: Logger;
   /** Gives unused memory back; called in a quiet moment after a full sync. */
   readonly compactHeap: () => void;
 }
@@ -33,8 +27,6 @@ export interface FamilyProxyOptions {
 const COALESCE_MS = 3;
 /** Without a sync for so long, a pause of the collector disturbs nobody. */
 const QUIET_MS = 1000;
-/** Of what the kernel refuses, so many are in the log line. */
-const SHOWN_REFUSALS = 5;
 /** So many syncs leave a few MB behind, and more where thousands of Services are in the snapshot. */
 const SYNCS_TO_COMPACT = 20;
 
@@ -42,16 +34,15 @@ const SYNCS_TO_COMPACT = 20;
 const OBSERVE_ATTEMPTS = 3;
 const OBSERVE_WAIT_MS = 100;
 
-/** One IP family: its Model, its backend, its loop, and what they report. */
+/** One IP family: its Model, its backend, its loop, and the memory that their work takes. */
 export class FamilyProxy {
   readonly #options: FamilyProxyOptions;
+  readonly #reporter: SyncReporter;
   readonly #feed: ModelFeed;
   readonly #loop: SyncLoop<IptablesObject>;
   readonly backend: Backend<IptablesObject>;
   #iptables: IptablesOptions;
   #isStarted = false;
-  #refused = '';
-  readonly #unserved = new Map<string, string>();
   #compaction: NodeJS.Timeout | undefined;
   #syncsSinceCompaction = 0;
   #isSyncing = false;
@@ -61,6 +52,7 @@ export class FamilyProxy {
   constructor(options: FamilyProxyOptions) {
     const { family, configuration, nodeName, store, log } = options;
     this.#options = options;
+    this.#reporter = new SyncReporter(options);
     this.#iptables = iptablesOptions(configuration, this.#node, family);
     this.backend = createIptablesBackend(() => this.#iptables, { tools: IPTABLES_NFT });
     this.#feed = new ModelFeed({
@@ -76,8 +68,11 @@ export class FamilyProxy {
       minSyncPeriodMs: configuration.iptables.minSyncPeriodMs,
       maxRetryMs: configuration.iptables.syncPeriodMs,
       now: () => performance.now(),
-      onSync: report => this.#reportSync(report),
-      onError: (error, retryMs) => this.#reportError(error, retryMs),
+      onSync: report => this.#finishSync(report),
+      onError: (error, retryMs) => {
+        this.#isSyncing = false;
+        this.#reporter.failed(error, retryMs);
+      },
     });
   }
 
@@ -101,7 +96,7 @@ export class FamilyProxy {
         'pods are not recognised (no clusterCIDR or podCIDR): see detectLocalMode',
       );
     }
-    this.#queue();
+    this.#reporter.queued();
     this.#loop.markDirty();
   }
 
@@ -112,7 +107,7 @@ export class FamilyProxy {
     const isOurNode = dirty.nodes.has(this.#options.nodeName);
     if (isOurNode) this.#followNode();
     if (dirty.services.size === 0 && !isOurNode) return;
-    this.#queue();
+    this.#reporter.queued();
     this.#loop.markDirty();
   }
 
@@ -166,82 +161,16 @@ export class FamilyProxy {
     this.#isSyncing = true;
     this.#syncs += 1;
     const model = this.#feed.pull();
-    this.#reportUnserved(model);
+    this.#reporter.planned(model);
     return model;
   }
 
-  /** A line for each Service that asks for what this backend doesn't do, when that changes. */
-  #reportUnserved(model: Model): void {
-    const { log, family } = this.#options;
-    for (const key of model.changed) {
-      const port = model.routes.get(key)?.servicePort;
-      const lines = port === undefined ? [] : unservedFeatures(port);
-      const text = lines.join('; ');
-      if (text === (this.#unserved.get(key) ?? '')) continue;
-      if (text === '' || port === undefined) this.#unserved.delete(key);
-      else {
-        this.#unserved.set(key, text);
-        log.warn({ component: 'backend', family, service: servicePortText(port.name) }, `Service ${key}: ${text}`);
-      }
-    }
-  }
-
-  #queue(): void {
-    const { health, metrics, family } = this.#options;
-    health.queued(family);
-    metrics.lastQueuedTimestampSeconds.set({ ip_family: family }, Date.now() / 1000);
-  }
-
-  #reportSync(report: SyncReport): void {
+  #finishSync(report: SyncReport): void {
     this.#isSyncing = false;
-    const { health, metrics, log, family } = this.#options;
-    const labels = { ip_family: family };
-    const seconds = (report.planMs + report.applyMs) / 1000;
-    metrics.syncSeconds.observe(labels, seconds);
-    (report.isFull ? metrics.syncFullSeconds : metrics.syncPartialSeconds).observe(labels, seconds);
-    metrics.fineSyncSeconds.observe(labels, (performance.now() - report.queuedAtMs) / 1000);
-    metrics.lastSyncTimestampSeconds.set(labels, Date.now() / 1000);
-    metrics.servicePorts.set(labels, this.#feed.model.routes.size);
-    metrics.iptablesRestoreFailures.inc(labels, report.failures.length);
-    // A partial sync that went well says nothing about what was refused before.
-    if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
-    health.updated(family);
+    this.#reporter.synced(report, this.model);
     // What arrived meanwhile waits for the next sync.
-    if (this.#loop.queuedAtMs !== undefined) health.queued(family);
+    if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
     this.#syncsSinceCompaction += report.isFull ? SYNCS_TO_COMPACT : 1;
     this.#compactWhenQuiet();
-    const { isFull, changes, planMs, applyMs } = report;
-    const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
-    if (report.failures.length > 0) return;
-    if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
-    else if (changes > 0) log.debug(fields, 'programmed');
   }
-
-  /** One line when what the kernel refuses changes; it is tried again with growing waits all the while. */
-  #reportRefused(failures: readonly ApplyFailure[]): void {
-    const { log, family } = this.#options;
-    const lines = failures.map(({ key, error }) => `${key}: ${error.message}`);
-    const refused = lines.join('\n');
-    if (refused === this.#refused) return;
-    this.#refused = refused;
-    if (lines.length === 0) return;
-    const more = lines.length > 1 ? ` and ${lines.length - 1} more` : '';
-    const fields = { component: 'backend', family, refused: lines.slice(0, SHOWN_REFUSALS) };
-    log.error(fields, `the kernel refused ${failures[0]?.key}${more}; the rest of what changed is programmed`);
-  }
-
-  #reportError(error: unknown, retryMs: number): void {
-    this.#isSyncing = false;
-    const { health, metrics, log, family } = this.#options;
-    metrics.syncFailures.inc({ ip_family: family });
-    health.failed(family, error instanceof Error ? error.message : String(error));
-    log.error(
-      { component: 'backend', family, err: error, retryMs },
-      'rules could not be programmed; they stay as they were',
-    );
-  }
-}
-
-function round(ms: number): number {
-  return Math.round(ms * 10) / 10;
 }

@@ -1,0 +1,101 @@
+import type { ApplyFailure } from './backends/backend.ts';
+import { unservedFeatures } from './backends/iptables/plan.ts';
+import type { SyncReport } from './backends/loop.ts';
+import { type Model, servicePortText } from './endpoints/types.ts';
+import type { SyncHealth } from './http/health-state.ts';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+import type { IPFamily } from './watch/objects.ts';
+
+export interface SyncReporterOptions {
+  readonly family: IPFamily;
+  readonly health: SyncHealth;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** Of what the kernel refuses, so many are in the log line. */
+const SHOWN_REFUSALS = 5;
+
+/** Tells health, metrics and log what becomes of one family's syncs; each line once until it changes. */
+export class SyncReporter {
+  readonly #options: SyncReporterOptions;
+  #refused = '';
+  readonly #unserved = new Map<string, string>();
+
+  constructor(options: SyncReporterOptions) {
+    this.#options = options;
+  }
+
+  /** A line for each Service that asks for what this backend doesn't do, when that changes. */
+  planned(model: Model): void {
+    const { log, family } = this.#options;
+    for (const key of model.changed) {
+      const port = model.routes.get(key)?.servicePort;
+      const lines = port === undefined ? [] : unservedFeatures(port);
+      const text = lines.join('; ');
+      if (text === (this.#unserved.get(key) ?? '')) continue;
+      if (text === '' || port === undefined) this.#unserved.delete(key);
+      else {
+        this.#unserved.set(key, text);
+        log.warn({ component: 'backend', family, service: servicePortText(port.name) }, `Service ${key}: ${text}`);
+      }
+    }
+  }
+
+  /** A change waits for a sync. */
+  queued(): void {
+    const { health, metrics, family } = this.#options;
+    health.queued(family);
+    metrics.lastQueuedTimestampSeconds.set({ ip_family: family }, Date.now() / 1000);
+  }
+
+  /** A sync has finished, whether or not the kernel refused some objects. `model` is what was planned. */
+  synced(report: SyncReport, model: Model): void {
+    const { health, metrics, log, family } = this.#options;
+    const labels = { ip_family: family };
+    const seconds = (report.planMs + report.applyMs) / 1000;
+    metrics.syncSeconds.observe(labels, seconds);
+    (report.isFull ? metrics.syncFullSeconds : metrics.syncPartialSeconds).observe(labels, seconds);
+    metrics.fineSyncSeconds.observe(labels, (performance.now() - report.queuedAtMs) / 1000);
+    metrics.lastSyncTimestampSeconds.set(labels, Date.now() / 1000);
+    metrics.servicePorts.set(labels, model.routes.size);
+    metrics.iptablesRestoreFailures.inc(labels, report.failures.length);
+    // A partial sync that went well says nothing about what was refused before.
+    if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
+    health.updated(family);
+    const { isFull, changes, planMs, applyMs } = report;
+    const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
+    if (report.failures.length > 0) return;
+    if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
+    else if (changes > 0) log.debug(fields, 'programmed');
+  }
+
+  /** One line when what the kernel refuses changes; it is tried again with growing waits all the while. */
+  #reportRefused(failures: readonly ApplyFailure[]): void {
+    const { log, family } = this.#options;
+    const lines = failures.map(({ key, error }) => `${key}: ${error.message}`);
+    const refused = lines.join('\n');
+    if (refused === this.#refused) return;
+    this.#refused = refused;
+    if (lines.length === 0) return;
+    const more = lines.length > 1 ? ` and ${lines.length - 1} more` : '';
+    const fields = { component: 'backend', family, refused: lines.slice(0, SHOWN_REFUSALS) };
+    log.error(fields, `the kernel refused ${failures[0]?.key}${more}; the rest of what changed is programmed`);
+  }
+
+  /** A whole sync failed and will be tried again in `retryMs`. */
+  failed(error: unknown, retryMs: number): void {
+    const { health, metrics, log, family } = this.#options;
+    metrics.syncFailures.inc({ ip_family: family });
+    health.failed(family, error instanceof Error ? error.message : String(error));
+    log.error(
+      { component: 'backend', family, err: error, retryMs },
+      'rules could not be programmed; they stay as they were',
+    );
+  }
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}

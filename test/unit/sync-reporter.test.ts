@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
+import { SyncHealth } from '../../src/http/health-state.ts';
+import { createLogger } from '../../src/log.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { SyncReporter } from '../../src/sync-reporter.ts';
+import type { Service } from '../../src/watch/objects.ts';
+import { service, snapshot } from '../fakes/objects.ts';
+
+function start() {
+  const lines: { level: string; msg: string }[] = [];
+  const log = createLogger({ level: 'debug', destination: { write: line => void lines.push(JSON.parse(line)) } });
+  const health = new SyncHealth({ families: ['IPv4'], syncPeriodMs: 1000, now: () => 0 });
+  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log });
+  return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
+}
+
+const node = { name: 'node-a', zone: '' };
+const empty = emptyModel('IPv4', node);
+const modelOf = (...services: Service[]) => {
+  const snap = snapshot(services);
+  return updateModel(empty, snap, snap.services.keys(), node);
+};
+
+const report = (keys: readonly string[], isFull = true) => {
+  const failures = keys.map(key => ({ key, error: new Error('no such match') }));
+  return { isFull, changes: 4, failures, planMs: 1, applyMs: 1, queuedAtMs: 0 };
+};
+
+describe('SyncReporter', () => {
+  it('names what the kernel refuses once, until that changes', () => {
+    const { reporter, messages } = start();
+    reporter.synced(report(['a', 'b']), empty);
+    expect(messages()).toEqual(['error the kernel refused a and 1 more; the rest of what changed is programmed']);
+    reporter.synced(report(['a', 'b']), empty);
+    reporter.synced({ ...report([], false), changes: 0 }, empty);
+    reporter.synced(report(['a', 'b']), empty);
+    expect(messages()).toEqual([]);
+    reporter.synced(report(['b']), empty);
+    expect(messages()).toEqual(['error the kernel refused b; the rest of what changed is programmed']);
+    reporter.synced(report([]), empty);
+    expect(messages()).toEqual(['info all rules are programmed']);
+    reporter.synced(report(['b']), empty);
+    expect(messages()).toHaveLength(1);
+  });
+
+  it('names what a Service asks for and does not get once, until that changes', () => {
+    const { reporter, messages } = start();
+    reporter.planned(modelOf(service({ affinityTimeoutSeconds: 60 })));
+    expect(messages()).toEqual([
+      expect.stringMatching(/^warn Service default\/web:http\/TCP: spec\.sessionAffinity: /),
+    ]);
+    reporter.planned(modelOf(service({ affinityTimeoutSeconds: 90 })));
+    expect(messages()).toEqual([]);
+    reporter.planned(modelOf(service()));
+    reporter.planned(modelOf(service({ affinityTimeoutSeconds: 60 })));
+    expect(messages()).toHaveLength(1);
+  });
+
+  it('is not ready after a failed sync, and is after the next one', () => {
+    const { reporter, health } = start();
+    reporter.failed(new Error('no such program'), 250);
+    expect(health.missing()).toEqual([{ part: 'IPv4', reason: 'last sync failed: no such program' }]);
+    reporter.synced(report([]), empty);
+    expect(health.missing()).toEqual([]);
+  });
+});
