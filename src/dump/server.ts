@@ -1,6 +1,7 @@
 import { lstat, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect } from 'node:net';
+import { listenOnce } from '../http/listen.ts';
 import { JSON_TYPE, serveRoutes } from '../http/routes.ts';
 import type { DumpState } from './state.ts';
 
@@ -73,17 +74,7 @@ async function takeSocket(server: Server, { socketPath, log }: Omit<DumpServerOp
 
 /** What went wrong, undefined when it listens. The file is root's alone from its first moment. */
 function listen(server: Server, path: string): Promise<Error | undefined> {
-  return new Promise(resolve => {
-    const onError = (error: Error): void => {
-      server.off('listening', onListening);
-      resolve(error);
-    };
-    const onListening = (): void => {
-      server.off('error', onError);
-      resolve(undefined);
-    };
-    server.once('error', onError);
-    server.once('listening', onListening);
+  return listenOnce(server, () => {
     // listen() makes the file before it returns, so nothing else sees this mask.
     const mask = process.umask(0o177);
     try {
@@ -94,8 +85,7 @@ function listen(server: Server, path: string): Promise<Error | undefined> {
   });
 }
 
-/** Whether a process listens; one that is stopped or busy counts too. */
-/** Whether a process listens on the socket at `path`; true when that can't be told. */
+/** Whether a process listens on the socket at `path`; one that is stopped or busy counts too, and so does what can't be told. */
 export function isLive(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect({ path });

@@ -105,8 +105,8 @@ export class HttpListener {
   }
 
   async #attempt(): Promise<Error | undefined> {
-    const { log, isFailureFatal } = this.#options;
-    const failure = await listenOnce(this.#server, this.#options);
+    const { address, port, log, isFailureFatal } = this.#options;
+    const failure = await listenOnce(this.#server, () => this.#server.listen({ host: address, port }));
     if (failure === undefined) {
       log.info({ port: this.port }, `${this.#where} listens`);
     } else if (!isFailureFatal && reasonOf(failure) !== this.#failure) {
@@ -121,7 +121,8 @@ async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal });
 }
 
-function listenOnce(server: Server, { address, port }: ListenOptions): Promise<Error | undefined> {
+/** Calls `start`, which makes the server listen; resolves to what went wrong, undefined when it listens. */
+export function listenOnce(server: Server, start: () => void): Promise<Error | undefined> {
   return new Promise(resolve => {
     const onError = (error: Error): void => {
       server.off('listening', onListening);
@@ -133,7 +134,7 @@ function listenOnce(server: Server, { address, port }: ListenOptions): Promise<E
     };
     server.once('error', onError);
     server.once('listening', onListening);
-    server.listen({ host: address, port });
+    start();
   });
 }
 

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { describe, expect, vi } from 'vitest';
+import { expect, vi } from 'vitest';
 import { DUMP_PATH, SOCKET_NAME } from '../../src/dump/server.ts';
 import { type DumpState, isDumpState } from '../../src/dump/state.ts';
 import { runtimeDir } from '../../src/lab/daemons.ts';
@@ -14,12 +14,13 @@ import { obstacle } from '../../src/lab/netns.ts';
 import type { ProbeReport } from '../../src/lab/probe.ts';
 import type { PodState } from '../../src/lab/state.ts';
 import { ExecError, run } from '../../src/linux/exec.ts';
+import { describeUnless } from './requires.ts';
 
 const why = await findObstacle();
 
 /** Tests that need a lab with daemons; skipped, with the reason in their title, where there can be none. */
 export function describeLab(title: string, body: () => void): void {
-  describe.skipIf(why !== '')(why === '' ? title : `${title} (skipped: ${why})`, body);
+  describeUnless(why, title, body);
 }
 
 async function findObstacle(): Promise<string> {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diff } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
 import { endpointChain } from '../../src/backends/iptables/names.ts';
@@ -15,6 +15,7 @@ import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { obstacle } from '../../src/lab/netns.ts';
 import { type RunOptions, run } from '../../src/linux/exec.ts';
 import { IPTABLES_OPTIONS, service, slice, snapshot } from '../fakes/objects.ts';
+import { describeUnless } from './requires.ts';
 
 const NETNS = `kpx-dump-${process.pid}`;
 const node = { name: 'node-a', zone: '' };
@@ -44,7 +45,7 @@ async function deleteRule(table: string, chain: string, number: number): Promise
 
 const lacking = await obstacle();
 
-describe.skipIf(lacking !== '')(`dump on this kernel ${lacking}`.trim(), () => {
+describeUnless(lacking, 'dump on this kernel', () => {
   let runtimeDir = '';
   beforeAll(async () => {
     runtimeDir = mkdtempSync(join(tmpdir(), 'kpx-dump-'));

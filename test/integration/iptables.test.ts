@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diff, isEmpty } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT, removeAll } from '../../src/backends/iptables/backend.ts';
 import { planAll } from '../../src/backends/loop.ts';
@@ -8,6 +8,7 @@ import { type RunOptions, run } from '../../src/linux/exec.ts';
 import type { EndpointSlice, Service } from '../../src/watch/objects.ts';
 import { FakeIptables } from '../fakes/iptables.ts';
 import { IPTABLES_OPTIONS, service, slice, sliceEndpoint, snapshot } from '../fakes/objects.ts';
+import { describeUnless } from './requires.ts';
 
 const NETNS = `kpx-ipt-${process.pid}`;
 const node = { name: 'node-a', zone: '' };
@@ -76,7 +77,7 @@ async function saved(io: typeof real | FakeIptables['io'], table: string): Promi
 
 const lacking = await obstacle();
 
-describe.skipIf(lacking !== '')(`the iptables backend on this kernel ${lacking}`.trim(), () => {
+describeUnless(lacking, 'the iptables backend on this kernel', () => {
   beforeAll(async () => {
     await run('ip', ['netns', 'add', NETNS]);
   });

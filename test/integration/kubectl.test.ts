@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startEndpointSliceController } from '../../src/lab/apiserver/endpointslice-controller.ts';
 import { type ApiServer, startApiServer } from '../../src/lab/apiserver/server.ts';
+import { describeUnless } from './requires.ts';
 
 function hasKubectl(): boolean {
   try {
@@ -38,8 +39,7 @@ const podStatus = {
   },
 };
 
-// Reason of the skip: the test is about the real client; without one there is nothing to compare.
-describe.skipIf(!hasKubectl())('kubectl against the embedded API server', () => {
+describeUnless(hasKubectl() ? '' : 'there is no kubectl', 'kubectl against the embedded API server', () => {
   let server: ApiServer;
   let home = '';
   const stop = new AbortController();

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { labCommand } from '../../src/lab/command.ts';
 import { nodeProgram, projectDir } from '../../src/lab/install.ts';
 import { createLab, type Lab, openLab } from '../../src/lab/lab.ts';
@@ -14,6 +14,7 @@ import { type LabState, labDir, readState } from '../../src/lab/state.ts';
 import { collectStatus } from '../../src/lab/status.ts';
 import { tearDown } from '../../src/lab/tear-down.ts';
 import { run } from '../../src/linux/exec.ts';
+import { describeUnless } from './requires.ts';
 
 const why = await obstacle();
 const id = process.pid.toString(36);
@@ -40,7 +41,7 @@ function namespaceEntries(): string[] {
 
 const nothing = { namespaces: [], processes: [], files: false };
 
-describe.skipIf(why !== '')(`a lab without daemons${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+describeUnless(why, 'a lab without daemons', () => {
   let lab: Lab;
 
   beforeAll(async () => {
@@ -145,7 +146,7 @@ async function endpointsOf(
   }
 }
 
-describe.skipIf(why !== '')(`what a lab leaves behind${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+describeUnless(why, 'what a lab leaves behind', () => {
   test('up and down change nothing on the machine', async () => {
     const name = `c${id}`;
     const before = await traces(name);
@@ -204,7 +205,7 @@ describe.skipIf(why !== '')(`what a lab leaves behind${why === '' ? '' : ` (skip
   });
 });
 
-describe.skipIf(why !== '')(`daemons of a lab${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+describeUnless(why, 'daemons of a lab', () => {
   const directory = mkdtempSync(join(tmpdir(), 'lab-daemon-'));
   afterAll(() => rmSync(directory, { recursive: true }));
 

@@ -1,18 +1,19 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { projectDir } from '../../src/lab/install.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes, web } from '../../src/lab/layout.ts';
 import { obstacle } from '../../src/lab/netns.ts';
 import { runTour } from '../../src/lab/tour.ts';
+import { describeUnless } from './requires.ts';
 
 const isBuilt = existsSync(join(projectDir, 'dist/kproxy-ts.mjs'));
 const why = isBuilt ? await obstacle() : "the daemons run from dist/: 'npm run build' first";
 const name = `tour_${process.pid.toString(36)}`;
 const service = { address: web.clusterIP, port: web.port };
 
-describe.skipIf(why !== '')(`a lab with its daemons${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+describeUnless(why, 'a lab with its daemons', () => {
   let lab: Lab;
 
   beforeAll(async () => {
