@@ -19,7 +19,7 @@ interface Row {
   readonly isFloor?: boolean;
 }
 
-const LOAD_RUNS = 3;
+const LOAD_RUNS = 5;
 
 /** Runs bench/spine/NAME.ts in a fresh network namespace; it prints one JSON document. */
 async function measure<T>(name: string, args: readonly (string | number)[]): Promise<T> {

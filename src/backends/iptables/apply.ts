@@ -21,9 +21,9 @@ const TABLES: readonly Table[] = ['filter', 'nat'];
 
 /**
  * Lines in one call of iptables-nft-restore. Its user space is quadratic in the size of its input (2 000 Services of ten
- * endpoints: 15 s in one call, 2 s in twenty), so a full load goes in parts.
+ * endpoints: 15 s in one call, 2 s in thirty), so a full load goes in parts.
  */
-const BATCH_LINES = 4000;
+const BATCH_LINES = 3000;
 
 /** iptables-nft-save of a large table and the restore of one batch take about a second; this is for a tool that hangs. */
 const TIMEOUT_MS = 60_000;
