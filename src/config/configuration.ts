@@ -1,6 +1,13 @@
 import { ipFamily } from '../net/ip.ts';
 import type { BindAddress } from './field-kinds.ts';
 import type { KubeProxyFields } from './kube-proxy-fields.ts';
+import type { NodeFields } from './node-fields.ts';
+
+/** Both documents with defaults filled in. */
+export interface ConfigurationFields {
+  readonly kubeProxy: KubeProxyFields;
+  readonly node: NodeFields;
+}
 
 /** Where a server listens; the address is canonical. */
 export interface ListenAddress {
@@ -24,6 +31,10 @@ export interface Configuration {
   readonly nodeName?: string;
   /** Absent = the credentials that a pod finds in its own file system. */
   readonly kubeconfigPath?: string;
+  /** The API server's URL instead of the kubeconfig's (`--master`). */
+  readonly apiServer?: string;
+  /** Which API endpoints come from; auto = EndpointSlices, or Endpoints when the server has no discovery.k8s.io/v1. */
+  readonly endpointsFrom: 'auto' | 'EndpointSlice' | 'Endpoints';
   readonly mode: 'iptables';
   /** Canonical; a specific address is taken as the node's own, an unspecified one says only the preferred family. */
   readonly bindAddress: string;
@@ -31,6 +42,8 @@ export interface Configuration {
   readonly metrics: ListenAddress;
   readonly bindAddressHardFail: boolean;
   readonly iptables: {
+    /** Which of the kernel's two rule sets the tools talk to; auto = the one that the node already uses. */
+    readonly variant: 'auto' | 'nft' | 'legacy';
     readonly masqueradeBit: number;
     readonly masqueradeAll: boolean;
     readonly syncPeriodMs: number;
@@ -40,25 +53,31 @@ export interface Configuration {
   readonly detectLocal: LocalDetection;
   /** Canonical CIDRs of the local addresses that accept NodePorts (empty = all), or the node's primary addresses. */
   readonly nodePortAddresses: 'primary' | readonly string[];
+  /** For /proc/self/oom_score_adj, -1000 to 1000. */
+  readonly oomScoreAdj: number;
+  /** klog's `--v`; see `levelOfVerbosity`. */
+  readonly verbosity: number;
 }
 
 const HEALTHZ_PORT = 10_256;
 const METRICS_PORT = 10_249;
 
 /** Turns the checked fields into what the program acts on. */
-export function configurationOf(fields: KubeProxyFields): Configuration {
+export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields): Configuration {
   const isIPv6 = ipFamily(fields.bindAddress) === 'IPv6';
   const nodeName = fields.hostnameOverride.trim().toLowerCase();
   const kubeconfigPath = fields.clientConnection.kubeconfig;
   return {
     ...(nodeName === '' ? {} : { nodeName }),
     ...(kubeconfigPath === '' ? {} : { kubeconfigPath }),
+    endpointsFrom: node.watch.endpoints,
     mode: 'iptables',
     bindAddress: fields.bindAddress,
     healthz: listenAddress(fields.healthzBindAddress, isIPv6 ? '::' : '0.0.0.0', HEALTHZ_PORT),
     metrics: listenAddress(fields.metricsBindAddress, isIPv6 ? '::1' : '127.0.0.1', METRICS_PORT),
     bindAddressHardFail: fields.bindAddressHardFail,
     iptables: {
+      variant: node.iptables.variant,
       masqueradeBit: fields.iptables.masqueradeBit,
       masqueradeAll: fields.iptables.masqueradeAll,
       syncPeriodMs: fields.iptables.syncPeriod,
@@ -66,6 +85,8 @@ export function configurationOf(fields: KubeProxyFields): Configuration {
     },
     detectLocal: localDetection(fields),
     nodePortAddresses: fields.nodePortAddresses[0] === 'primary' ? 'primary' : fields.nodePortAddresses,
+    oomScoreAdj: fields.oomScoreAdj,
+    verbosity: fields.logging.verbosity,
   };
 }
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod/mini';
-import { isMapping } from './documents.ts';
-import { type ConfigurationProblem, pathText } from './error.ts';
+import { leaves, type Mapping, problemsOf, unknownFields } from './document-check.ts';
+import type { ConfigurationProblem } from './error.ts';
 import {
   type KubeProxyFields,
   kubeProxySchema,
@@ -11,7 +11,6 @@ import {
   USED_FIELDS,
 } from './kube-proxy-fields.ts';
 
-type Mapping = Readonly<Record<string, unknown>>;
 type Checked = { readonly fields: KubeProxyFields } | { readonly problems: readonly ConfigurationProblem[] };
 
 const LATER_MODES: ReadonlySet<string> = new Set(['nftables', 'ipvs', 'userspace']);
@@ -20,21 +19,10 @@ const LATER_MODES: ReadonlySet<string> = new Set(['nftables', 'ipvs', 'userspace
 export function checkKubeProxyDocument(document: Mapping): Checked {
   const result = z.safeParse(kubeProxySchema, document);
   if (!result.success) {
-    const problems = result.error.issues.map(({ path, message }) => ({
-      path: pathText(path),
-      message: `${message}${whatItIs(document, path)}`,
-    }));
-    return { problems: [...problems, ...laterMode(document.mode)] };
+    return { problems: [...problemsOf(result.error, document), ...laterMode(document.mode)] };
   }
   const problems = [...laterMode(document.mode), ...acrossFields(result.data)];
   return problems.length > 0 ? { problems } : { fields: result.data };
-}
-
-/** `, is 40`: what stands in the file, when it is short enough to say. */
-function whatItIs(document: Mapping, path: readonly PropertyKey[]): string {
-  const value = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], document);
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 60 ? '' : `, is ${text}`;
 }
 
 function laterMode(mode: unknown): ConfigurationProblem[] {
@@ -64,7 +52,8 @@ function acrossFields(fields: KubeProxyFields): ConfigurationProblem[] {
 
 /** A line for each field that is unknown, or is known and set but does nothing in this version. */
 export function kubeProxyWarnings(document: Mapping, fields: KubeProxyFields): string[] {
-  const warnings = [...unknownFields(document), ...unusedFields(fields)];
+  const unknown = unknownFields(document, { topLevel: TOP_LEVEL, sections: SECTIONS });
+  const warnings = [...unknown.map(path => `unknown field ${path}, ignored`), ...unusedFields(fields)];
   const detection = fields.detectLocalMode;
   if ((detection === '' || detection === 'ClusterCIDR') && fields.clusterCIDR.length === 0) {
     warnings.push('clusterCIDR is not set: traffic from pods is not told from traffic from outside the cluster');
@@ -72,30 +61,10 @@ export function kubeProxyWarnings(document: Mapping, fields: KubeProxyFields): s
   return warnings;
 }
 
-function unknownFields(document: Mapping): string[] {
-  const unknown = Object.entries(document).flatMap(([name, value]) => {
-    if (Object.hasOwn(TOP_LEVEL, name)) return [];
-    const section = Object.entries(SECTIONS).find(([sectionName]) => sectionName === name)?.[1];
-    if (section === undefined) return [name];
-    const inner = isMapping(value) ? Object.keys(value) : [];
-    return inner.filter(field => !Object.hasOwn(section, field)).map(field => `${name}.${field}`);
-  });
-  return unknown.map(path => `unknown field ${path}, ignored`);
-}
-
 function unusedFields(fields: KubeProxyFields): string[] {
-  const defaults = new Map(leaves(z.parse(kubeProxySchema, {})));
-  return leaves(fields)
+  const defaults = new Map(leaves(z.parse(kubeProxySchema, {}), SECTIONS));
+  return leaves(fields, SECTIONS)
     .filter(([path]) => !USED_FIELDS.has(path) && !SILENT_FIELDS.has(path))
     .filter(([path, value]) => !isDeepStrictEqual(value, defaults.get(path)))
     .map(([path]) => `${path} is set but not used by this version`);
-}
-
-/** Every field with its path; the fields of a section one by one. */
-function leaves(fields: KubeProxyFields): (readonly [string, unknown])[] {
-  return Object.entries(fields).flatMap(([name, value]): (readonly [string, unknown])[] =>
-    Object.hasOwn(SECTIONS, name)
-      ? Object.entries(value as Mapping).map(([field, inner]) => [`${name}.${field}`, inner] as const)
-      : [[name, value] as const],
-  );
 }

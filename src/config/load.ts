@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { type Configuration, configurationOf } from './configuration.ts';
+import { type Configuration, type ConfigurationFields, configurationOf } from './configuration.ts';
+import type { Mapping } from './document-check.ts';
 import { type Document, readDocuments } from './documents.ts';
 import { ConfigurationError } from './error.ts';
 import { checkKubeProxyDocument, kubeProxyWarnings } from './kube-proxy-document.ts';
+import { checkNodeDocument, nodeWarnings } from './node-document.ts';
 
 const KUBE_PROXY = { apiVersion: 'kubeproxy.config.k8s.io/v1alpha1', kind: 'KubeProxyConfiguration' } as const;
 const NODE = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration' } as const;
@@ -10,7 +12,9 @@ const NODE = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration' }
 /** A configuration, and a line for each thing in the file that has no effect. */
 export interface LoadedConfiguration {
   readonly configuration: Configuration;
-  readonly warnings: string[];
+  /** What the configuration was made of, for a diff and for showing it. */
+  readonly fields: ConfigurationFields;
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -50,11 +54,19 @@ export function parseConfiguration(text: string, source: string): LoadedConfigur
   if (kubeProxy === undefined && node === undefined) {
     throw new ConfigurationError(source, [{ path: '', message: `holds no ${KUBE_PROXY.kind}` }]);
   }
-  const document = kubeProxy?.fields ?? {};
-  const checked = checkKubeProxyDocument(document);
-  if ('problems' in checked) throw new ConfigurationError(source, checked.problems);
-  const warnings = [...kubeProxyWarnings(document, checked.fields), ...nodeWarnings(node)];
-  return { configuration: configurationOf(checked.fields), warnings };
+  return checkDocuments({ kubeProxy: kubeProxy?.fields ?? {}, node: node?.fields ?? {} }, source);
+}
+
+function checkDocuments(documents: { kubeProxy: Mapping; node: Mapping }, source: string): LoadedConfiguration {
+  const kubeProxy = checkKubeProxyDocument(documents.kubeProxy);
+  const node = checkNodeDocument(documents.node);
+  if ('problems' in kubeProxy || 'problems' in node) {
+    const problems = [kubeProxy, node].flatMap(checked => ('problems' in checked ? checked.problems : []));
+    throw new ConfigurationError(source, problems);
+  }
+  const fields = { kubeProxy: kubeProxy.fields, node: node.fields };
+  const warnings = [...kubeProxyWarnings(documents.kubeProxy, kubeProxy.fields), ...nodeWarnings(documents.node)];
+  return { configuration: configurationOf(fields), fields, warnings };
 }
 
 function isOfKind({ fields }: Document, { apiVersion, kind }: typeof KUBE_PROXY | typeof NODE): boolean {
@@ -73,10 +85,4 @@ function strangerError({ position, fields }: Document, source: string): Configur
   const known = [KUBE_PROXY, NODE].map(({ apiVersion, kind }) => `${apiVersion} ${kind}`).join(' or ');
   const message = `must be ${known}, is ${found.join(' ')}`;
   return new ConfigurationError(source, [{ path: `document ${position}`, message }]);
-}
-
-/** NodeConfiguration is for DNS and pod wiring, which come later; until then its fields are known by name only. */
-function nodeWarnings(node: Document | undefined): string[] {
-  const names = Object.keys(node?.fields ?? {}).filter(name => name !== 'apiVersion' && name !== 'kind');
-  return names.map(name => `${NODE.kind} ${name} is set but not used by this version`);
 }

@@ -7,6 +7,7 @@ import { loadConfiguration, parseConfiguration } from '../../../src/config/load.
 
 const HEADER =
   'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: 10.244.0.0/16\n';
+const NODE_HEADER = 'apiVersion: kproxy-ts.dev/v1alpha1\nkind: NodeConfiguration\n';
 
 function parse(fields: string) {
   return parseConfiguration(HEADER + fields, 'kube-proxy.yaml');
@@ -95,17 +96,26 @@ windowsRunAsService: false
 
 describe('a file written for kube-proxy', () => {
   test("kubeadm's file gives the defaults without a warning", () => {
-    expect(parseConfiguration(KUBEADM, 'config.conf')).toEqual({
+    expect(parseConfiguration(KUBEADM, 'config.conf')).toMatchObject({
       configuration: {
         kubeconfigPath: '/var/lib/kube-proxy/kubeconfig.conf',
+        endpointsFrom: 'auto',
         mode: 'iptables',
         bindAddress: '0.0.0.0',
         healthz: { address: '0.0.0.0', port: 10_256 },
         metrics: { address: '127.0.0.1', port: 10_249 },
         bindAddressHardFail: false,
-        iptables: { masqueradeBit: 14, masqueradeAll: false, syncPeriodMs: 30_000, minSyncPeriodMs: 0 },
+        iptables: {
+          variant: 'auto',
+          masqueradeBit: 14,
+          masqueradeAll: false,
+          syncPeriodMs: 30_000,
+          minSyncPeriodMs: 0,
+        },
         detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] },
         nodePortAddresses: [],
+        oomScoreAdj: -999,
+        verbosity: 0,
       },
       warnings: [],
     });
@@ -129,19 +139,33 @@ iptables: { masqueradeBit: 15, masqueradeAll: true, syncPeriod: 1m, minSyncPerio
 detectLocalMode: BridgeInterface
 detectLocal: { bridgeInterface: cni0 }
 nodePortAddresses: [192.168.1.7/24, "fd00::1/64"]
+---
+apiVersion: kproxy-ts.dev/v1alpha1
+kind: NodeConfiguration
+iptables: { variant: legacy }
+watch: { endpoints: Endpoints }
 `);
     expect(warnings).toEqual([]);
     expect(configuration).toEqual({
       nodeName: 'node-a',
       kubeconfigPath: '/etc/kubeconfig',
+      endpointsFrom: 'Endpoints',
       mode: 'iptables',
       bindAddress: '::',
       healthz: { address: '::', port: 10_256 },
       metrics: { address: '0.0.0.0', port: 9249 },
       bindAddressHardFail: true,
-      iptables: { masqueradeBit: 15, masqueradeAll: true, syncPeriodMs: 60_000, minSyncPeriodMs: 250 },
+      iptables: {
+        variant: 'legacy',
+        masqueradeBit: 15,
+        masqueradeAll: true,
+        syncPeriodMs: 60_000,
+        minSyncPeriodMs: 250,
+      },
       detectLocal: { mode: 'BridgeInterface', interfaceName: 'cni0' },
       nodePortAddresses: ['192.168.1.0/24', 'fd00::/64'],
+      oomScoreAdj: -999,
+      verbosity: 0,
     });
   });
 
@@ -215,9 +239,34 @@ iptables: { localhostNodePorts: false }
     expect(configuration.iptables.masqueradeBit).toBe(14);
   });
 
-  test('name the fields of our own document, which has no effect yet', () => {
-    const { warnings } = parse('---\napiVersion: kproxy-ts.dev/v1alpha1\nkind: NodeConfiguration\ndns: {}\n');
-    expect(warnings).toEqual(['NodeConfiguration dns is set but not used by this version']);
+  test('name what of our own document is unknown or for a later version', () => {
+    const { warnings } = parse(`---\n${NODE_HEADER}dns: {}\nfoo: 1\niptables: { variants: nft }\n`);
+    expect(warnings).toEqual([
+      'NodeConfiguration dns comes in a later version; not used by this one',
+      'unknown field NodeConfiguration foo, ignored',
+      'unknown field NodeConfiguration iptables.variants, ignored',
+    ]);
+  });
+});
+
+describe('our own document', () => {
+  test("stands alone, with kube-proxy's defaults", () => {
+    const { configuration } = parseConfiguration(`${NODE_HEADER}iptables: { variant: nft }\n`, 'a');
+    expect(configuration).toMatchObject({ iptables: { variant: 'nft', masqueradeBit: 14 }, endpointsFrom: 'auto' });
+  });
+
+  test('may come first', () => {
+    const { configuration } = parseConfiguration(`${NODE_HEADER}---\n${HEADER}bindAddress: 10.0.0.1\n`, 'a');
+    expect(configuration.bindAddress).toBe('10.0.0.1');
+  });
+
+  test('has its kind in front of a wrong field, and is checked together with the other', () => {
+    const text = `${HEADER}iptables: { masqueradeBit: 40 }\n---\n${NODE_HEADER}iptables: { variant: nf }\nwatch: 7\n`;
+    expect(errorOf(text).message.split('\n')).toEqual([
+      'kube-proxy.yaml: iptables.masqueradeBit: must be between 0 and 31, is 40',
+      'kube-proxy.yaml: NodeConfiguration iptables.variant: must be one of auto, nft, legacy, is "nf"',
+      'kube-proxy.yaml: NodeConfiguration watch: must be a mapping, is 7',
+    ]);
   });
 });
 

@@ -1,0 +1,42 @@
+/**
+ * NodeConfiguration, our own second document: what KubeProxyConfiguration has no field for. Only what this version acts on has
+ * a schema; a field that a later version has is known by name, so that the warning can say so.
+ */
+import * as z from 'zod/mini';
+import { choice, section, text } from './field-kinds.ts';
+
+/** The fields of each section. */
+export const NODE_SECTIONS = {
+  iptables: {
+    /** Which of the kernel's two rule sets the iptables tools talk to; auto = the one that the node already uses. */
+    variant: choice(['auto', 'nft', 'legacy'], 'auto'),
+  },
+  watch: {
+    /** Where endpoints come from; auto = EndpointSlices, or Endpoints when the server has no discovery.k8s.io/v1. */
+    endpoints: choice(['auto', 'EndpointSlice', 'Endpoints'], 'auto'),
+  },
+} as const;
+
+/** The fields that aren't in a section. */
+export const NODE_TOP_LEVEL = { apiVersion: text(), kind: text() } as const;
+
+/** Sections that later versions have. */
+export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
+  'cni',
+  'conntrack',
+  'dns',
+  'dump',
+  'ipvs',
+  'nftables',
+  'routes',
+  'userspace',
+]);
+
+export const nodeSchema = z.object({
+  ...NODE_TOP_LEVEL,
+  iptables: section(NODE_SECTIONS.iptables),
+  watch: section(NODE_SECTIONS.watch),
+});
+
+/** A whole NodeConfiguration with defaults filled in. */
+export type NodeFields = z.infer<typeof nodeSchema>;
