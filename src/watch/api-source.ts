@@ -16,6 +16,10 @@ export interface ApiSourceOptions {
   readonly kubeConfig?: KubeConfig;
   /** Takes the place of the kubeconfig's server URL. */
   readonly server?: string;
+  /** Default `auto`. */
+  readonly endpointsFrom?: EndpointsSource;
+  /** Our Node: only that one is watched (of thousands, whose status changes all the time). Without it all are. */
+  readonly nodeName?: string;
   readonly store: Store;
   readonly log: Log;
   readonly userAgent?: string;
@@ -30,7 +34,10 @@ export interface ApiSource extends AsyncDisposable {
   readonly stats: { readonly [K in Kind]: ReflectorStats };
 }
 
-/** One watch per kind for all consumers: filtering is the Model's, not a selector's. */
+/** Where endpoints come from; `auto`: EndpointSlices, and Endpoints of a server that lacks discovery.k8s.io/v1. */
+export type EndpointsSource = 'auto' | 'EndpointSlice' | 'Endpoints';
+
+/** One watch per kind for all consumers: filtering is the Model's, not a selector's (but for the Node). */
 const RESOURCES: { readonly [K in Kind]: Resource<ObjectByKind[K]> } = {
   Service: { kind: 'Service', path: '/api/v1/services', trim: TRIMMERS.Service },
   EndpointSlice: {
@@ -71,13 +78,14 @@ function configLoader({ kubeConfig, kubeconfigPath, server }: ApiSourceOptions):
  */
 export async function startApiSource(options: ApiSourceOptions): Promise<ApiSource> {
   const { store, log, signal, server, clock = systemClock, random = Math.random } = options;
-  const { userAgent = 'kproxy-ts' } = options;
+  const { userAgent = 'kproxy-ts', nodeName } = options;
   const transport = new HttpTransport({ loadKubeConfig: configLoader(options), server, userAgent, clock });
-  const start = <K extends Kind>(kind: K) => {
-    const resource = RESOURCES[kind];
+  const start = <K extends Kind>(kind: K, query: Record<string, string> = {}) => {
+    const resource = { ...RESOURCES[kind], query };
     return new Reflector({ resource, target: storeTarget(store, kind), transport, clock, random, log, signal });
   };
-  const reflectors = { Service: start('Service'), EndpointSlice: start('EndpointSlice'), Node: start('Node') };
+  const ourNode = nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
+  const reflectors = { Service: start('Service'), EndpointSlice: start('EndpointSlice'), Node: start('Node', ourNode) };
   store.announce(['Service', 'EndpointSlice', 'Node']);
   for (const reflector of Object.values(reflectors)) reflector.start();
   return {

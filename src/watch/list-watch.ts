@@ -21,6 +21,8 @@ export interface ListRequest {
   readonly transport: Transport;
   /** `/api/v1/services` */
   readonly path: string;
+  /** Selectors: part of every page's request. */
+  readonly query?: Readonly<Record<string, string>> | undefined;
   /** '0' = whatever the server has in its cache, '' = the state of now. */
   readonly resourceVersion: '0' | '';
   /** Called with the items of each page, so that only one page is held in its raw form. */
@@ -66,7 +68,7 @@ function versionOf(object: unknown, what: string): string {
 }
 
 async function getJson(request: ListRequest, query: Record<string, string>): Promise<RawObject> {
-  const path = `${request.path}?${new URLSearchParams(query)}`;
+  const path = `${request.path}?${new URLSearchParams({ ...request.query, ...query })}`;
   const { signal } = request;
   const response = await request.transport.get(path, { idleDeadlineMs: LIST_IDLE_DEADLINE_MS, signal });
   const chunks: Uint8Array[] = [];
@@ -108,7 +110,9 @@ export async function listAll(request: ListRequest): Promise<string> {
 }
 
 /** The resourceVersion that the collection has now. */
-export async function readVersion(request: Pick<ListRequest, 'transport' | 'path' | 'signal'>): Promise<string> {
+export async function readVersion(
+  request: Pick<ListRequest, 'transport' | 'path' | 'query' | 'signal'>,
+): Promise<string> {
   const list: ListRequest = { ...request, resourceVersion: '', onItems: () => undefined, onRestart: () => undefined };
   return versionOf(await getJson(list, { limit: '1' }), 'a list');
 }

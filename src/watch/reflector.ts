@@ -164,7 +164,7 @@ export class Reflector<T> implements AsyncDisposable {
     const ours = this.#resourceVersion;
     if (ours === undefined) return;
     const { resource, transport, log } = this.#options;
-    const theirs = await readVersion({ transport, path: resource.path, signal: this.#signal });
+    const theirs = await readVersion({ transport, path: resource.path, query: resource.query, signal: this.#signal });
     this.#heard();
     const isOrdered = /^\d+$/.test(ours) && /^\d+$/.test(theirs);
     if (!isOrdered || BigInt(theirs) >= BigInt(ours)) return;
@@ -206,6 +206,7 @@ export class Reflector<T> implements AsyncDisposable {
     const resourceVersion = await listAll({
       transport,
       path: resource.path,
+      query: resource.query,
       // The first list may come from the server's cache; after that it must not take us back.
       resourceVersion: this.#isCacheEnough ? '0' : '',
       onItems: items => {
@@ -251,7 +252,7 @@ export class Reflector<T> implements AsyncDisposable {
     };
     try {
       const signal = AbortSignal.any([this.#signal, on.signal, overdue.signal]);
-      const full = { ...query, timeoutSeconds: String(timeoutSeconds) };
+      const full = { ...resource.query, ...query, timeoutSeconds: String(timeoutSeconds) };
       const cutOff = await streamEvents({ transport, path: resource.path, query: full, onOpen, onEvents, signal });
       if (cutOff > 0) log.warn({ kind: resource.kind, bytes: cutOff }, `${resource.kind}: the last event was cut off`);
     } catch (error) {

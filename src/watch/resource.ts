@@ -6,6 +6,8 @@ export interface Resource<T> {
   readonly kind: string;
   /** `/api/v1/services` */
   readonly path: string;
+  /** Selectors, in every request: `{ fieldSelector: 'metadata.name=n1' }`. */
+  readonly query?: Readonly<Record<string, string>>;
   readonly trim: (raw: unknown) => Trimmed<T>;
 }
 

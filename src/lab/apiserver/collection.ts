@@ -82,6 +82,21 @@ export class Collection {
     this.#emit(new StoreEvent('DELETED', last, previous));
   }
 
+  /** Puts older contents in the place of these and starts the history anew; listeners are told what differs. */
+  restore(versions: readonly Version[], revision: number): void {
+    const before = new Map(this.#byKey);
+    this.#byKey.clear();
+    for (const version of versions) this.#byKey.set(version.key, version);
+    this.#keys.splice(0, this.#keys.length, ...versions.map(version => version.key));
+    this.history.restart(revision);
+    for (const [key, last] of before) if (!this.#byKey.has(key)) this.#tell(new StoreEvent('DELETED', last, last));
+    for (const version of versions) {
+      const previous = before.get(version.key);
+      const type = previous === undefined ? 'ADDED' : 'MODIFIED';
+      if (previous !== version) this.#tell(new StoreEvent(type, version, previous));
+    }
+  }
+
   /** Calls the listener after each change, synchronously; returns the function that ends it. */
   subscribe(listener: EventListener): () => void {
     this.#listeners.add(listener);
@@ -92,6 +107,10 @@ export class Collection {
 
   #emit(event: StoreEvent): void {
     this.history.push(event);
+    this.#tell(event);
+  }
+
+  #tell(event: StoreEvent): void {
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -62,8 +62,8 @@ function openApiPath(group: string, version: string): string {
   return group === '' ? `api/${version}` : `apis/${group}/${version}`;
 }
 
-function openApiIndex(): JsonObject {
-  const paths = groupVersions().map(({ group, version }) => {
+function openApiIndex(served: ReturnType<typeof groupVersions>): JsonObject {
+  const paths = served.map(({ group, version }) => {
     const path = openApiPath(group, version);
     return [path, { serverRelativeURL: `/openapi/v3/${path}` }];
   });
@@ -98,18 +98,26 @@ function coreVersions(address: string): JsonObject {
   return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs };
 }
 
-/** The discovery document at a path, undefined when there is none. `address` is the server's own `host:port`. */
-export function discoveryDocument(pathname: string, address: string): JsonObject | undefined {
+export interface DiscoveryOptions {
+  /** The server's own `host:port`. */
+  readonly address: string;
+  /** Groups that aren't served. */
+  readonly without: ReadonlySet<string>;
+}
+
+/** The discovery document at a path, undefined when there is none. */
+export function discoveryDocument(pathname: string, { address, without }: DiscoveryOptions): JsonObject | undefined {
   const path = pathname.replace(/\/$/, '');
+  const served = groupVersions().filter(({ group }) => !without.has(group));
   if (path === '/version') return versionDocument;
   if (path === '/api') return coreVersions(address);
-  const named = groupVersions().filter(({ group }) => group !== '');
+  const named = served.filter(({ group }) => group !== '');
   if (path === '/apis') {
     const groups = named.map(({ group, version }) => groupDocument(group, version));
     return { kind: 'APIGroupList', apiVersion: 'v1', groups };
   }
-  if (path === '/openapi/v3') return openApiIndex();
-  for (const { group, version } of groupVersions()) {
+  if (path === '/openapi/v3') return openApiIndex(served);
+  for (const { group, version } of served) {
     const root = `/${openApiPath(group, version)}`;
     if (path === root) return resourceList(group, version);
     if (path === `/openapi/v3${root}`) return openApiDocument(group, version);

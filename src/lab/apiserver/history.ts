@@ -29,6 +29,12 @@ export class Version {
   }
 }
 
+/** All objects of one moment, by resource. */
+export interface StoreSnapshot {
+  readonly revision: number;
+  readonly versions: ReadonlyMap<string, readonly Version[]>;
+}
+
 /** A change: `current` is the new state (for DELETED: the last state under the version of the deletion). */
 export class StoreEvent {
   readonly type: EventType;
@@ -117,5 +123,10 @@ export class History {
     this.#events = [];
     this.#first = this.#next;
     this.#forgotten = revision;
+  }
+  /** Forgets everything, also for those who had read all of it: the contents went back to an older version. */
+  restart(revision: number): void {
+    this.#next += 1;
+    this.clear(revision);
   }
 }

@@ -19,22 +19,25 @@ export interface Target {
   readonly subresource: 'status' | undefined;
 }
 
-function isServed(group: string, version: string): boolean {
-  return groupVersions().some(row => row.group === group && row.version === version);
+function isServed(group: string, version: string, without: ReadonlySet<string>): boolean {
+  return !without.has(group) && groupVersions().some(row => row.group === group && row.version === version);
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 /**
  * The target of a path under /api/v1 or /apis/GROUP/VERSION; undefined when there is no such group and version
- * (the server answers plain text then). Throws 404 for an unknown resource.
+ * (the server answers plain text then). `without` names groups that aren't served. Throws 404 for an unknown resource.
  */
-export function parseTarget(pathname: string): Target | undefined {
+export function parseTarget(pathname: string, without: ReadonlySet<string> = NONE): Target | undefined {
   const [root, ...segments] = pathname
     .split('/')
     .filter(segment => segment !== '')
     .map(decodeURIComponent);
   const group = root === 'apis' ? (segments.shift() ?? '') : '';
   const version = segments.shift() ?? '';
-  if ((root !== 'api' && root !== 'apis') || !isServed(group, version) || segments.length === 0) return undefined;
+  if ((root !== 'api' && root !== 'apis') || !isServed(group, version, without) || segments.length === 0)
+    return undefined;
   // /namespaces/NAME and /namespaces/NAME/status are the Namespace itself, anything longer lies inside it.
   const isInside =
     segments[0] === 'namespaces' && segments.length > 2 && !(segments.length === 3 && segments[2] === 'status');

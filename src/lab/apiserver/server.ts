@@ -6,14 +6,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { discoveryDocument, openApiV2 } from './discovery.ts';
+import { type Aim, type Cut, type EndFault, Faults, type Lasting, type Refusal, type Slowness } from './faults.ts';
 import { type Exchange, handle, sendStatus, sendText } from './handlers.ts';
+import type { StoreSnapshot } from './history.ts';
 import { createKubernetesService, type KubernetesServiceOptions } from './kubernetes-service.ts';
 import { parseFlag } from './list.ts';
 import { parseTarget } from './request.ts';
 import { toStatusError, unauthorized } from './status.ts';
 import { Store, type StoreOptions } from './store.ts';
 import { openWatch } from './watch-handler.ts';
-import type { WatchStream } from './watch-stream.ts';
 
 export interface ApiServerOptions extends StoreOptions {
   readonly host: string;
@@ -33,6 +34,8 @@ export interface ApiServerOptions extends StoreOptions {
   readonly bookmarkIntervalMs?: number;
   /** The end of watches without timeoutSeconds. Default 2 700 000 (a real server picks 30 to 60 minutes). */
   readonly watchTimeoutMs?: number;
+  /** API groups that this server lacks, such as `discovery.k8s.io` before Kubernetes 1.21: 404 in plain text. */
+  readonly withoutGroups?: readonly string[];
 }
 
 /** A running server. */
@@ -49,6 +52,26 @@ export interface ApiServer extends AsyncDisposable {
   dropWatches(): void;
   /** Ends all watches in order, as at their timeout. */
   endWatches(): void;
+  /** Answers every request with a status until the fault ends; open watches live on. */
+  refuse(refusal: Refusal): EndFault;
+  /** Answers late. */
+  slow(slowness: Slowness): EndFault;
+  /** Takes connections and requests and says nothing; open watches fall silent without an end. */
+  stall(lasting?: Lasting): EndFault;
+  /** Breaks each watch in the middle of the next line that it carries. */
+  cutWatches(cut?: Cut): void;
+  /** Sends each watch a 410 as ERROR event and ends it. */
+  expireWatches(aim?: Aim): void;
+  /** Breaks connections: those with a request under way that fits, or without an aim all. */
+  dropConnections(aim?: Aim): void;
+  /** Ends all faults that last. */
+  endFaults(): void;
+  /** What the cluster holds now, for restore(). */
+  snapshot(): StoreSnapshot;
+  /** Brings back an older state with its resourceVersions, as a restore of etcd does; all connections break. */
+  restore(snapshot: StoreSnapshot): void;
+  /** Takes an API group away, or serves it (again): a server that is replaced by another release. */
+  serveGroup(group: string, isServed: boolean): void;
   /** Closes all connections and the port. */
   close(): Promise<void>;
 }
@@ -57,11 +80,13 @@ class EmbeddedApiServer implements ApiServer {
   readonly store: Store;
   readonly #options: ApiServerOptions;
   readonly #server: Server;
-  readonly #watches = new Set<WatchStream>();
+  readonly #faults = new Faults();
+  readonly #withoutGroups: Set<string>;
   readonly #bookmarks: NodeJS.Timeout;
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
+    this.#withoutGroups = new Set(options.withoutGroups);
     this.store = options.store ?? new Store(options);
     if (options.kubernetesService !== undefined) createKubernetesService(this.store, options.kubernetesService);
     const listener = (request: IncomingMessage, response: ServerResponse): void => void this.#answer(request, response);
@@ -70,7 +95,7 @@ class EmbeddedApiServer implements ApiServer {
     this.#server.keepAliveTimeout = 90_000;
     this.#server.requestTimeout = 0;
     const sendBookmarks = (): void => {
-      for (const watch of this.#watches) watch.sendBookmark();
+      for (const watch of this.#faults.watches) watch.sendBookmark();
     };
     this.#bookmarks = setInterval(sendBookmarks, options.bookmarkIntervalMs ?? 60_000).unref();
   }
@@ -82,7 +107,7 @@ class EmbeddedApiServer implements ApiServer {
   }
 
   get watchCount(): number {
-    return this.#watches.size;
+    return this.#faults.watchCount;
   }
 
   listen(): Promise<void> {
@@ -100,15 +125,60 @@ class EmbeddedApiServer implements ApiServer {
   }
 
   dropWatches(): void {
-    for (const watch of this.#watches) watch.drop();
+    for (const watch of this.#faults.watches) watch.drop();
   }
 
   endWatches(): void {
-    for (const watch of this.#watches) watch.close();
+    for (const watch of this.#faults.watches) watch.close();
+  }
+
+  refuse(refusal: Refusal): EndFault {
+    return this.#faults.refuse(refusal);
+  }
+
+  slow(slowness: Slowness): EndFault {
+    return this.#faults.slow(slowness);
+  }
+
+  stall(lasting: Lasting = {}): EndFault {
+    return this.#faults.stall(lasting);
+  }
+
+  cutWatches(cut: Cut = {}): void {
+    this.#faults.cutWatches(cut);
+  }
+
+  expireWatches(aim: Aim = {}): void {
+    this.#faults.expireWatches(aim);
+  }
+
+  dropConnections(aim?: Aim): void {
+    if (aim === undefined) this.#server.closeAllConnections();
+    else this.#faults.dropConnections(aim);
+  }
+
+  endFaults(): void {
+    this.#faults.end();
+  }
+
+  snapshot(): StoreSnapshot {
+    return this.store.snapshot();
+  }
+
+  restore(snapshot: StoreSnapshot): void {
+    this.dropWatches();
+    this.#server.closeAllConnections();
+    this.store.restore(snapshot);
+  }
+
+  serveGroup(group: string, isServed: boolean): void {
+    if (isServed) this.#withoutGroups.delete(group);
+    else this.#withoutGroups.add(group);
   }
 
   async close(): Promise<void> {
     clearInterval(this.#bookmarks);
+    this.#faults.end();
     const isClosed = new Promise(resolve => this.#server.close(resolve));
     this.#server.closeAllConnections();
     await isClosed;
@@ -120,6 +190,8 @@ class EmbeddedApiServer implements ApiServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
+      await this.#faults.meet(request, response);
+      if (response.destroyed) return; // gone while it was held back
       await this.#route(request, response);
     } catch (error) {
       if (response.headersSent) response.destroy();
@@ -140,12 +212,14 @@ class EmbeddedApiServer implements ApiServer {
       response.writeHead(200, { 'content-type': type }).end(body);
       return;
     }
-    const document = request.method === 'GET' ? discoveryDocument(pathname, request.headers.host ?? '') : undefined;
+    const without = this.#withoutGroups;
+    const address = request.headers.host ?? '';
+    const document = request.method === 'GET' ? discoveryDocument(pathname, { address, without }) : undefined;
     if (document !== undefined) {
       sendText(response, 200, JSON.stringify(document));
       return;
     }
-    const target = parseTarget(pathname);
+    const target = parseTarget(pathname, without);
     if (target === undefined) {
       response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('404 page not found\n');
       return;
@@ -158,9 +232,7 @@ class EmbeddedApiServer implements ApiServer {
 
   async #watch(exchange: Exchange): Promise<void> {
     const watch = await openWatch(exchange, this.#options.watchTimeoutMs ?? 2_700_000);
-    if (watch === undefined) return;
-    this.#watches.add(watch);
-    exchange.response.once('close', () => this.#watches.delete(watch));
+    if (watch !== undefined) this.#faults.addWatch(watch, exchange.request, exchange.response);
   }
 }
 

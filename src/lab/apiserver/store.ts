@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IPFamily } from './addresses.ts';
 import { Collection, type EventListener } from './collection.ts';
-import { Version } from './history.ts';
+import { type StoreSnapshot, Version } from './history.ts';
 import type { ServiceObject } from './kinds.ts';
 import { checkMeta, formatTime, randomSuffix, typed } from './metadata.ts';
 import { cloneJson, isSameJson, type KubeObject, type KubeObjectInput, keyOf, type StoredObject } from './objects.ts';
@@ -120,6 +120,21 @@ export class Store {
   /** Forgets the history of all resources: older watches and page tokens answer 410, as after a compaction. */
   forgetHistory(): void {
     for (const collection of this.#collections.values()) collection.history.clear(this.#revision);
+  }
+
+  snapshot(): StoreSnapshot {
+    const versions = [...this.#collections].map(([id, collection]) => [id, collection.versions('')] as const);
+    return { revision: this.#revision, versions: new Map(versions) };
+  }
+
+  /** Goes back to a snapshot, versions included: later writes use the same version numbers once more. */
+  restore({ revision, versions }: StoreSnapshot): void {
+    this.#revision = revision;
+    for (const service of this.list('services')) this.#addresses.release(service as ServiceObject);
+    for (const { object } of versions.get('services') ?? []) {
+      this.#addresses.allocate(cloneJson(object) as ServiceObject, undefined, { isLenient: true });
+    }
+    for (const [id, collection] of this.#collections) collection.restore(versions.get(id) ?? [], revision);
   }
 
   /** Stores a new object. Throws StatusError: 404 without its namespace, 409 when the name is taken, 422, 400. */

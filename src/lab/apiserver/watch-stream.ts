@@ -44,6 +44,9 @@ export class WatchStream {
   #isInitialDone: boolean;
   #isScheduled = false;
   #isClosed = false;
+  #isHeld = false;
+  #isOverdue = false;
+  #cut: 'break' | 'end' | undefined;
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -68,6 +71,8 @@ export class WatchStream {
   /** Ends the answer as a real server does at the timeout: with a last bookmark when the client wants them. */
   close(): void {
     if (this.#isClosed) return;
+    this.#isOverdue = true;
+    if (this.#isHeld) return;
     this.#pump();
     if (this.#bookmarked !== this.#options.store.revision) this.sendBookmark();
     this.#stop();
@@ -80,13 +85,36 @@ export class WatchStream {
     this.#options.response.socket?.destroy();
   }
 
+  /** While held, nothing is sent and the end of the watch waits, as behind a proxy that hangs. */
+  hold(isHeld: boolean): void {
+    if (this.#isHeld === isHeld) return;
+    this.#isHeld = isHeld;
+    if (!isHeld && this.#isOverdue) this.close();
+    else this.#pump();
+  }
+
+  /** Breaks off, or ends the answer, in the middle of the next line. */
+  cut(ending: 'break' | 'end'): void {
+    this.#cut = ending;
+  }
+
+  /** Ends with 410 as ERROR event. */
+  expire(): void {
+    if (this.#isClosed) return;
+    const { response, collection } = this.#options;
+    const lost = collection.history.forgotten;
+    this.#write(eventText('ERROR', JSON.stringify(tooOldVersion(lost, lost).body)));
+    this.#stop();
+    response.end();
+  }
+
   /** Tells the client the newest version (and that the connection lives), unless it isn't there yet. */
   sendBookmark(): void {
-    const { bookmarks, store, collection, after, view, response } = this.#options;
+    const { bookmarks, store, collection, after, view } = this.#options;
     const isBehind = this.#position < collection.history.next || !this.#isInitialDone;
-    if (this.#isClosed || !bookmarks || isBehind || store.revision < after) return;
+    if (this.#isClosed || this.#isHeld || !bookmarks || isBehind || store.revision < after) return;
     this.#bookmarked = store.revision;
-    response.write(eventText('BOOKMARK', view.bookmarkText(store.revision, false)));
+    this.#write(eventText('BOOKMARK', view.bookmarkText(store.revision, false)));
   }
 
   #stop(): void {
@@ -107,7 +135,7 @@ export class WatchStream {
 
   #pump(): void {
     const { response } = this.#options;
-    if (this.#isClosed || response.writableNeedDrain) return;
+    if (this.#isClosed || this.#isHeld || response.writableNeedDrain) return;
     if (!this.#isInitialDone && !this.#writeInitial()) return;
     while (!this.#isClosed && this.#position < this.#options.collection.history.next) {
       if (!this.#writeEvents()) return;
@@ -116,7 +144,7 @@ export class WatchStream {
 
   /** False when the connection is full. */
   #writeInitial(): boolean {
-    const { view, response, marksInitialEnd, store } = this.#options;
+    const { view, marksInitialEnd, store } = this.#options;
     let isFlowing = true;
     while (isFlowing && this.#nextInitial < this.#initial.length) {
       let piece = '';
@@ -124,7 +152,7 @@ export class WatchStream {
         const version = this.#initial[this.#nextInitial];
         if (version !== undefined) piece += eventText('ADDED', view.objectText(version));
       }
-      isFlowing = response.write(piece);
+      isFlowing = this.#write(piece);
     }
     if (this.#nextInitial < this.#initial.length) return false;
     this.#isInitialDone = true;
@@ -132,18 +160,18 @@ export class WatchStream {
     // Exactly the state that was sent: events that came since follow behind the bookmark.
     const revision = this.#revisionOfInitial();
     if (revision === store.revision) this.#bookmarked = revision;
-    return response.write(eventText('BOOKMARK', view.bookmarkText(revision, true)));
+    return this.#write(eventText('BOOKMARK', view.bookmarkText(revision, true)));
   }
 
   /** Writes one piece of events; false when the connection is full. */
   #writeEvents(): boolean {
-    const { response, collection, view } = this.#options;
+    const { collection, view } = this.#options;
     const lines: Buffer[] = [];
     let length = 0;
     for (; length < pieceLength && this.#position < collection.history.next; this.#position += 1) {
       const event = collection.history.at(this.#position);
       if (event === undefined) {
-        this.#expire();
+        this.expire();
         return false;
       }
       const type = this.#typeOf(event);
@@ -153,7 +181,7 @@ export class WatchStream {
       length += line.length;
     }
     const [first] = lines;
-    return first === undefined || response.write(lines.length === 1 ? first : Buffer.concat(lines));
+    return first === undefined || this.#write(lines.length === 1 ? first : Buffer.concat(lines));
   }
 
   #revisionOfInitial(): number {
@@ -177,11 +205,15 @@ export class WatchStream {
     return matched ? 'DELETED' : undefined;
   }
 
-  #expire(): void {
-    const { response, collection } = this.#options;
-    const lost = collection.history.forgotten;
-    response.write(eventText('ERROR', JSON.stringify(tooOldVersion(lost, lost).body)));
+  /** False when the connection is full. All that is sent passes here: a cut happens in the middle of a line. */
+  #write(lines: string | Buffer): boolean {
+    const { response } = this.#options;
+    if (this.#cut === undefined) return response.write(lines);
+    const bytes = Buffer.from(lines);
+    const half = bytes.subarray(0, Math.floor(bytes.indexOf('\n') / 2));
     this.#stop();
-    response.end();
+    if (this.#cut === 'end') response.end(half);
+    else response.write(half, () => response.socket?.destroy());
+    return false;
   }
 }

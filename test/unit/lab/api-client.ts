@@ -63,16 +63,16 @@ export class WatchReader {
   readonly ended: Promise<'end' | 'aborted'>;
   #waiting: { readonly count: number; readonly resolve: () => void }[] = [];
   readonly #destroy: () => void;
+  #rest = '';
 
   private constructor(response: import('node:http').IncomingMessage) {
     this.headers = response.headers;
     this.status = response.statusCode ?? 0;
     this.#destroy = () => response.destroy();
-    let rest = '';
     response.setEncoding('utf8');
     response.on('data', (chunk: string) => {
-      const texts = (rest + chunk).split('\n');
-      rest = texts.pop() ?? '';
+      const texts = (this.#rest + chunk).split('\n');
+      this.#rest = texts.pop() ?? '';
       for (const text of texts) this.lines.push(JSON.parse(text));
       this.#waiting = this.#waiting.filter(({ count, resolve }) => {
         if (this.lines.length >= count) resolve();
@@ -105,6 +105,11 @@ export class WatchReader {
   /** `TYPE name` of each line so far. */
   get summary(): string[] {
     return this.lines.map(({ type, object }) => `${type} ${object.metadata?.name ?? ''}`.trim());
+  }
+
+  /** What came of a line that hasn't ended. */
+  get unfinished(): string {
+    return this.#rest;
   }
 
   close(): void {
