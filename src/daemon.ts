@@ -62,7 +62,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const store = new Store();
   store.onProblem(problemLogger(log.child({ component: 'watch' })));
   const proxies = FAMILIES.map(
-    family => new FamilyProxy({ family, configuration, nodeName, store, health, metrics, log, compactHeap }),
+    family =>
+      new FamilyProxy({ family, variant: 'nft', configuration, nodeName, store, health, metrics, log, compactHeap }),
   );
   // Before anything is programmed and until nothing is any more: whoever holds the socket is the node's only writer.
   resources.use(

@@ -1,22 +1,28 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Backend } from './backends/backend.ts';
-import { createIptablesBackend, IPTABLES_NFT } from './backends/iptables/backend.ts';
+import type { IptablesIO } from './backends/iptables/apply.ts';
+import { createIptablesBackend } from './backends/iptables/backend.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
-import { iptablesOptions } from './backends/iptables/options.ts';
+import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/plan.ts';
+import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
-import type { Model } from './endpoints/types.ts';
+import type { Model, NodeFacts } from './endpoints/types.ts';
 import { ModelFeed } from './model-feed.ts';
 import { SyncReporter, type SyncReporterOptions } from './sync-reporter.ts';
-import type { IPFamily, Node } from './watch/objects.ts';
+import type { IPFamily } from './watch/objects.ts';
 import type { Dirty } from './watch/snapshot.ts';
 import type { Store } from './watch/store.ts';
 
 export interface FamilyProxyOptions extends SyncReporterOptions {
+  /** The first; see `configure`. */
   readonly configuration: Configuration;
+  readonly variant: Variant;
+  /** Starts programs; see IptablesIO. */
+  readonly run?: IptablesIO['run'];
   readonly nodeName: string;
   readonly store: Store;
   /** Gives unused memory back; called in a quiet moment after a full sync. */
@@ -34,6 +40,12 @@ const SYNCS_TO_COMPACT = 20;
 const OBSERVE_ATTEMPTS = 3;
 const OBSERVE_WAIT_MS = 100;
 
+/** What all rules of a family depend on beside Services and endpoints. */
+interface Basis {
+  readonly iptables: IptablesOptions;
+  readonly facts: NodeFacts;
+}
+
 /** One IP family: its Model, its backend, its loop, and the memory that their work takes. */
 export class FamilyProxy {
   readonly #options: FamilyProxyOptions;
@@ -41,7 +53,8 @@ export class FamilyProxy {
   readonly #feed: ModelFeed;
   readonly #loop: SyncLoop<IptablesObject>;
   readonly backend: Backend<IptablesObject>;
-  #iptables: IptablesOptions;
+  #configuration: Configuration;
+  #basis: Basis;
   #isStarted = false;
   #compaction: NodeJS.Timeout | undefined;
   #syncsSinceCompaction = 0;
@@ -50,23 +63,27 @@ export class FamilyProxy {
   #syncs = 0;
 
   constructor(options: FamilyProxyOptions) {
-    const { family, configuration, nodeName, store, log } = options;
+    const { family, configuration, variant, run, nodeName, store, log } = options;
     this.#options = options;
-    this.#reporter = new SyncReporter(options);
-    this.#iptables = iptablesOptions(configuration, this.#node, family);
-    this.backend = createIptablesBackend(() => this.#iptables, { tools: IPTABLES_NFT });
+    this.#configuration = configuration;
+    const io = { tools: toolsOf(variant, family), ...(run === undefined ? {} : { run }) };
+    this.backend = createIptablesBackend(() => this.#basis.iptables, io);
+    this.#reporter = new SyncReporter(options, this.backend);
     this.#feed = new ModelFeed({
       store,
       family,
       nodeName,
       onContest: line => log.warn({ component: 'endpoints', family }, line),
     });
+    this.#basis = this.#newestBasis();
     this.#loop = new SyncLoop({
       backend: this.backend,
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
-      minSyncPeriodMs: configuration.iptables.minSyncPeriodMs,
-      maxRetryMs: configuration.iptables.syncPeriodMs,
+      timing: () => {
+        const { minSyncPeriodMs, syncPeriodMs } = this.#configuration.iptables;
+        return { minSyncPeriodMs, maxRetryMs: syncPeriodMs };
+      },
       now: () => performance.now(),
       onSync: report => this.#finishSync(report),
       onError: (error, retryMs) => {
@@ -85,28 +102,34 @@ export class FamilyProxy {
     return this.#feed.model;
   }
 
-  /** The store is complete: program it, and from now on whatever changes. */
+  /** The store is complete: program it, and from now on whatever changes. Also ends a pause. */
   start(): void {
+    this.#basis = this.#newestBasis();
+    this.#warnOfNoDetector();
     this.#isStarted = true;
-    this.#followNode();
-    if (this.#iptables.localDetector.kind === 'none') {
-      const { log, family } = this.#options;
-      log.warn(
-        { component: 'config', family },
-        'pods are not recognised (no clusterCIDR or podCIDR): see detectLocalMode',
-      );
-    }
     this.#reporter.queued();
-    this.#loop.markDirty();
+    this.#loop.resume();
+    this.#loop.markAllDirty();
+  }
+
+  /** Finishes the sync under way, then writes nothing until `start`; changes are noted all the while. */
+  async pause(): Promise<void> {
+    this.#isStarted = false;
+    await this.#loop.pause();
+  }
+
+  /** Takes another configuration into use: what rules depend on is planned again, and the new periods count from now on. */
+  configure(configuration: Configuration): void {
+    this.#configuration = configuration;
+    this.#followBasis();
   }
 
   /** Something changed in the store. Before `start` it is only noted. */
   note(dirty: Dirty): void {
     this.#feed.note(dirty);
-    if (!this.#isStarted) return;
     const isOurNode = dirty.nodes.has(this.#options.nodeName);
-    if (isOurNode) this.#followNode();
-    if (dirty.services.size === 0 && !isOurNode) return;
+    if (isOurNode) this.#followBasis();
+    if (!this.#isStarted || dirty.services.size === 0) return;
     this.#reporter.queued();
     this.#loop.markDirty();
   }
@@ -134,17 +157,33 @@ export class FamilyProxy {
     await this.#loop.close();
   }
 
-  get #node(): Node | undefined {
-    return this.#options.store.snapshot.nodes.get(this.#options.nodeName);
+  #newestBasis(): Basis {
+    const { node, nodeFacts } = this.#feed;
+    return { iptables: iptablesOptions(this.#configuration, node, this.family), facts: nodeFacts };
   }
 
-  /** Plans everything again when what the rules depend on changed with the Node object. */
-  #followNode(): void {
-    const { configuration, family } = this.#options;
-    const next = iptablesOptions(configuration, this.#node, family);
-    if (isDeepStrictEqual(next, this.#iptables)) return;
-    this.#iptables = next;
-    this.#loop.markAllDirty();
+  /** Plans everything again when what all rules depend on changed with the Node object or the configuration. Most changes of a Node don't. */
+  #followBasis(): void {
+    if (!this.#isStarted) return;
+    const before = this.#basis;
+    const next = this.#newestBasis();
+    if (isDeepStrictEqual(next, before)) return;
+    this.#basis = next;
+    const { log, family } = this.#options;
+    for (const change of basisChanges(before, next)) log.info({ component: 'backend', family }, change);
+    this.#warnOfNoDetector();
+    this.#reporter.queued();
+    // A Model knows what a change of the node's facts touches; options touch everything.
+    if (isDeepStrictEqual(next.iptables, before.iptables)) this.#loop.markDirty();
+    else this.#loop.markAllDirty();
+  }
+
+  #warnOfNoDetector(): void {
+    if (this.#basis.iptables.localDetector.kind !== 'none') return;
+    this.#options.log.warn(
+      { component: 'config', family: this.family },
+      'pods are not recognised (no clusterCIDR or podCIDR): see detectLocalMode',
+    );
   }
 
   /** Once a second has passed without a sync, if there was enough garbage to make it worth the pause. */
@@ -173,4 +212,13 @@ export class FamilyProxy {
     this.#syncsSinceCompaction += report.isFull ? SYNCS_TO_COMPACT : 1;
     this.#compactWhenQuiet();
   }
+}
+
+/** A line for each thing that changed. */
+function basisChanges(before: Basis, after: Basis): readonly string[] {
+  const zone = ({ facts }: Basis) => (facts.zone === '' ? 'none' : facts.zone);
+  return [
+    ...optionChanges(before.iptables, after.iptables),
+    ...(zone(before) === zone(after) ? [] : [`zone of this node: ${zone(before)} → ${zone(after)}`]),
+  ];
 }

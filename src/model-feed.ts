@@ -25,6 +25,7 @@ export class ModelFeed {
   readonly #options: ModelFeedOptions;
   #dirty = new Set<string>();
   #model: Model;
+  #node: Node | undefined;
 
   constructor(options: ModelFeedOptions) {
     this.#options = options;
@@ -38,6 +39,21 @@ export class ModelFeed {
     return this.#model;
   }
 
+  /**
+   * This node's object. A deleted one stays in force until it is there again: the machine still has its address and its pods, and
+   * rules without its pod CIDR would treat them as strangers.
+   */
+  get node(): Node | undefined {
+    const { store, nodeName } = this.#options;
+    this.#node = store.snapshot.nodes.get(nodeName) ?? this.#node;
+    return this.#node;
+  }
+
+  /** What policy depends on, as of now. */
+  get nodeFacts(): NodeFacts {
+    return nodeFacts(this.#options.nodeName, this.node);
+  }
+
   /** Services to look at again at the next pull. */
   note(dirty: Dirty): void {
     for (const key of dirty.services) this.#dirty.add(key);
@@ -45,12 +61,12 @@ export class ModelFeed {
 
   /** The newest Model; `changed` names what differs since the last pull. */
   pull(): Model {
-    const { store, nodeName, onContest } = this.#options;
+    const { store, onContest } = this.#options;
     const { snapshot } = store;
     const dirty = this.#dirty;
     this.#dirty = new Set();
     const previous = this.#model;
-    this.#model = updateModel(previous, snapshot, dirty, nodeFacts(nodeName, snapshot.nodes.get(nodeName)));
+    this.#model = updateModel(previous, snapshot, dirty, this.nodeFacts);
     for (const key of this.#model.contested) {
       if (!previous.contested.has(key)) onContest(describeContest(key, this.#model.claims));
     }

@@ -1,5 +1,4 @@
-import type { ApplyFailure } from './backends/backend.ts';
-import { unservedFeatures } from './backends/iptables/plan.ts';
+import type { ApplyFailure, Backend } from './backends/backend.ts';
 import type { SyncReport } from './backends/loop.ts';
 import { type Model, servicePortText } from './endpoints/types.ts';
 import type { SyncHealth } from './http/health-state.ts';
@@ -20,11 +19,13 @@ const SHOWN_REFUSALS = 5;
 /** Tells health, metrics and log what becomes of one family's syncs; each line once until it changes. */
 export class SyncReporter {
   readonly #options: SyncReporterOptions;
+  readonly #backend: Pick<Backend<unknown>, 'unserved'>;
   #refused = '';
   readonly #unserved = new Map<string, string>();
 
-  constructor(options: SyncReporterOptions) {
+  constructor(options: SyncReporterOptions, backend: Pick<Backend<unknown>, 'unserved'>) {
     this.#options = options;
+    this.#backend = backend;
   }
 
   /** A line for each Service that asks for what this backend doesn't do, when that changes. */
@@ -32,7 +33,7 @@ export class SyncReporter {
     const { log, family } = this.#options;
     for (const key of model.changed) {
       const port = model.routes.get(key)?.servicePort;
-      const lines = port === undefined ? [] : unservedFeatures(port);
+      const lines = port === undefined ? [] : this.#backend.unserved(port);
       const text = lines.join('; ');
       if (text === (this.#unserved.get(key) ?? '')) continue;
       if (text === '' || port === undefined) this.#unserved.delete(key);

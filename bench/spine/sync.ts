@@ -22,8 +22,7 @@ export function startLoop(through: Backend<IptablesObject> = backend) {
       return model;
     },
     coalesceMs: 0,
-    minSyncPeriodMs: 0,
-    maxRetryMs: 1000,
+    timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000 }),
     now: () => performance.now(),
     onSync: report => waiting.shift()?.resolve(report),
     onError: error => waiting.shift()?.reject(error),

@@ -15,16 +15,22 @@ export interface SyncReport {
   readonly queuedAtMs: number;
 }
 
+/** What may change while the loop runs. Durations in ms. */
+export interface SyncTiming {
+  /** Least time from one sync's end to the next one's start. */
+  readonly minSyncPeriodMs: number;
+  /** The longest wait before a failed sync is tried again. */
+  readonly maxRetryMs: number;
+}
+
 export interface LoopOptions<O> {
   readonly backend: Backend<O>;
   /** The newest Model; its `changed` names what differs since the last pull. */
   readonly pull: () => Model;
   /** How long to wait for more events after the first one. */
   readonly coalesceMs: number;
-  /** Least time from one sync's end to the next one's start. */
-  readonly minSyncPeriodMs: number;
-  /** The longest wait before a failed sync is tried again. */
-  readonly maxRetryMs: number;
+  /** Asked whenever a time is needed, so that it can change live. */
+  readonly timing: () => SyncTiming;
   readonly onSync: (report: SyncReport) => void;
   /** A whole sync that failed: nothing is known to be lost, and it is tried again in `retryMs`. */
   readonly onError: (error: unknown, retryMs: number) => void;
@@ -40,7 +46,8 @@ const FIRST_RETRY_MS = 250;
  * 1. At most one sync runs at a time, and none before the first `markDirty`.
  * 2. What was true is forgotten only when something newer is known to be true; after an error the kernel is read.
  * 3. A route that the kernel refuses never keeps the others from being programmed; it is tried again with growing waits.
- * 4. After `close` nothing is started; a sync under way is awaited.
+ * 4. While paused, and after `close`, nothing is started; a sync under way is awaited. Somebody else may write meanwhile, so the
+ *    kernel is read before the first sync after a pause.
  */
 export class SyncLoop<O> {
   readonly #options: LoopOptions<O>;
@@ -56,6 +63,7 @@ export class SyncLoop<O> {
   /** When everything is compared with the kernel again, because it refused something. */
   #recheckAtMs: number | undefined;
   #retryMs = FIRST_RETRY_MS;
+  #isPaused = false;
   #isClosed = false;
 
   constructor(options: LoopOptions<O>) {
@@ -84,6 +92,21 @@ export class SyncLoop<O> {
     return this.#applied;
   }
 
+  /** Finishes the sync under way, then leaves the kernel alone until `resume`; changes are noted all the while. */
+  async pause(): Promise<void> {
+    this.#isPaused = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  /** Ends a pause: nothing is known of the kernel any more, and what waits is programmed. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#applied = undefined;
+    this.markDirty();
+  }
+
   /** Stops; the kernel keeps its rules. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -97,7 +120,7 @@ export class SyncLoop<O> {
 
   /** Starts the next sync when it is due: soon after the oldest event, or for a recheck. */
   #schedule(): void {
-    if (this.#isClosed || this.#running !== undefined) return;
+    if (this.#isClosed || this.#isPaused || this.#running !== undefined) return;
     clearTimeout(this.#timer);
     const { coalesceMs, now } = this.#options;
     const forEvent = this.#queuedAtMs === undefined ? Number.POSITIVE_INFINITY : this.#queuedAtMs + coalesceMs;
@@ -114,7 +137,7 @@ export class SyncLoop<O> {
   }
 
   async #sync(): Promise<void> {
-    const { now, minSyncPeriodMs, onSync, onError } = this.#options;
+    const { now, timing, onSync, onError } = this.#options;
     const queuedAtMs = this.#queuedAtMs ?? now();
     this.#queuedAtMs = undefined;
     // Timers count whole milliseconds and may fire a part of one early.
@@ -123,7 +146,7 @@ export class SyncLoop<O> {
       const report = await this.#program(queuedAtMs);
       if (report.failures.length > 0) this.#recheckAtMs = now() + this.#nextRetryMs();
       else if (report.isFull) this.#forgetTrouble();
-      this.#notBeforeMs = now() + minSyncPeriodMs;
+      this.#notBeforeMs = now() + timing().minSyncPeriodMs;
       onSync(report);
     } catch (error) {
       this.#applied = undefined;
@@ -136,7 +159,7 @@ export class SyncLoop<O> {
 
   #nextRetryMs(): number {
     const retryMs = this.#retryMs;
-    this.#retryMs = Math.min(retryMs * 2, this.#options.maxRetryMs);
+    this.#retryMs = Math.min(retryMs * 2, this.#options.timing().maxRetryMs);
     return retryMs;
   }
 

@@ -1,17 +1,21 @@
 import { describe, expect, it } from 'vitest';
+import { createIptablesBackend } from '../../src/backends/iptables/backend.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { SyncHealth } from '../../src/http/health-state.ts';
 import { createLogger } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { SyncReporter } from '../../src/sync-reporter.ts';
 import type { Service } from '../../src/watch/objects.ts';
-import { service, snapshot } from '../fakes/objects.ts';
+import { FakeIptables } from '../fakes/iptables.ts';
+import { IPTABLES_OPTIONS, service, snapshot } from '../fakes/objects.ts';
+
+const backend = createIptablesBackend(() => IPTABLES_OPTIONS, new FakeIptables().io);
 
 function start() {
   const lines: { level: string; msg: string }[] = [];
   const log = createLogger({ level: 'debug', destination: { write: line => void lines.push(JSON.parse(line)) } });
   const health = new SyncHealth({ families: ['IPv4'], syncPeriodMs: 1000, now: () => 0 });
-  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log });
+  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log }, backend);
   return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
 }
 

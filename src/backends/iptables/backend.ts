@@ -2,7 +2,7 @@ import type { Backend } from '../backend.ts';
 import { changeCount, diff } from '../diff.ts';
 import { applyChanges, type IptablesIO, readPlan } from './apply.ts';
 import type { IptablesObject } from './objects.ts';
-import { type IptablesOptions, planRoute, planShared } from './plan.ts';
+import { type IptablesOptions, planRoute, planShared, unservedFeatures } from './plan.ts';
 
 /** The variant that talks to nf_tables: Debian's default since 10. */
 export const IPTABLES_NFT = { save: 'iptables-nft-save', restore: 'iptables-nft-restore' } as const;
@@ -15,6 +15,7 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
+    unserved: unservedFeatures,
     read: () => readPlan(io),
     apply: (changes, current) => applyChanges(changes, current, io),
     close: async ({ cleanup }) => {

@@ -18,6 +18,31 @@ export function iptablesOptions(
   };
 }
 
+/** What differs between two sets of options, a line for each field, for the log. */
+export function optionChanges(before: IptablesOptions, after: IptablesOptions): readonly string[] {
+  const texts = (options: IptablesOptions) => ({
+    masqueradeBit: String(options.masqueradeBit),
+    masqueradeAll: String(options.masqueradeAll),
+    'pods are recognised by': detectorText(options.localDetector),
+    'addresses for NodePorts': options.nodePortAddresses.join(', ') || 'all',
+  });
+  const [old, now] = [texts(before), texts(after)];
+  return (Object.keys(old) as (keyof typeof old)[])
+    .filter(field => old[field] !== now[field])
+    .map(field => `${field}: ${old[field]} → ${now[field]}`);
+}
+
+function detectorText(detector: LocalDetector): string {
+  switch (detector.kind) {
+    case 'none':
+      return 'nothing';
+    case 'source':
+      return `source ${detector.cidr}`;
+    case 'interface':
+      return `interface ${detector.pattern}`;
+  }
+}
+
 function isOfFamily(family: IPFamily): (addressOrCIDR: string) => boolean {
   return text => text.includes(':') === (family === 'IPv6');
 }

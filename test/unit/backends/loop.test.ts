@@ -31,8 +31,7 @@ function start(kernel: FakeIptables, options: { minSyncPeriodMs?: number } = {})
       return model;
     },
     coalesceMs: 1,
-    minSyncPeriodMs: options.minSyncPeriodMs ?? 0,
-    maxRetryMs: 1000,
+    timing: () => ({ minSyncPeriodMs: options.minSyncPeriodMs ?? 0, maxRetryMs: 1000 }),
     now: () => performance.now(),
     onSync: tell,
     onError: error => tell(error as Error),
@@ -71,6 +70,22 @@ describe('SyncLoop', () => {
     const before = kernel.restores.length;
     expect(await set([service()], [slice()])).toMatchObject({ changes: 0 });
     expect(kernel.restores.length).toBe(before);
+  });
+
+  it('writes nothing while paused; afterwards it reads, and repairs what somebody else did meanwhile', async () => {
+    const kernel = new FakeIptables();
+    const { loop, set, next } = start(kernel);
+    await set([service()], [slice()]);
+    const rules = kernel.save('nat');
+    await loop.pause();
+    const before = kernel.restores.length;
+    const resumed = set([service()], [slice()]);
+    kernel.dropTable('nat');
+    expect(await Promise.race([resumed, new Promise(resolve => setTimeout(resolve, 20, 'nothing'))])).toBe('nothing');
+    expect(kernel.restores.length).toBe(before);
+    loop.resume();
+    expect(await next()).toMatchObject({ isFull: true, failures: [] });
+    expect(kernel.save('nat')).toBe(rules);
   });
 
   it('adopts the rules that a predecessor left', async () => {

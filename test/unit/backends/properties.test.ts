@@ -114,8 +114,7 @@ describe('incremental equals cold start', () => {
             backend: backendOf(kernel),
             pull: () => feed.pull(),
             coalesceMs: 0,
-            minSyncPeriodMs: 0,
-            maxRetryMs: 1000,
+            timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000 }),
             now: () => performance.now(),
             onSync: ({ failures }) => {
               error ??= failures[0]?.error;
