@@ -1,5 +1,5 @@
 /**
- * The lab's control process, bundled as dist/lab-control.mjs: `ADDRESS PORT SOCKET VALIDATION`. Serves the API at the address, and hands
+ * The lab's control process, bundled as dist/lab-control.mjs: `ADDRESS PORT SOCKET VALIDATION SERVICE-CIDRS`. Serves the API at the address, and hands
  * connections to the unix socket on to it, so that the lab's commands reach it from outside the namespace. VALIDATION `none`: impossible
  * objects are stored too. SIGUSR2: the history is forgotten and all watches break.
  */
@@ -7,14 +7,13 @@ import { closeSync, writeSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { startEndpointSliceController } from './apiserver/endpointslice-controller.ts';
 import { startApiServer } from './apiserver/server.ts';
-import { serviceCIDR } from './layout.ts';
 
-const [address = '', port = '0', socketPath = '', validation = 'full'] = process.argv.slice(2);
+const [address = '', port = '0', socketPath = '', validation = 'full', serviceCIDRs = ''] = process.argv.slice(2);
 process.on('SIGTERM', () => process.exit(0)); // nothing to save: the cluster is in memory
 const server = await startApiServer({
   host: address,
   port: Number(port),
-  serviceCIDRs: [serviceCIDR],
+  serviceCIDRs: serviceCIDRs.split(','),
   kubernetesService: { address, port: Number(port) },
   validate: validation !== 'none',
 });

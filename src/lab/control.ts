@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { labProgram } from './install.ts';
-import { apiAddress, apiPort, namespaceOf } from './layout.ts';
+import { apiAddress, apiPort, namespaceOf, serviceCIDR, serviceCIDR6 } from './layout.ts';
 import { kubeconfig } from './manifests.ts';
 import { launch, markedEnv, signalProcess } from './process.ts';
 import { labDir, type StateFile } from './state.ts';
@@ -21,6 +21,7 @@ export async function startControl(state: StateFile, { validate }: { readonly va
       String(apiPort),
       join(directory, 'api.sock'),
       validate ? 'full' : 'none',
+      (state.current.hasIPv6 ? [serviceCIDR, serviceCIDR6] : [serviceCIDR]).join(','),
     ],
     env: markedEnv(lab),
     logFile,

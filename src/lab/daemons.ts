@@ -47,7 +47,12 @@ export async function startDaemon(
   await mkdir(runtimeDir(lab, nodeName), { recursive: true });
   await writeFile(
     configFile,
-    proxyConfiguration(nodeLayout(nodeName), state.current.mode, join(labDir(lab), 'kubeconfig')),
+    proxyConfiguration({
+      node: nodeLayout(nodeName),
+      mode: state.current.mode,
+      kubeconfigFile: join(labDir(lab), 'kubeconfig'),
+      hasIPv6: state.current.hasIPv6,
+    }),
   );
   const launched = await launch({
     netns,

@@ -1,9 +1,11 @@
 /**
  * What a lab pod runs: answers TCP, UDP and HTTP on one port with a JSON line that says who answered whom.
- * A TCP client's first line gets that answer, every further line comes back as it is, and the connection stays open.
+ * A TCP client's first line gets that answer, every further line comes back as it is, and the connection stays open; in a datagram too,
+ * the lines behind the first come back.
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 
 export interface Identity {
@@ -17,14 +19,17 @@ export interface Answer extends Identity {
   readonly clientPort: number;
 }
 
-/** Listens on TCP and UDP; resolves when both are open. @throws when the port is taken. */
+/** Listens on TCP and UDP, IPv4 and (where the kernel has it) IPv6; resolves when both are open. @throws when the port is taken. */
 export async function startEcho(identity: Identity, port: number): Promise<{ tcp: Server; udp: UdpSocket }> {
   const tcp = createServer(socket => serve(socket, identity));
-  const udp = createSocket('udp4');
-  udp.on('message', (_message, from) =>
-    udp.send(answerLine(identity, from.address, from.port), from.port, from.address),
-  );
-  tcp.listen({ port, backlog: 4096 });
+  const hasIPv6 = existsSync('/proc/net/if_inet6');
+  const udp = createSocket(hasIPv6 ? 'udp6' : 'udp4'); // udp6 bound to :: hears IPv4 too
+  udp.on('message', (message, from) => {
+    const end = message.indexOf('\n');
+    const rest = end < 0 ? '' : message.subarray(end + 1);
+    udp.send([answerLine(identity, from.address, from.port), rest], from.port, from.address);
+  });
+  tcp.listen({ port, backlog: 4096, host: hasIPv6 ? '::' : '0.0.0.0' });
   udp.bind(port);
   await Promise.all([once(tcp, 'listening'), once(udp, 'listening')]);
   return { tcp, udp };

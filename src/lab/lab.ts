@@ -8,6 +8,7 @@ import { nodeEnv, type StartOptions, startDaemon, stopDaemon } from './daemons.t
 import { kproxyProgram, projectDir } from './install.ts';
 import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
 import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
+import { kernelHasIPv6 } from './netns.ts';
 import { buildNetwork } from './network.ts';
 import { reservePod, startPods, stopPod } from './pods.ts';
 import type { ProbeReport, ProbeRequest } from './probe.ts';
@@ -29,6 +30,8 @@ export interface LabOptions {
   readonly daemonProgram?: string;
   /** false: the API server stores impossible objects too. Default true. */
   readonly validate?: boolean;
+  /** false: IPv4 only. Default: dual stack, if the kernel has IPv6. */
+  readonly ipv6?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -82,12 +85,13 @@ async function refuseSecond(name: string): Promise<void> {
 
 async function newState(name: string, options: LabOptions): Promise<StateFile> {
   return new StateFile({
-    version: 1,
+    version: 2,
     name,
     startedAt: new Date().toISOString(),
     phase: 'starting',
     owner: { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
     namespaces: [],
+    hasIPv6: (options.ipv6 ?? true) && kernelHasIPv6(),
     mode: options.mode ?? 'iptables',
     daemonProgram: options.daemonProgram ?? kproxyProgram,
     control: null,
@@ -117,6 +121,11 @@ export class Lab implements AsyncDisposable {
     return this.#state.current.pods;
   }
 
+  /** Nodes, pods and `web` have IPv6 addresses too. */
+  get hasIPv6(): boolean {
+    return this.#state.current.hasIPv6;
+  }
+
   /** The directory with kubeconfig, logs and configuration files. */
   get directory(): string {
     return labDir(this.name);
@@ -144,8 +153,8 @@ export class Lab implements AsyncDisposable {
   }
 
   async #register(): Promise<void> {
-    await Promise.all(nodes.map(node => this.api.create('/api/v1/nodes', nodeObject(node))));
-    await this.api.create('/api/v1/namespaces/default/services', webService());
+    await Promise.all(nodes.map(node => this.api.create('/api/v1/nodes', nodeObject(node, this))));
+    await this.api.create('/api/v1/namespaces/default/services', webService(this));
   }
 
   async #startDaemons(signal?: AbortSignal): Promise<void> {

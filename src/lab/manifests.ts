@@ -1,11 +1,21 @@
 /** The API objects and files that a lab starts with (pure). */
-import { apiAddress, apiPort, clusterCIDR, healthzPort, type NodeLayout, podPort, web } from './layout.ts';
+import {
+  apiAddress,
+  apiPort,
+  clusterCIDR,
+  clusterCIDR6,
+  healthzPort,
+  type LinkOptions,
+  type NodeLayout,
+  podPort,
+  web,
+} from './layout.ts';
 
 export type ApiObject = Readonly<Record<string, unknown>> & { readonly metadata: Readonly<Record<string, unknown>> };
 
 export const apiUrl = `http://${apiAddress}:${apiPort}`;
 
-export function nodeObject(node: NodeLayout): ApiObject {
+export function nodeObject(node: NodeLayout, { hasIPv6 }: LinkOptions): ApiObject {
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -17,22 +27,23 @@ export function nodeObject(node: NodeLayout): ApiObject {
         'topology.kubernetes.io/zone': node.zone,
       },
     },
-    spec: { podCIDR: node.podCIDR, podCIDRs: [node.podCIDR] },
-    status: nodeStatus(node),
+    spec: { podCIDR: node.podCIDR, podCIDRs: hasIPv6 ? [node.podCIDR, node.podCIDR6] : [node.podCIDR] },
+    status: nodeStatus(node, { hasIPv6 }),
   };
 }
 
-export function nodeStatus(node: NodeLayout): Readonly<Record<string, unknown>> {
+export function nodeStatus(node: NodeLayout, { hasIPv6 }: LinkOptions): Readonly<Record<string, unknown>> {
   return {
     addresses: [
       { type: 'InternalIP', address: node.address },
+      ...(hasIPv6 ? [{ type: 'InternalIP', address: node.address6 }] : []),
       { type: 'Hostname', address: node.name },
     ],
     conditions: [{ type: 'Ready', status: 'True', reason: 'LabNode', message: 'a network namespace' }],
   };
 }
 
-export function webService(): ApiObject {
+export function webService({ hasIPv6 }: LinkOptions): ApiObject {
   const port = (name: string, protocol: string) => ({
     name,
     protocol,
@@ -47,7 +58,9 @@ export function webService(): ApiObject {
     spec: {
       type: 'NodePort',
       clusterIP: web.clusterIP,
-      clusterIPs: [web.clusterIP],
+      clusterIPs: hasIPv6 ? [web.clusterIP, web.clusterIP6] : [web.clusterIP],
+      ipFamilies: hasIPv6 ? ['IPv4', 'IPv6'] : ['IPv4'],
+      ipFamilyPolicy: hasIPv6 ? 'RequireDualStack' : 'SingleStack',
       selector: { app: 'web' },
       ports: [port('http', 'TCP'), port('udp', 'UDP')],
     },
@@ -58,6 +71,8 @@ export interface PodPlace {
   readonly name: string;
   readonly node: string;
   readonly ip: string;
+  /** '' without IPv6. */
+  readonly ip6: string;
 }
 
 export function podObject(pod: PodPlace): ApiObject {
@@ -78,7 +93,7 @@ export function podStatus(pod: PodPlace): Readonly<Record<string, unknown>> {
   return {
     phase: 'Running',
     podIP: pod.ip,
-    podIPs: [{ ip: pod.ip }],
+    podIPs: [pod.ip, pod.ip6].filter(ip => ip !== '').map(ip => ({ ip })),
     conditions: [
       { type: 'Ready', status: 'True' },
       { type: 'ContainersReady', status: 'True' },
@@ -97,15 +112,21 @@ current-context: lab
 `;
 }
 
+export interface ProxyConfiguration extends LinkOptions {
+  readonly node: NodeLayout;
+  readonly mode: string;
+  readonly kubeconfigFile: string;
+}
+
 /** A KubeProxyConfiguration as kubeadm would write it for this node. */
-export function proxyConfiguration(node: NodeLayout, mode: string, kubeconfigFile: string): string {
+export function proxyConfiguration({ node, mode, kubeconfigFile, hasIPv6 }: ProxyConfiguration): string {
   return `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 clientConnection:
   kubeconfig: ${kubeconfigFile}
 hostnameOverride: ${node.name}
 mode: ${mode}
-clusterCIDR: ${clusterCIDR}
+clusterCIDR: ${hasIPv6 ? `${clusterCIDR},${clusterCIDR6}` : clusterCIDR}
 healthzBindAddress: 0.0.0.0:${healthzPort}
 metricsBindAddress: 127.0.0.1:10249
 `;

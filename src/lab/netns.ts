@@ -103,3 +103,8 @@ async function isMounted(): Promise<boolean> {
   const mounts = await readFile('/proc/self/mountinfo', 'utf8');
   return mounts.split('\n').some(line => line.split(' ')[4] === mountPoint);
 }
+
+/** Whether namespaces of this kernel have IPv6: not without the module, nor booted with ipv6.disable=1. */
+export function kernelHasIPv6(): boolean {
+  return existsSync('/proc/sys/net/ipv6/conf/all/forwarding');
+}

@@ -5,19 +5,14 @@ import type { StateFile } from './state.ts';
 
 /** @throws {ExecError} when the kernel or `ip` refuses */
 export async function buildNetwork(state: StateFile): Promise<void> {
-  const lab = state.current.name;
+  const { name: lab, hasIPv6 } = state.current;
   const names = fixedMembers.map(member => namespaceOf(lab, member));
   state.addNamespaces(names);
   await createNamespaces(names);
-  await Promise.all(fixedMembers.map(member => applySysctls(lab, member)));
-  await configureLinks(namespaceOf(lab, 'control'), controlLinks(lab));
+  await Promise.all(fixedMembers.map(member => setSysctls(namespaceOf(lab, member), sysctls(member))));
+  await configureLinks(namespaceOf(lab, 'control'), controlLinks(lab, { hasIPv6 }));
   await Promise.all([
-    ...nodes.map(node => configureLinks(namespaceOf(lab, node.name), nodeLinks(node))),
-    configureLinks(namespaceOf(lab, 'client'), clientLinks()),
+    ...nodes.map(node => configureLinks(namespaceOf(lab, node.name), nodeLinks(node, { hasIPv6 }))),
+    configureLinks(namespaceOf(lab, 'client'), clientLinks({ hasIPv6 })),
   ]);
-}
-
-async function applySysctls(lab: string, member: string): Promise<void> {
-  const values = sysctls(member);
-  if (Object.keys(values).length > 0) await setSysctls(namespaceOf(lab, member), values);
 }

@@ -1,18 +1,24 @@
 /** Pods of a lab: a namespace on the node's bridge with an echo process in it. The API objects are made by `Lab`. */
 import { join } from 'node:path';
 import { labProgram } from './install.ts';
-import { namespaceOf, nodeLayout, podAddress, podLinks, podPort } from './layout.ts';
-import { configureLinks, createNamespaces, deleteNamespaces } from './netns.ts';
+import { namespaceOf, nodeLayout, podAddress, podAddress6, podLinks, podPort, sysctls } from './layout.ts';
+import { configureLinks, createNamespaces, deleteNamespaces, setSysctls } from './netns.ts';
 import { endProcesses, launch, markedEnv } from './process.ts';
 import { labDir, type PodState, type StateFile } from './state.ts';
 
 /** Writes the next pod of the node into the state: its name and address are taken from now on. */
 export function reservePod(state: StateFile, nodeName: string): PodState {
   const node = nodeLayout(nodeName);
-  const { podsEver } = state.current;
+  const { podsEver, hasIPv6 } = state.current;
   const nth = (podsEver[node.name] ?? 0) + 1;
   const number = Object.values(podsEver).reduce((sum, count) => sum + count, 1);
-  const pod: PodState = { name: `web-${number}`, node: node.name, ip: podAddress(node, nth), process: null };
+  const pod: PodState = {
+    name: `web-${number}`,
+    node: node.name,
+    ip: podAddress(node, nth),
+    ip6: hasIPv6 ? podAddress6(node, nth) : '',
+    process: null,
+  };
   state.update({ podsEver: { ...podsEver, [node.name]: nth } });
   state.addNamespaces([namespaceOf(state.current.name, pod.name)]);
   state.putPod(pod);
@@ -30,6 +36,7 @@ export async function startPods(state: StateFile, pods: readonly PodState[]): Pr
 
 async function wire(lab: string, pod: PodState): Promise<void> {
   const lines = podLinks(lab, nodeLayout(pod.node), pod);
+  await setSysctls(namespaceOf(lab, pod.name), sysctls(pod.name));
   await configureLinks(namespaceOf(lab, pod.node), lines.node);
   await configureLinks(namespaceOf(lab, pod.name), lines.pod);
 }

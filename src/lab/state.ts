@@ -7,11 +7,20 @@ import { namespacePrefix } from './layout.ts';
 export const labsDir = '/run/kproxy-ts-lab';
 
 const processId = z.object({ pid: z.int().positive(), startTime: z.string() }).readonly();
-const pod = z.object({ name: z.string(), node: z.string(), ip: z.string(), process: processId.nullable() }).readonly();
+const pod = z
+  .object({
+    name: z.string(),
+    node: z.string(),
+    ip: z.string(),
+    /** '' in a lab without IPv6. */
+    ip6: z.string(),
+    process: processId.nullable(),
+  })
+  .readonly();
 
 const labState = z
   .object({
-    version: z.literal(1),
+    version: z.literal(2),
     name: z.string(),
     /** RFC 3339. */
     startedAt: z.string(),
@@ -19,6 +28,8 @@ const labState = z
     /** The process on whose end the lab should end too; null once `lab up` handed it over to the operator. */
     owner: processId.nullable(),
     namespaces: z.array(z.string()).readonly(),
+    /** false: IPv4 only. */
+    hasIPv6: z.boolean(),
     mode: z.string(),
     daemonProgram: z.string(),
     control: processId.nullable(),

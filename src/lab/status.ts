@@ -3,16 +3,17 @@
 import { renderTable } from '../text/table.ts';
 import { ApiError, LabApi } from './api.ts';
 import { readDaemon } from './daemons.ts';
-import { clientAddress, nodes } from './layout.ts';
-import { apiUrl } from './manifests.ts';
+import { clientAddress, clientAddress6, nodes } from './layout.ts';
+import { apiUrl, type PodPlace } from './manifests.ts';
 import { isAlive, type ProcessId } from './process.ts';
 import { type LabState, labDir } from './state.ts';
 
 export interface NodeStatus {
   readonly name: string;
   readonly zone: string;
-  readonly address: string;
-  readonly podCIDR: string;
+  /** Of each family; IPv4 first. */
+  readonly addresses: readonly string[];
+  readonly podCIDRs: readonly string[];
   readonly daemon: 'ready' | 'alive' | 'dead' | 'none';
   /** 0 when there is none. */
   readonly pid: number;
@@ -21,7 +22,7 @@ export interface NodeStatus {
 export interface PodStatus {
   readonly name: string;
   readonly node: string;
-  readonly ip: string;
+  readonly ips: readonly string[];
   readonly isAlive: boolean;
   readonly pid: number;
 }
@@ -30,7 +31,7 @@ export interface ServiceStatus {
   readonly namespace: string;
   readonly name: string;
   readonly type: string;
-  readonly clusterIP: string;
+  readonly clusterIPs: readonly string[];
   /** As kubectl writes them: 80:30080/TCP. */
   readonly ports: readonly string[];
 }
@@ -43,7 +44,8 @@ export interface LabStatus {
   readonly directory: string;
   readonly apiUrl: string;
   readonly isApiAlive: boolean;
-  readonly client: string;
+  /** Addresses of the off-cluster client. */
+  readonly client: readonly string[];
   readonly nodes: readonly NodeStatus[];
   readonly pods: readonly PodStatus[];
   readonly services: readonly ServiceStatus[];
@@ -59,15 +61,15 @@ export async function collectStatus(state: LabState): Promise<LabStatus> {
     directory: labDir(state.name),
     apiUrl,
     isApiAlive: services !== null,
-    client: clientAddress,
+    client: state.hasIPv6 ? [clientAddress, clientAddress6] : [clientAddress],
     nodes: await Promise.all(nodes.map(node => nodeStatus(state, node))),
     pods: await Promise.all(state.pods.map(async pod => ({ ...place(pod), ...(await processStatus(pod.process)) }))),
     services: services ?? [],
   };
 }
 
-function place({ name, node, ip }: { name: string; node: string; ip: string }) {
-  return { name, node, ip };
+function place({ name, node, ip, ip6 }: PodPlace) {
+  return { name, node, ips: ip6 === '' ? [ip] : [ip, ip6] };
 }
 
 async function processStatus(id: ProcessId | null): Promise<{ isAlive: boolean; pid: number }> {
@@ -75,10 +77,12 @@ async function processStatus(id: ProcessId | null): Promise<{ isAlive: boolean; 
 }
 
 async function nodeStatus(state: LabState, node: (typeof nodes)[number]): Promise<NodeStatus> {
-  const { name, zone, address, podCIDR } = node;
+  const { name, zone } = node;
+  const addresses = state.hasIPv6 ? [node.address, node.address6] : [node.address];
+  const podCIDRs = state.hasIPv6 ? [node.podCIDR, node.podCIDR6] : [node.podCIDR];
   const id = state.daemons[name];
   const daemon = id === undefined ? 'none' : await readDaemon(state.name, name, id);
-  return { name, zone, address, podCIDR, daemon, pid: id?.pid ?? 0 };
+  return { name, zone, addresses, podCIDRs, daemon, pid: id?.pid ?? 0 };
 }
 
 /** null when the API server doesn't answer. */
@@ -96,7 +100,7 @@ interface ServiceObject {
   readonly metadata: { readonly namespace: string; readonly name: string };
   readonly spec: {
     readonly type?: string;
-    readonly clusterIP?: string;
+    readonly clusterIPs?: readonly string[];
     readonly ports?: readonly { readonly port: number; readonly nodePort?: number; readonly protocol?: string }[];
   };
 }
@@ -106,7 +110,7 @@ function serviceStatus({ metadata, spec }: ServiceObject): ServiceStatus {
     return `${port}${nodePort === undefined ? '' : `:${nodePort}`}/${protocol}`;
   });
   const { namespace, name } = metadata;
-  return { namespace, name, type: spec.type ?? 'ClusterIP', clusterIP: spec.clusterIP ?? '', ports };
+  return { namespace, name, type: spec.type ?? 'ClusterIP', clusterIPs: spec.clusterIPs ?? [], ports };
 }
 
 /** Everything that should run does. */
@@ -121,24 +125,35 @@ export function renderStatus(status: LabStatus): string {
     ['lab', `${status.name}, ${status.phase}, since ${status.startedAt}, mode ${status.mode}`],
     ['files', status.directory],
     ['API server', `${status.apiUrl} ${status.isApiAlive ? '' : '(dead)'}`],
-    ['client', `${status.client} (off-cluster)`],
+    ['client', `${status.client.join(',')} (off-cluster)`],
   ];
-  const nodeRows = status.nodes.map(({ name, zone, address, podCIDR, daemon, pid }) => {
-    return [name, zone, address, podCIDR, daemon === 'none' ? 'none' : `${daemon} (process ${pid})`];
+  const nodeRows = status.nodes.map(({ name, zone, addresses, podCIDRs, daemon, pid }) => {
+    return [
+      name,
+      zone,
+      addresses.join(','),
+      podCIDRs.join(','),
+      daemon === 'none' ? 'none' : `${daemon} (process ${pid})`,
+    ];
   });
   const podRows = status.pods.map(pod => [
     pod.name,
     pod.node,
-    pod.ip,
+    pod.ips.join(','),
     `${pod.isAlive ? 'alive' : 'dead'} (process ${pod.pid})`,
   ]);
   const serviceRows = status.services.map(service => {
-    return [`${service.namespace}/${service.name}`, service.type, service.clusterIP, service.ports.join(',')];
+    return [
+      `${service.namespace}/${service.name}`,
+      service.type,
+      service.clusterIPs.join(','),
+      service.ports.join(','),
+    ];
   });
   return [
     renderTable(head),
-    renderTable([['NODE', 'ZONE', 'ADDRESS', 'POD CIDR', 'DAEMON'], ...nodeRows]),
-    renderTable([['POD', 'NODE', 'ADDRESS', 'ECHO'], ...podRows]),
-    renderTable([['SERVICE', 'TYPE', 'CLUSTER-IP', 'PORTS'], ...serviceRows]),
+    renderTable([['NODE', 'ZONE', 'ADDRESSES', 'POD CIDRS', 'DAEMON'], ...nodeRows]),
+    renderTable([['POD', 'NODE', 'ADDRESSES', 'ECHO'], ...podRows]),
+    renderTable([['SERVICE', 'TYPE', 'CLUSTER-IPS', 'PORTS'], ...serviceRows]),
   ].join('\n');
 }

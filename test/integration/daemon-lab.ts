@@ -14,6 +14,7 @@ import { obstacle } from '../../src/lab/netns.ts';
 import type { ProbeReport } from '../../src/lab/probe.ts';
 import type { PodState } from '../../src/lab/state.ts';
 import { ExecError, run } from '../../src/linux/exec.ts';
+import type { IPFamily } from '../../src/net/ip.ts';
 import { describeUnless } from './requires.ts';
 
 const why = await findObstacle();
@@ -64,14 +65,21 @@ interface Named {
 
 export interface ServiceFields extends Named {
   readonly clusterIP: string;
+  /** Makes it dual stack. */
+  readonly clusterIP6?: string;
   readonly ports: readonly Port[];
   /** More of the spec. */
   readonly spec?: Readonly<Record<string, unknown>>;
 }
 
-export function serviceObject({ name, namespace = 'default', clusterIP, ports, spec = {} }: ServiceFields): object {
+export function serviceObject(fields: ServiceFields): object {
+  const { name, namespace = 'default', clusterIP, clusterIP6, ports, spec = {} } = fields;
   const type = ports.some(port => port.nodePort !== undefined) ? 'NodePort' : 'ClusterIP';
-  const base = { type, clusterIP, clusterIPs: [clusterIP], ipFamilies: ['IPv4'], ports };
+  const families =
+    clusterIP6 === undefined
+      ? { clusterIPs: [clusterIP], ipFamilies: ['IPv4'] }
+      : { clusterIPs: [clusterIP, clusterIP6], ipFamilies: ['IPv4', 'IPv6'], ipFamilyPolicy: 'RequireDualStack' };
+  const base = { type, clusterIP, ...families, ports };
   return { apiVersion: 'v1', kind: 'Service', metadata: { name, namespace }, spec: { ...base, ...spec } };
 }
 
@@ -89,6 +97,11 @@ export interface SliceFields extends Named {
   readonly ports: readonly Port[];
   readonly endpoints: readonly object[];
   readonly addressType?: string;
+}
+
+/** The same over IPv6, for a slice whose addressType is IPv6. */
+export function endpoint6(pod: PodState, conditions: Conditions = {}): object {
+  return { ...endpoint(pod, conditions), addresses: [pod.ip6] };
 }
 
 /** The pods answer each port of the Service on their one port. */
@@ -134,9 +147,10 @@ export async function readDump(lab: Lab, node: string): Promise<DumpState> {
 }
 
 /** The addresses that a Service's rules on a node lead to, of all its ports; a word when that isn't (yet) to be said. */
-async function usedBy(lab: Lab, node: string, service: string): Promise<readonly string[] | string> {
-  const family = (await readDump(lab, node)).families.find(candidate => candidate.family === 'IPv4');
-  const ports = family?.services.filter(port => `${port.namespace}/${port.name}` === service) ?? [];
+async function usedBy(lab: Lab, node: string, service: Pick<Awaited, 'service' | 'family'>) {
+  const { families } = await readDump(lab, node);
+  const family = families.find(candidate => candidate.family === (service.family ?? 'IPv4'));
+  const ports = family?.services.filter(port => `${port.namespace}/${port.name}` === service.service) ?? [];
   if (family?.comparison !== 'steady') return 'not steady';
   if (ports.length === 0) return 'no such Service';
   if (ports.some(port => port.state !== 'ok')) return 'not programmed';
@@ -148,6 +162,8 @@ export interface Awaited {
   readonly service: string;
   /** The pods that the Service's ports lead to, together. */
   readonly pods: readonly PodState[];
+  /** Default IPv4. */
+  readonly family?: IPFamily;
   /** Default: both. */
   readonly on?: readonly string[];
 }
@@ -155,12 +171,14 @@ export interface Awaited {
 /** Resolves when the kernels of the nodes have a Service with exactly these endpoints. @throws when they don't within 10 s */
 export async function awaitUsed(
   lab: Lab,
-  { service, pods, on = nodes.map(({ name }) => name) }: Awaited,
+  { service, pods, family = 'IPv4', on = nodes.map(({ name }) => name) }: Awaited,
 ): Promise<void> {
-  const wanted = pods.map(({ ip }) => ip).toSorted();
+  const wanted = pods.map(({ ip, ip6 }) => (family === 'IPv4' ? ip : ip6)).toSorted();
   await Promise.all(
     on.map(node =>
-      eventually(async () => expect(await usedBy(lab, node, service), `${service} on ${node}`).toEqual(wanted)),
+      eventually(async () =>
+        expect(await usedBy(lab, node, { service, family }), `${service} on ${node}, ${family}`).toEqual(wanted),
+      ),
     ),
   );
 }
@@ -168,7 +186,9 @@ export async function awaitUsed(
 /** Resolves when neither daemon knows the Service, and its rules are gone. */
 export async function awaitGone(lab: Lab, service: string): Promise<void> {
   await Promise.all(
-    nodes.map(({ name }) => eventually(async () => expect(await usedBy(lab, name, service)).toBe('no such Service'))),
+    nodes.map(({ name }) =>
+      eventually(async () => expect(await usedBy(lab, name, { service })).toBe('no such Service')),
+    ),
   );
 }
 

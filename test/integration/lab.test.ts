@@ -7,8 +7,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { labCommand } from '../../src/lab/command.ts';
 import { nodeProgram, projectDir } from '../../src/lab/install.ts';
 import { createLab, type Lab, openLab } from '../../src/lab/lab.ts';
-import { namespacePrefix, web } from '../../src/lab/layout.ts';
-import { listNamespaces, obstacle } from '../../src/lab/netns.ts';
+import { namespacePrefix, nodes, web } from '../../src/lab/layout.ts';
+import { kernelHasIPv6, listNamespaces, obstacle } from '../../src/lab/netns.ts';
 import { endProcesses, findMarked, startTimeOf } from '../../src/lab/process.ts';
 import { type LabState, labDir, readState } from '../../src/lab/state.ts';
 import { collectStatus } from '../../src/lab/status.ts';
@@ -117,8 +117,18 @@ describeUnless(why, 'a lab without daemons', () => {
     expect(status.pods.map(({ isAlive }) => isAlive)).toEqual([true, true, true, true]);
     expect(status.services.find(({ name }) => name === 'web')).toMatchObject({
       type: 'NodePort',
-      clusterIP: web.clusterIP,
+      clusterIPs: lab.hasIPv6 ? [web.clusterIP, web.clusterIP6] : [web.clusterIP],
     });
+  });
+
+  test('a lab without IPv6 has none anywhere', async () => {
+    await using other = await createLab({ name: `h${id}`, pods: 1, daemons: false, ipv6: false });
+    expect(other.hasIPv6).toBe(false);
+    expect(other.pods.map(({ ip6 }) => ip6)).toEqual(['']);
+    const { body } = await other.api.get('/api/v1/namespaces/default/services/web');
+    expect(body.spec).toMatchObject({ clusterIPs: [web.clusterIP], ipFamilies: ['IPv4'] });
+    expect(await endpointsOf(other, other.pods[0]!.ip)).toHaveLength(1);
+    expect((await other.exec('node-a', ['ip', '-6', 'addr', 'show', 'scope', 'global'])).stdout).toBe('');
   });
 
   test('a second lab of the name is refused while this one lives, another name works beside it', async () => {
@@ -128,19 +138,84 @@ describeUnless(why, 'a lab without daemons', () => {
   });
 });
 
-/** The addresses in the slices of `web`, once they hold `ip` or satisfy the predicate. */
+const lacking = why === '' && !kernelHasIPv6() ? 'this kernel has no IPv6' : why;
+
+describeUnless(lacking, 'a lab over IPv6', () => {
+  let lab: Lab;
+
+  beforeAll(async () => {
+    lab = await createLab({ name: `i${id}`, daemons: false });
+  });
+  afterAll(async () => {
+    await lab.close();
+  });
+
+  test('the pods and nodes reach each other over IPv6 too, TCP and UDP, and see the client’s own address', async () => {
+    const clients = [
+      ...lab.pods.map(pod => [pod.name, pod.ip6] as const),
+      ...nodes.map(n => [n.name, n.address6] as const),
+    ];
+    for (const [from, clientIP] of clients) {
+      for (const to of lab.pods.filter(pod => pod.name !== from)) {
+        const target = { address: to.ip6, port: 8080 };
+        const [tcp, udp] = await Promise.all([
+          lab.probe(from, target),
+          lab.probe(from, { ...target, protocol: 'udp' }),
+        ]);
+        expect([...tcp.failures, ...udp.failures]).toEqual([]);
+        // A node speaks to its own pods from its address on their bridge.
+        const seen = nodes.find(n => n.name === from && n.name === to.node)?.gateway6 ?? clientIP;
+        expect([...tcp.replies, ...udp.replies]).toMatchObject([
+          { pod: to.name, clientIP: seen },
+          { pod: to.name, clientIP: seen },
+        ]);
+      }
+    }
+    await using talk = await lab.talk(lab.pods[0]!.name, lab.pods[1]!.ip6, 8080);
+    expect(await talk.say('over IPv6')).toBe('over IPv6');
+  });
+
+  test('the slices of the Service, the nodes and the pods have addresses of both families', async () => {
+    for (const { ip, ip6 } of lab.pods) {
+      expect(await endpointsOf(lab, ip)).toContain(ip);
+      expect(await endpointsOf(lab, ip6)).toContain(ip6);
+    }
+    const { body } = await lab.api.get('/api/v1/namespaces/default/services/web');
+    expect(body.spec).toMatchObject({ clusterIPs: [web.clusterIP, web.clusterIP6], ipFamilies: ['IPv4', 'IPv6'] });
+    const [first] = await lab.api.list('/api/v1/nodes');
+    expect(first).toMatchObject({
+      spec: { podCIDRs: [nodes[0].podCIDR, nodes[0].podCIDR6] },
+      status: {
+        addresses: [{ address: nodes[0].address }, { address: nodes[0].address6 }, { address: nodes[0].name }],
+      },
+    });
+  });
+
+  test('the client reaches the nodes but no pod', async () => {
+    const node = await lab.probe('client', { address: nodes[1].address6, port: 9 });
+    expect(node.failures[0]?.error).toBe('ECONNREFUSED');
+    const pod = await lab.probe('client', { address: lab.pods[0]!.ip6, port: 8080 });
+    expect(pod.failures[0]?.error).toBe('ENETUNREACH');
+  });
+});
+
+/** The addresses in the slices of `web` of one family (that of `ip`, else IPv4), once they hold `ip` or satisfy the predicate. */
 async function endpointsOf(
   lab: Lab,
   ip: string,
   isDone = (addresses: string[]) => addresses.includes(ip),
 ): Promise<string[]> {
   const path = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices';
+  const addressType = ip.includes(':') ? 'IPv6' : 'IPv4';
   for (const deadline = performance.now() + 5000; ; await delay(10)) {
     const slices = (await lab.api.list(path)) as unknown as {
+      addressType: string;
       metadata: { labels: Record<string, string> };
       endpoints: { addresses: string[] }[];
     }[];
-    const ours = slices.filter(slice => slice.metadata.labels['kubernetes.io/service-name'] === 'web');
+    const ours = slices.filter(
+      slice => slice.metadata.labels['kubernetes.io/service-name'] === 'web' && slice.addressType === addressType,
+    );
     const addresses = ours.flatMap(slice => slice.endpoints.flatMap(endpoint => endpoint.addresses));
     if (isDone(addresses) || performance.now() > deadline) return addresses;
   }

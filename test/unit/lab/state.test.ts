@@ -3,17 +3,18 @@ import { markedEnv, parseStat } from '../../../src/lab/process.ts';
 import { type LabState, parseState } from '../../../src/lab/state.ts';
 
 const state: LabState = {
-  version: 1,
+  version: 2,
   name: 'x',
   startedAt: '2026-01-01T00:00:00Z',
   phase: 'starting',
   owner: { pid: 7, startTime: '123' },
   namespaces: ['kpx-x-node-a'],
+  hasIPv6: true,
   mode: 'iptables',
   daemonProgram: '/x/kproxy-ts',
   control: null,
   daemons: { 'node-a': null },
-  pods: [{ name: 'web-1', node: 'node-a', ip: '10.244.1.2', process: null }],
+  pods: [{ name: 'web-1', node: 'node-a', ip: '10.244.1.2', ip6: 'fd00:10:244:1::2', process: null }],
   podsEver: { 'node-a': 1 },
 };
 

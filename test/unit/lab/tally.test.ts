@@ -2,7 +2,12 @@ import { describe, expect, test } from 'vitest';
 import type { ProbeReport } from '../../../src/lab/probe.ts';
 import { findFaults, tally } from '../../../src/lab/tally.ts';
 
-const pods = [1, 2, 3, 4].map(number => ({ name: `web-${number}`, node: 'node-a', ip: `10.244.1.${number + 1}` }));
+const pods = [1, 2, 3, 4].map(number => ({
+  name: `web-${number}`,
+  node: 'node-a',
+  ip: `10.244.1.${number + 1}`,
+  ip6: '',
+}));
 
 function report(counts: readonly number[], failures: readonly string[] = []): ProbeReport {
   const replies = counts.flatMap((count, index) => {
