@@ -1,0 +1,56 @@
+import type { V1PolicyRule } from '@kubernetes/client-node';
+import { describe, expect, test, vi } from 'vitest';
+import { startApiServer } from '../../../src/lab/apiserver/server.ts';
+import { startApiSource } from '../../../src/watch/api-source.ts';
+import { systemClock } from '../../../src/watch/clock.ts';
+import { Store } from '../../../src/watch/store.ts';
+import { recordedLog } from '../../fakes/recorded-log.ts';
+import { theOnly } from './manifest.ts';
+import { accessOf, openRoleGate, type RoleGateOptions } from './role-gate.ts';
+
+const { rules = [] } = theOnly('ClusterRole');
+
+/** Lists and watches through the gate until nothing new has to be asked, and returns what was asked. */
+async function requests(options: Partial<RoleGateOptions> = {}) {
+  await using server = await startApiServer({ host: '127.0.0.1', port: 0 });
+  await using gate = await openRoleGate({ server: server.url, rules, ...options });
+  const store = new Store();
+  const stop = new AbortController();
+  const source = await startApiSource({
+    server: gate.url,
+    store,
+    log: recordedLog(),
+    clock: systemClock,
+    signal: stop.signal,
+  });
+  const isWatched = () => expect([...gate.used].filter(access => access.startsWith('watch '))).toHaveLength(3);
+  await vi.waitFor(() => (gate.refused.size > 0 ? undefined : isWatched()));
+  stop.abort();
+  await source[Symbol.asyncDispose]();
+  return { used: [...gate.used].toSorted(), refused: [...gate.refused].toSorted() };
+}
+
+function without(resource: string): V1PolicyRule[] {
+  return rules.map(rule => ({ ...rule, resources: rule.resources?.filter(name => name !== resource) ?? [] }));
+}
+
+describe('the role', () => {
+  test('allows what an API server with WatchList is asked', async () => {
+    expect(await requests()).toMatchObject({ refused: [] });
+  });
+
+  test('allows what an older API server is asked, and nothing that is asked of neither', async () => {
+    const { used, refused } = await requests({ hasWatchList: false });
+    expect(refused).toEqual([]);
+    expect(used).toEqual(
+      accessOf(rules)
+        .filter(access => !/ endpoints$/.test(access))
+        .toSorted(),
+    );
+  });
+
+  test.each(['services', 'endpointslices', 'nodes'])('without %s is not enough', async resource => {
+    const { refused } = await requests({ rules: without(resource) });
+    expect(refused).toContainEqual(expect.stringContaining(resource));
+  });
+});
