@@ -23,3 +23,21 @@ export function parseDurationMs(text: string): number | undefined {
   for (const [, amount, unit] of text.matchAll(PARTS)) ms += Number(amount) * (MS_PER_UNIT[unit ?? ''] ?? 0);
   return text.startsWith('-') ? -ms : ms;
 }
+
+/** Milliseconds as Go writes a duration (`1m0s`, `24h0m0s`, `250ms`, `1.5s`), which is how kube-proxy shows its configuration. */
+export function durationText(ms: number): string {
+  if (ms === 0) return '0s';
+  if (ms < 0) return `-${durationText(-ms)}`;
+  if (ms < 1) return ms < 1e-3 ? `${round(ms * 1e6)}ns` : `${round(ms * 1e3)}µs`;
+  if (ms < 1000) return `${round(ms)}ms`;
+  const hours = Math.floor(ms / 3_600_000);
+  const minutes = Math.floor((ms % 3_600_000) / 60_000);
+  const seconds = `${round((ms % 60_000) / 1000)}s`;
+  if (hours > 0) return `${hours}h${minutes}m${seconds}`;
+  return minutes > 0 ? `${minutes}m${seconds}` : seconds;
+}
+
+/** Without what floating point adds; nanoseconds of a second are kept. */
+function round(value: number): number {
+  return Number(value.toFixed(9));
+}

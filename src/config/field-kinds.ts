@@ -63,27 +63,25 @@ export const amount = (fallback: number) =>
     fallback,
   );
 
-/** A metav1.Duration that isn't negative, as milliseconds. */
-export function duration(fallback: string) {
+const DURATION = 'must be a duration such as 30s or 1m30s, and not negative';
+
+function readDurationMs(value: string): number | undefined {
+  const ms = parseDurationMs(value);
+  return ms === undefined || ms < 0 ? undefined : ms;
+}
+
+/** A metav1.Duration that isn't negative, as milliseconds. `0s` counts as not set unless kube-proxy tells them apart. */
+export function duration(fallback: string, { isZeroUnset = true } = {}) {
   const fallbackMs = parseDurationMs(fallback) ?? 0;
-  const mustBe = 'must be a duration such as 30s or 1m30s, and not negative';
-  return z._default(
-    checked(mustBe, value => {
-      const ms = parseDurationMs(value);
-      return ms === undefined || ms < 0 ? undefined : ms || fallbackMs;
-    }),
-    fallbackMs,
-  );
+  const read = (value: string) => {
+    const ms = readDurationMs(value);
+    return ms === 0 && isZeroUnset ? fallbackMs : ms;
+  };
+  return z._default(checked(DURATION, read), fallbackMs);
 }
 
 /** Like `duration`, undefined when not set: for the fields whose default isn't kube-proxy's. */
-export const durationIfSet = () =>
-  z.optional(
-    checked('must be a duration such as 30s or 1m30s, and not negative', value => {
-      const ms = parseDurationMs(value);
-      return ms === undefined || ms < 0 ? undefined : ms;
-    }),
-  );
+export const durationIfSet = () => z.optional(checked(DURATION, readDurationMs));
 
 const cidr = checked('must be a CIDR such as 10.0.0.0/8 or fd00::/8', canonicalCIDR);
 
@@ -156,10 +154,10 @@ function parseBindAddress(value: string): BindAddress | undefined {
   return ip === undefined || !(port >= 1 && port <= 65_535) ? undefined : { address: ip, port };
 }
 
-/** One of a few words. */
+/** One of a few words; an empty text is the fallback. */
 export function choice<const Word extends string>(words: readonly Word[], fallback: NoInfer<Word>) {
   const mustBe = `must be one of ${words.filter(word => word !== '').join(', ')}`;
-  const word = checked(mustBe, value => words.find(one => one === value));
+  const word = checked(mustBe, value => (value === '' ? fallback : words.find(one => one === value)));
   return z._default(word, () => fallback as never);
 }
 

@@ -2,14 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod/mini';
 import { leaves, type Mapping, problemsOf, unknownFields } from './document-check.ts';
 import type { ConfigurationProblem } from './error.ts';
-import {
-  type KubeProxyFields,
-  kubeProxySchema,
-  SECTIONS,
-  SILENT_FIELDS,
-  TOP_LEVEL,
-  USED_FIELDS,
-} from './kube-proxy-fields.ts';
+import { FIELD_EFFECTS } from './field-effects.ts';
+import { type KubeProxyFields, kubeProxySchema, SECTIONS, TOP_LEVEL } from './kube-proxy-fields.ts';
 
 type Checked = { readonly fields: KubeProxyFields } | { readonly problems: readonly ConfigurationProblem[] };
 
@@ -63,8 +57,10 @@ export function kubeProxyWarnings(document: Mapping, fields: KubeProxyFields): s
 
 function unusedFields(fields: KubeProxyFields): string[] {
   const defaults = new Map(leaves(z.parse(kubeProxySchema, {}), SECTIONS));
-  return leaves(fields, SECTIONS)
-    .filter(([path]) => !USED_FIELDS.has(path) && !SILENT_FIELDS.has(path))
-    .filter(([path, value]) => !isDeepStrictEqual(value, defaults.get(path)))
-    .map(([path]) => `${path} is set but not used by this version`);
+  return leaves(fields, SECTIONS).flatMap(([path, value]) => {
+    const effect = FIELD_EFFECTS[path];
+    if (effect?.takesEffect !== 'never' || effect.isSilent?.(value) === true) return [];
+    if (isDeepStrictEqual(value, defaults.get(path))) return [];
+    return [`${path} is set but not used by this version: ${effect.why}`];
+  });
 }

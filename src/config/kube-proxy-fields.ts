@@ -34,7 +34,7 @@ export const SECTIONS = {
     burst: integer(10, { min: 0 }, true),
   },
   logging: {
-    format: text('text'),
+    format: choice(['text', 'json'], 'text'),
     flushFrequency: anything(),
     verbosity: integer(0, { min: 0 }),
     vmodule: anything(),
@@ -75,8 +75,9 @@ export const SECTIONS = {
   conntrack: {
     maxPerCore: integer(32_768, { min: 0 }),
     min: integer(131_072, { min: 0 }),
-    tcpEstablishedTimeout: duration('24h'),
-    tcpCloseWaitTimeout: duration('1h'),
+    // Pointers in kube-proxy: a written 0 leaves the kernel's own timeout.
+    tcpEstablishedTimeout: duration('24h', { isZeroUnset: false }),
+    tcpCloseWaitTimeout: duration('1h', { isZeroUnset: false }),
     tcpBeLiberal: flag(false),
     udpTimeout: duration('0s'),
     udpStreamTimeout: duration('0s'),
@@ -119,28 +120,3 @@ export const kubeProxySchema = z.object({
 
 /** A whole KubeProxyConfiguration with defaults filled in; durations in milliseconds, addresses and CIDRs canonical. */
 export type KubeProxyFields = z.infer<typeof kubeProxySchema>;
-
-/** What this version acts on; any other field that differs from its default gets a warning. */
-export const USED_FIELDS: ReadonlySet<string> = new Set([
-  'apiVersion',
-  'kind',
-  'clientConnection.kubeconfig',
-  'hostnameOverride',
-  'bindAddress',
-  'healthzBindAddress',
-  'metricsBindAddress',
-  'bindAddressHardFail',
-  'mode',
-  'iptables.masqueradeBit',
-  'iptables.masqueradeAll',
-  'iptables.syncPeriod',
-  'iptables.minSyncPeriod',
-  'detectLocalMode',
-  'detectLocal.bridgeInterface',
-  'detectLocal.interfaceNamePrefix',
-  'clusterCIDR',
-  'nodePortAddresses',
-]);
-
-/** Not used, and not worth a warning: how klog buffers has no meaning here, and kubeadm always writes it. */
-export const SILENT_FIELDS: ReadonlySet<string> = new Set(['logging.flushFrequency', 'logging.options']);

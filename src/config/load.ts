@@ -2,12 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { type Configuration, type ConfigurationFields, configurationOf } from './configuration.ts';
 import type { Mapping } from './document-check.ts';
 import { type Document, readDocuments } from './documents.ts';
+import { KUBE_PROXY, NODE } from './effective.ts';
 import { ConfigurationError } from './error.ts';
 import { checkKubeProxyDocument, kubeProxyWarnings } from './kube-proxy-document.ts';
 import { checkNodeDocument, nodeWarnings } from './node-document.ts';
-
-const KUBE_PROXY = { apiVersion: 'kubeproxy.config.k8s.io/v1alpha1', kind: 'KubeProxyConfiguration' } as const;
-const NODE = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration' } as const;
 
 /** A configuration, and a line for each thing in the file that has no effect. */
 export interface LoadedConfiguration {
@@ -22,7 +20,7 @@ export interface LoadedConfiguration {
  * @throws ConfigurationError when the file can't be read, isn't YAML, or has wrong values (all of them are named).
  */
 export async function loadConfiguration(path: string): Promise<LoadedConfiguration> {
-  return parseConfiguration(await readText(path), path);
+  return parseConfiguration(await readConfigurationText(path), path);
 }
 
 /** What holds without a file. */
@@ -30,7 +28,11 @@ export function defaultConfiguration(): LoadedConfiguration {
   return parseConfiguration(JSON.stringify(KUBE_PROXY), 'the defaults');
 }
 
-async function readText(path: string): Promise<string> {
+/**
+ * The text of a configuration file.
+ * @throws ConfigurationError that says why it can't be read; its cause is the system's error.
+ */
+export async function readConfigurationText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {

@@ -31,6 +31,23 @@ test('the stack of an error is shown for mistakes of the program only', () => {
   expect(mistake).toHaveProperty('stack');
 });
 
+test('the level of a logger changes for its children and their children too', () => {
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'info', destination: { write: line => lines.push(line) } });
+  const child = logger.child({ component: 'sync' });
+  const grandchild = child.child({ family: 'IPv4' });
+  const said = (level: 'debug' | 'warn') => {
+    for (const each of [logger, child, grandchild]) each[level](level);
+    return lines.splice(0).length;
+  };
+  expect(said('debug')).toBe(0);
+  logger.setLevel('debug');
+  expect(said('debug')).toBe(3);
+  expect(child.child({}).isLevelEnabled('debug')).toBe(true);
+  logger.setLevel('error');
+  expect([said('debug'), said('warn')]).toEqual([0, 0]);
+});
+
 test.each([
   [0, 'info'],
   [2, 'info'],

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseDurationMs } from '../../../src/config/duration.ts';
+import { durationText, parseDurationMs } from '../../../src/config/duration.ts';
 
 describe('parseDurationMs', () => {
   test.each([
@@ -27,6 +27,31 @@ describe('parseDurationMs', () => {
     fc.assert(
       fc.property(parts, ([h, m, s, ms]) => {
         expect(parseDurationMs(`${h}h${m}m${s}s${ms}ms`)).toBe(((h * 60 + m) * 60 + s) * 1000 + ms);
+      }),
+    );
+  });
+});
+
+describe('durationText', () => {
+  test.each([
+    [0, '0s'],
+    [0.25, '250µs'],
+    [1e-6, '1ns'],
+    [250, '250ms'],
+    [1500, '1.5s'],
+    [30_000, '30s'],
+    [90_000, '1m30s'],
+    [3_600_000, '1h0m0s'],
+    [86_401_000, '24h0m1s'],
+    [-5000, '-5s'],
+  ])('writes %s ms as Go does', (ms, text) => {
+    expect(durationText(ms)).toBe(text);
+  });
+
+  test('is read back as the same', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: -1_000_000_000, max: 1_000_000_000 }), ms => {
+        expect(parseDurationMs(durationText(ms))).toBeCloseTo(ms, 6);
       }),
     );
   });

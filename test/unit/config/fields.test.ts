@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { kubeProxySchema, SECTIONS, TOP_LEVEL, USED_FIELDS } from '../../../src/config/kube-proxy-fields.ts';
+import { FIELD_EFFECTS } from '../../../src/config/field-effects.ts';
+import { kubeProxySchema, SECTIONS, TOP_LEVEL } from '../../../src/config/kube-proxy-fields.ts';
+import { NODE_PATH_PREFIX } from '../../../src/config/node-document.ts';
+import { NODE_SECTIONS, NODE_TOP_LEVEL } from '../../../src/config/node-fields.ts';
 
 describe('the field table', () => {
   test("has kube-proxy's fields and defaults", () => {
@@ -66,11 +69,23 @@ describe('the field table', () => {
     expect(Object.keys(kubeProxySchema.shape).toSorted()).toEqual(names);
   });
 
-  test('names only fields that exist as used', () => {
-    const paths = Object.entries(SECTIONS).flatMap(([name, fields]) =>
-      Object.keys(fields).map(field => `${name}.${field}`),
-    );
-    const known = new Set([...paths, ...Object.keys(TOP_LEVEL)]);
-    expect([...USED_FIELDS].filter(path => !known.has(path))).toEqual([]);
+  test('says of every field when a change takes effect, and of no other', () => {
+    const paths = effectivePaths();
+    expect(Object.keys(FIELD_EFFECTS).toSorted()).toEqual(paths.toSorted());
+  });
+
+  test('says why of every field that is not used', () => {
+    const silent = Object.entries(FIELD_EFFECTS).filter(([, { takesEffect, why }]) => takesEffect !== 'now' && !why);
+    expect(silent).toEqual([]);
   });
 });
+
+function effectivePaths(): string[] {
+  const paths = (topLevel: object, sections: object, prefix: string) => [
+    ...Object.keys(topLevel).filter(name => name !== 'apiVersion' && name !== 'kind'),
+    ...Object.entries(sections).flatMap(([name, fields]) =>
+      Object.keys(fields as object).map(field => `${prefix}${name}.${field}`),
+    ),
+  ];
+  return [...paths(TOP_LEVEL, SECTIONS, ''), ...paths(NODE_TOP_LEVEL, NODE_SECTIONS, NODE_PATH_PREFIX)];
+}

@@ -213,20 +213,22 @@ ipvs: { strictARP: true, scheduler: lc }
 conntrack: { maxPerCore: 0 }
 oomScoreAdj: -500
 featureGates: { SomeGate: true }
-logging: { verbosity: 4 }
+logging: { verbosity: 4, vmodule: [{ filePattern: a, verbosity: 9 }] }
 iptables: { localhostNodePorts: false }
 `);
     expect(warnings.toSorted()).toEqual(
       [
-        'conntrack.maxPerCore is set but not used by this version',
-        'featureGates is set but not used by this version',
-        'ipvs.scheduler is set but not used by this version',
-        'ipvs.strictARP is set but not used by this version',
-        'iptables.localhostNodePorts is set but not used by this version',
-        'logging.verbosity is set but not used by this version',
-        'oomScoreAdj is set but not used by this version',
+        "conntrack.maxPerCore is set but not used by this version: it comes in a later version; this one leaves conntrack's settings as they are",
+        'featureGates is set but not used by this version: there are no feature gates',
+        'ipvs.scheduler is set but not used by this version: it comes with the IPVS mode',
+        'ipvs.strictARP is set but not used by this version: it comes with the IPVS mode',
+        'logging.vmodule is set but not used by this version: it only tunes klog',
       ].toSorted(),
     );
+  });
+
+  test('are not there for values that say what is so anyway', () => {
+    expect(parse('logging: { format: json }\niptables: { localhostNodePorts: false }\n').warnings).toEqual([]);
   });
 
   test('name unknown fields and go on', () => {

@@ -32,10 +32,10 @@ describe('kproxy-ts config check', () => {
   });
 
   test('a valid file with fields that have no effect', () => {
-    const path = file('unused.yaml', `${HEADER}oomScoreAdj: 1\nfoo: 1\n`);
+    const path = file('unused.yaml', `${HEADER}portRange: 1-2\nfoo: 1\n`);
     expect(kproxy('config', 'check', path)).toMatchObject({
       status: 0,
-      stderr: `${path}: warning: unknown field foo, ignored\n${path}: warning: oomScoreAdj is set but not used by this version\n`,
+      stderr: `${path}: warning: unknown field foo, ignored\n${path}: warning: portRange is set but not used by this version: kube-proxy doesn't use it either\n`,
     });
   });
 

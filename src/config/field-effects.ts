@@ -1,0 +1,103 @@
+/** What each field does in this version, and when a change of it in the file takes effect. The only place that says so. */
+import { NODE_PATH_PREFIX } from './node-document.ts';
+
+/** When a changed value takes effect: in the running daemon, at its next start, or not at all in this version. */
+export type TakesEffect = 'now' | 'at the next start' | 'never';
+
+export interface FieldEffect {
+  readonly takesEffect: TakesEffect;
+  /** Why it has no effect or only at the next start, in words that fit behind a colon. */
+  readonly why?: string;
+  /** Values that say what is so anyway, so that they need no warning. */
+  readonly isSilent?: (value: unknown) => boolean;
+}
+
+const now: FieldEffect = { takesEffect: 'now' };
+const atStart = (why: string): FieldEffect => ({ takesEffect: 'at the next start', why });
+const never = (why: string): FieldEffect => ({ takesEffect: 'never', why });
+/** Without a warning: kubeadm always writes these, and they only tune klog. */
+const neverSilently = (why: string): FieldEffect => ({ takesEffect: 'never', why, isSilent: () => true });
+
+const KLOG = 'it only tunes klog';
+const JSON_API = 'the API is spoken in JSON';
+const NO_LIMIT = 'a list and a watch of each resource need no limit of requests';
+const CONNTRACK = "it comes in a later version; this one leaves conntrack's settings as they are";
+const IPVS = 'it comes with the IPVS mode';
+const NFTABLES = 'it comes with the nftables mode';
+const WINDOWS = 'it is for Windows';
+
+/** Every field of both documents but apiVersion and kind. */
+export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
+  featureGates: never('there are no feature gates'),
+  'clientConnection.kubeconfig': now,
+  'clientConnection.acceptContentTypes': never(JSON_API),
+  'clientConnection.contentType': never(JSON_API),
+  'clientConnection.qps': never(NO_LIMIT),
+  'clientConnection.burst': never(NO_LIMIT),
+  'logging.format': {
+    takesEffect: 'never',
+    why: 'log lines are JSON objects',
+    isSilent: value => value === 'json',
+  },
+  'logging.flushFrequency': neverSilently(KLOG),
+  'logging.verbosity': now,
+  'logging.vmodule': never(KLOG),
+  'logging.options': neverSilently(KLOG),
+  hostnameOverride: atStart('which Node this is decides what is watched and what is local'),
+  bindAddress: atStart("the node's own address and the preferred family are settled at the start"),
+  healthzBindAddress: now,
+  metricsBindAddress: now,
+  bindAddressHardFail: now,
+  enableProfiling: never('there are no Go profiles'),
+  showHiddenMetricsForVersion: never('no metric is hidden'),
+  mode: atStart('there is one backend a process'),
+  'iptables.masqueradeBit': now,
+  'iptables.masqueradeAll': now,
+  'iptables.localhostNodePorts': {
+    takesEffect: 'never',
+    why: 'NodePorts on 127.0.0.1 are not served',
+    isSilent: value => value === false,
+  },
+  'iptables.syncPeriod': now,
+  'iptables.minSyncPeriod': now,
+  'ipvs.syncPeriod': never(IPVS),
+  'ipvs.minSyncPeriod': never(IPVS),
+  'ipvs.scheduler': never(IPVS),
+  'ipvs.excludeCIDRs': never(IPVS),
+  'ipvs.strictARP': never(IPVS),
+  'ipvs.tcpTimeout': never(IPVS),
+  'ipvs.tcpFinTimeout': never(IPVS),
+  'ipvs.udpTimeout': never(IPVS),
+  'nftables.masqueradeBit': never(NFTABLES),
+  'nftables.masqueradeAll': never(NFTABLES),
+  'nftables.syncPeriod': never(NFTABLES),
+  'nftables.minSyncPeriod': never(NFTABLES),
+  'winkernel.networkName': never(WINDOWS),
+  'winkernel.sourceVip': never(WINDOWS),
+  'winkernel.enableDSR': never(WINDOWS),
+  'winkernel.rootHnsEndpointName': never(WINDOWS),
+  'winkernel.forwardHealthCheckVip': never(WINDOWS),
+  detectLocalMode: now,
+  'detectLocal.bridgeInterface': now,
+  'detectLocal.interfaceNamePrefix': now,
+  clusterCIDR: now,
+  nodePortAddresses: now,
+  oomScoreAdj: now,
+  'conntrack.maxPerCore': never(CONNTRACK),
+  'conntrack.min': never(CONNTRACK),
+  'conntrack.tcpEstablishedTimeout': never(CONNTRACK),
+  'conntrack.tcpCloseWaitTimeout': never(CONNTRACK),
+  'conntrack.tcpBeLiberal': never(CONNTRACK),
+  'conntrack.udpTimeout': never(CONNTRACK),
+  'conntrack.udpStreamTimeout': never(CONNTRACK),
+  configSyncPeriod: never('a watch has no need of it'),
+  portRange: never("kube-proxy doesn't use it either"),
+  windowsRunAsService: never(WINDOWS),
+  [`${NODE_PATH_PREFIX}iptables.variant`]: atStart('rules of the other variant would stay behind'),
+  [`${NODE_PATH_PREFIX}watch.endpoints`]: now,
+};
+
+/** When a change of this field takes effect. */
+export function takesEffect(path: string): TakesEffect {
+  return FIELD_EFFECTS[path]?.takesEffect ?? 'never';
+}
