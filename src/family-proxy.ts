@@ -5,7 +5,7 @@ import type { IptablesIO } from './backends/iptables/apply.ts';
 import { createIptablesBackend } from './backends/iptables/backend.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
-import type { IptablesOptions } from './backends/iptables/plan.ts';
+import type { IptablesOptions } from './backends/iptables/rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';

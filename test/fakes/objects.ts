@@ -104,8 +104,16 @@ export function endpoint(ip: string, fields: Partial<Endpoint> = {}): Endpoint {
 
 /** kube-proxy's defaults with the usual clusterCIDR. */
 export const IPTABLES_OPTIONS = {
+  family: 'IPv4',
   masqueradeBit: 14,
   masqueradeAll: false,
   localDetector: { kind: 'source', cidr: '10.244.0.0/16' },
-  nodePortAddresses: [],
+  nodePortAddresses: 'all',
+} as const;
+
+/** The same for IPv6. */
+export const IPTABLES_OPTIONS_V6 = {
+  ...IPTABLES_OPTIONS,
+  family: 'IPv6',
+  localDetector: { kind: 'source', cidr: 'fd00:10:244::/56' },
 } as const;

@@ -50,14 +50,21 @@ describe('SyncReporter', () => {
 
   it('names what a Service asks for and does not get once, until that changes', () => {
     const { reporter, messages } = start();
-    reporter.planned(modelOf(service({ affinityTimeoutSeconds: 60 })));
+    const ranges = (range: string) =>
+      modelOf(
+        service({
+          loadBalancerIngress: [{ ip: '192.0.2.1', ipMode: 'VIP' }],
+          loadBalancerSourceRanges: [range],
+        }),
+      );
+    reporter.planned(ranges('203.0.113.0/24'));
     expect(messages()).toEqual([
-      expect.stringMatching(/^warn Service default\/web:http\/TCP: spec\.sessionAffinity: /),
+      expect.stringMatching(/^warn Service default\/web:http\/TCP: spec\.loadBalancerSourceRanges: /),
     ]);
-    reporter.planned(modelOf(service({ affinityTimeoutSeconds: 90 })));
+    reporter.planned(ranges('198.51.100.0/24'));
     expect(messages()).toEqual([]);
     reporter.planned(modelOf(service()));
-    reporter.planned(modelOf(service({ affinityTimeoutSeconds: 60 })));
+    reporter.planned(ranges('203.0.113.0/24'));
     expect(messages()).toHaveLength(1);
   });
 

@@ -2,7 +2,9 @@ import type { Backend } from '../backend.ts';
 import { changeCount, diff } from '../diff.ts';
 import { applyChanges, type IptablesIO, readPlan } from './apply.ts';
 import type { IptablesObject } from './objects.ts';
-import { type IptablesOptions, planRoute, planShared, unservedFeatures } from './plan.ts';
+import { planRoute, unserved } from './plan.ts';
+import type { IptablesOptions } from './rules.ts';
+import { planShared } from './shared-rules.ts';
 
 /** The variant that talks to nf_tables: Debian's default since 10. */
 export const IPTABLES_NFT = { save: 'iptables-nft-save', restore: 'iptables-nft-restore' } as const;
@@ -15,7 +17,7 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
-    unserved: unservedFeatures,
+    unserved,
     read: () => readPlan(io),
     apply: (changes, current) => applyChanges(changes, current, io),
     close: async ({ cleanup }) => {

@@ -30,3 +30,13 @@ export function byKey(objects: Iterable<IptablesObject>): Map<string, IptablesOb
   for (const object of objects) map.set(objectKey(object), object);
   return map;
 }
+
+/** A chain that is ours as a whole. */
+export function chain(table: Table, name: string, rules: readonly string[]): IptablesObject {
+  return { kind: 'chain', table, name, rules: rules.join('\n') };
+}
+
+/** One rule of a chain that others have rules in too. */
+export function entry(table: Table, chainName: string, text: string): IptablesObject {
+  return { kind: 'rule', table, chain: chainName, rule: text };
+}

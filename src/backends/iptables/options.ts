@@ -1,8 +1,7 @@
 import type { Configuration } from '../../config/configuration.ts';
-import { ipFamily } from '../../net/ip.ts';
+import { ipFamily, isLoopback, isUnspecified } from '../../net/ip.ts';
 import type { IPFamily, Node } from '../../watch/objects.ts';
-import type { IptablesOptions } from './plan.ts';
-import type { LocalDetector } from './rules.ts';
+import type { IptablesOptions, LocalDetector } from './rules.ts';
 
 /** What the rules of one family depend on, from the configuration and what is known of this node. */
 export function iptablesOptions(
@@ -11,10 +10,11 @@ export function iptablesOptions(
   family: IPFamily,
 ): IptablesOptions {
   return {
+    family,
     masqueradeBit: configuration.iptables.masqueradeBit,
     masqueradeAll: configuration.iptables.masqueradeAll,
     localDetector: localDetector(configuration.detectLocal, node, family),
-    nodePortAddresses: nodePortAddresses(configuration.nodePortAddresses, node, family),
+    nodePortAddresses: nodePortAddresses(configuration, node, family),
   };
 }
 
@@ -24,7 +24,7 @@ export function optionChanges(before: IptablesOptions, after: IptablesOptions): 
     masqueradeBit: String(options.masqueradeBit),
     masqueradeAll: String(options.masqueradeAll),
     'pods are recognised by': detectorText(options.localDetector),
-    'addresses for NodePorts': options.nodePortAddresses.join(', ') || 'all',
+    'addresses for NodePorts': [options.nodePortAddresses].flat().join(', ') || 'none',
   });
   const [old, now] = [texts(before), texts(after)];
   return (Object.keys(old) as (keyof typeof old)[])
@@ -69,16 +69,31 @@ function sourceDetector(cidr: string | undefined): LocalDetector {
   return cidr === undefined ? { kind: 'none' } : { kind: 'source', cidr };
 }
 
-/** A list without an entry of this family accepts every address of it, as in kube-proxy. */
+/** A list without an entry of this family accepts every address of it, as in kube-proxy. Loopback never takes NodePorts. */
 function nodePortAddresses(
-  configured: Configuration['nodePortAddresses'],
+  configuration: Configuration,
   node: Node | undefined,
   family: IPFamily,
-): readonly string[] {
-  if (configured !== 'primary') return configured.filter(isOfFamily(family));
+): IptablesOptions['nodePortAddresses'] {
+  const { nodePortAddresses: configured } = configuration;
+  if (configured === 'primary') {
+    const address = primaryAddress(configuration, node, family);
+    return address === undefined ? [] : [`${address}/${family === 'IPv6' ? 128 : 32}`];
+  }
+  const ofFamily = configured.filter(isOfFamily(family));
+  if (ofFamily.length === 0 || ofFamily.some(cidr => cidr.endsWith('/0'))) return 'all';
+  return ofFamily.filter(cidr => !isLoopback(cidr.slice(0, cidr.indexOf('/'))));
+}
+
+/** A specific bindAddress is the node's own, as in kube-proxy; else what the Node object says. undefined = not known, or the node has none. */
+function primaryAddress({ bindAddress }: Configuration, node: Node | undefined, family: IPFamily): string | undefined {
   const ofFamily = isOfFamily(family);
-  const primary = node?.addresses.find(({ type, address }) => {
-    return type === 'InternalIP' && ipFamily(address) !== undefined && ofFamily(address);
-  });
-  return primary === undefined ? [] : [`${primary.address}/${family === 'IPv6' ? 128 : 32}`];
+  if (ofFamily(bindAddress) && !isUnspecified(bindAddress)) return bindAddress;
+  for (const wanted of ['InternalIP', 'ExternalIP']) {
+    const found = node?.addresses.find(({ type, address }) => {
+      return type === wanted && ipFamily(address) !== undefined && ofFamily(address);
+    });
+    if (found !== undefined) return found.address;
+  }
+  return undefined;
 }

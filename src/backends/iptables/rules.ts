@@ -1,3 +1,6 @@
+import { endpointText } from '../../endpoints/types.ts';
+import { formatIPv4 } from '../../net/ip.ts';
+import type { IPFamily } from '../../watch/objects.ts';
 import { CHAIN } from './names.ts';
 import type { IptablesObject } from './objects.ts';
 
@@ -6,6 +9,19 @@ export type LocalDetector =
   | { readonly kind: 'none' }
   | { readonly kind: 'source'; readonly cidr: string }
   | { readonly kind: 'interface'; readonly pattern: string };
+
+/** What the rules of every Service depend on. */
+export interface IptablesOptions {
+  readonly family: IPFamily;
+  /** Bit of the packet mark that asks for masquerading, 0 to 31. */
+  readonly masqueradeBit: number;
+  /** The bit before, while packets that carry it may be under way. */
+  readonly formerMasqueradeBit?: number;
+  readonly masqueradeAll: boolean;
+  readonly localDetector: LocalDetector;
+  /** Destinations that accept NodePorts, canonical CIDRs; none = no NodePorts; loopback never does. */
+  readonly nodePortAddresses: 'all' | readonly string[];
+}
 
 /** One rule, its parts in the order in which iptables-save prints them. A leading `! ` negates source, destination or interface. */
 export interface RuleParts {
@@ -52,7 +68,19 @@ export function quote(text: string): string {
 
 /** A single address as iptables-save prints it. */
 export function host(ip: string): string {
-  return ip.includes(':') ? `${ip}/128` : `${ip}/32`;
+  return ip.includes(':') ? `${printedIPv6(ip)}/128` : `${ip}/32`;
+}
+
+/** Address and port of a target as iptables-save prints them. */
+export function target(endpoint: { readonly ip: string; readonly port: number }): string {
+  return endpointText(endpoint.ip.includes(':') ? { ...endpoint, ip: printedIPv6(endpoint.ip) } : endpoint);
+}
+
+/** glibc's inet_ntop writes an IPv4-compatible address (RFC 4291 2.5.5.1) with dots, where RFC 5952 allows hexadecimal. */
+function printedIPv6(ip: string): string {
+  const [, high, low] = /^::([0-9a-f]+):([0-9a-f]+)$/.exec(ip) ?? [];
+  if (high === undefined || low === undefined) return ip;
+  return `::${formatIPv4(Number.parseInt(high, 16) * 65536 + Number.parseInt(low, 16))}`;
 }
 
 /** Matches a destination port of `protocol`. */
@@ -68,7 +96,27 @@ export function probability(value: number): string {
 export const FROM_NODE = '-m addrtype --src-type LOCAL';
 export const TO_NODE = '-m addrtype --dst-type LOCAL';
 export const NEW = '-m conntrack --ctstate NEW';
-export const REFUSE = 'REJECT --reject-with icmp-port-unreachable';
+
+/** Port unreachable, as for a port where nobody listens: a TCP client fails at once with ECONNREFUSED. */
+export function refuse(family: IPFamily): string {
+  return `REJECT --reject-with ${family === 'IPv6' ? 'icmp6' : 'icmp'}-port-unreachable`;
+}
+
+/** Every packet's source by itself: xt_recent could count networks as one client. */
+const RECENT_KEY = {
+  IPv4: '--mask 255.255.255.255 --rsource',
+  IPv6: '--mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource',
+} as const;
+
+/** Notes the client in the list `name`, or notes anew when. */
+export function remember(name: string, family: IPFamily): string {
+  return `-m recent --set --name ${name} ${RECENT_KEY[family]}`;
+}
+
+/** Matches a client that the list `name` saw within `seconds`; older entries are taken out of the list. */
+export function isRemembered(name: string, seconds: number, family: IPFamily): string {
+  return `-m recent --rcheck --seconds ${seconds} --reap --name ${name} ${RECENT_KEY[family]}`;
+}
 
 export function ifLocal(detector: LocalDetector): Pick<RuleParts, 'source' | 'inInterface'> {
   if (detector.kind === 'source') return { source: detector.cidr };

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { diff } from '../../../../src/backends/diff.ts';
 import { clusterPolicyChain, endpointChain, externalChain } from '../../../../src/backends/iptables/names.ts';
-import type { IptablesObject } from '../../../../src/backends/iptables/objects.ts';
-import { planRoute, planShared, unservedFeatures } from '../../../../src/backends/iptables/plan.ts';
-import { quote, rule } from '../../../../src/backends/iptables/rules.ts';
+import { type IptablesObject, objectKey } from '../../../../src/backends/iptables/objects.ts';
+import { planRoute, unserved } from '../../../../src/backends/iptables/plan.ts';
+import { type IptablesOptions, quote, rule } from '../../../../src/backends/iptables/rules.ts';
+import { planShared } from '../../../../src/backends/iptables/shared-rules.ts';
 import { categorize } from '../../../../src/endpoints/categorize.ts';
 import type { Endpoint, ServicePort } from '../../../../src/endpoints/types.ts';
-import { endpoint, IPTABLES_OPTIONS, servicePort } from '../../../fakes/objects.ts';
+import { endpoint, IPTABLES_OPTIONS, IPTABLES_OPTIONS_V6, servicePort } from '../../../fakes/objects.ts';
 
 const node = { name: 'node-a', zone: '' };
 
@@ -113,16 +115,99 @@ describe('planRoute', () => {
   it('opens no load balancer address whose source ranges it cannot keep, and says so', () => {
     const fields = { loadBalancerVIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['203.0.113.0/24'] };
     expect(lines(plan(fields, two), 'nat').filter(line => line.includes('192.0.2.1'))).toEqual([]);
-    expect(unservedFeatures(servicePort(fields))).toEqual([expect.stringContaining('spec.loadBalancerSourceRanges')]);
-    expect(unservedFeatures(servicePort({ affinityTimeoutSeconds: 60 }))).toEqual([
-      expect.stringContaining('spec.sessionAffinity'),
+    expect(unserved(servicePort(fields))).toEqual([expect.stringContaining('spec.loadBalancerSourceRanges')]);
+    expect(unserved(servicePort({ affinityTimeoutSeconds: 60 }))).toEqual([]);
+  });
+
+  it('with affinity, first looks where the client was, and notes where it goes', () => {
+    const objects = plan({ affinityTimeoutSeconds: 90 }, two);
+    const [a, b] = two.map(({ ip }) => endpointChain('default/web:http', 'TCP', `${ip}:8080`));
+    const key = '--mask 255.255.255.255 --rsource';
+    expect(lines(objects, 'nat').map(line => line.slice(line.indexOf(' ', 3) + 1))).toEqual([
+      `-s 10.244.1.2/32 -m comment --comment "default/web:http" -j KUBE-MARK-MASQ`,
+      `-p tcp -m comment --comment "default/web:http" -m recent --set --name ${a} ${key} -m tcp -j DNAT --to-destination 10.244.1.2:8080`,
+      `-s 10.244.2.2/32 -m comment --comment "default/web:http" -j KUBE-MARK-MASQ`,
+      `-p tcp -m comment --comment "default/web:http" -m recent --set --name ${b} ${key} -m tcp -j DNAT --to-destination 10.244.2.2:8080`,
+      '! -s 10.244.0.0/16 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ',
+      `-m comment --comment "default/web:http -> 10.244.1.2:8080" -m recent --rcheck --seconds 90 --reap --name ${a} ${key} -j ${a}`,
+      `-m comment --comment "default/web:http -> 10.244.2.2:8080" -m recent --rcheck --seconds 90 --reap --name ${b} ${key} -j ${b}`,
+      `-m comment --comment "default/web:http -> 10.244.1.2:8080" -m statistic --mode random --probability 0.50000000000 -j ${a}`,
+      `-m comment --comment "default/web:http -> 10.244.2.2:8080" -j ${b}`,
+      expect.stringContaining('cluster IP'),
     ]);
-    expect(unservedFeatures(servicePort())).toEqual([]);
+  });
+
+  it('with affinity under both policies, looks in each chain among its own endpoints only', () => {
+    const objects = plan({ affinityTimeoutSeconds: 90, isExternalLocal: true, nodePort: 30080 }, two);
+    const looks = lines(objects, 'nat').filter(line => line.includes('--rcheck'));
+    expect(looks.filter(line => line.startsWith('-A KUBE-SVC-'))).toHaveLength(2);
+    expect(looks.filter(line => line.startsWith('-A KUBE-SVL-'))).toHaveLength(1);
+  });
+
+  it('leaves the chains of the other endpoints alone when one comes or goes, and with them their lists of clients', () => {
+    const chainsOf = (endpoints: readonly Endpoint[]) =>
+      new Map(plan({ affinityTimeoutSeconds: 90 }, endpoints).map(object => [objectKey(object), object]));
+    const { created, updated, deleted } = diff(chainsOf(two), chainsOf([...two, endpoint('10.244.1.3')]));
+    expect([...created.keys(), ...updated.keys(), ...deleted.keys()]).toEqual([
+      endpointChain('default/web:http', 'TCP', '10.244.1.3:8080'),
+      clusterPolicyChain('default/web:http', 'TCP'),
+    ]);
+  });
+
+  it('writes IPv6 as ip6tables-save does', () => {
+    const pod = endpoint('fd00:10:244:1::2');
+    const options = { ...IPTABLES_OPTIONS_V6 };
+    const served = plan(
+      { clusterIP: 'fd00:10:96::10', externalIPs: ['::102:304'], affinityTimeoutSeconds: 90 },
+      [pod],
+      options,
+    );
+    const rules = lines(served, 'nat').join('\n');
+    expect(rules).toContain('-s fd00:10:244:1::2/128 ');
+    expect(rules).toContain('-j DNAT --to-destination [fd00:10:244:1::2]:8080');
+    expect(rules).toContain('! -s fd00:10:244::/56 -d fd00:10:96::10/128 -p tcp ');
+    expect(rules).toContain('--mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource');
+    expect(rules).toContain('-d ::1.2.3.4/128 ');
+    const refused = plan({ clusterIP: 'fd00:10:96::10' }, [], options);
+    expect(lines(refused, 'filter')).toEqual([
+      expect.stringMatching(/-d fd00:10:96::10\/128 .*-j REJECT --reject-with icmp6-port-unreachable$/),
+    ]);
   });
 
   it('masquerades a pod that reaches itself', () => {
     expect(lines(plan({}, two), 'nat')).toContainEqual(
       expect.stringMatching(/^-A KUBE-SEP-\S+ -s 10.244.1.2\/32 .*-j KUBE-MARK-MASQ$/),
     );
+  });
+});
+
+describe('planShared', () => {
+  const jumps = (options: Partial<IptablesOptions>) =>
+    lines(planShared({ ...IPTABLES_OPTIONS, ...options }).values(), 'nat').filter(line =>
+      line.endsWith('-j KUBE-NODEPORTS'),
+    );
+
+  it('takes NodePorts on every address but loopback, on listed ones, or nowhere', () => {
+    expect(jumps({})).toEqual([expect.stringContaining('! -d 127.0.0.0/8 ')]);
+    expect(jumps({ family: 'IPv6' })).toEqual([expect.stringContaining('! -d ::1/128 ')]);
+    expect(jumps({ nodePortAddresses: ['192.0.2.0/24'] })).toEqual([expect.stringContaining(' -d 192.0.2.0/24 ')]);
+    expect(jumps({ nodePortAddresses: [] })).toEqual([]);
+  });
+
+  it('honours the former mark too while it changes, and leaves neither on the packet', () => {
+    const shared = (formerMasqueradeBit?: number) =>
+      planShared({
+        ...IPTABLES_OPTIONS,
+        masqueradeBit: 15,
+        ...(formerMasqueradeBit === undefined ? {} : { formerMasqueradeBit }),
+      }).values();
+    expect(lines(shared(14), 'nat').filter(line => line.startsWith('-A KUBE-POSTROUTING '))).toEqual([
+      '-A KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MARK --set-xmark 0x8000/0xc000',
+      '-A KUBE-POSTROUTING -m mark ! --mark 0x8000/0x8000 -j RETURN',
+      '-A KUBE-POSTROUTING -j MARK --set-xmark 0x8000/0x0',
+      expect.stringContaining('MASQUERADE'),
+    ]);
+    expect(lines(shared(14), 'filter').filter(line => line.includes('--mark'))).toHaveLength(2);
+    expect(lines(shared(), 'nat').join()).not.toContain('0x4000');
   });
 });

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { diff } from '../../../../src/backends/diff.ts';
 import type { IptablesObject } from '../../../../src/backends/iptables/objects.ts';
-import { planRoute, planShared } from '../../../../src/backends/iptables/plan.ts';
+import { planRoute } from '../../../../src/backends/iptables/plan.ts';
 import { render, stepsOf } from '../../../../src/backends/iptables/render.ts';
+import { planShared } from '../../../../src/backends/iptables/shared-rules.ts';
 import { categorize } from '../../../../src/endpoints/categorize.ts';
 import { endpoint, IPTABLES_OPTIONS, servicePort } from '../../../fakes/objects.ts';
 

@@ -1,0 +1,62 @@
+import { CHAIN } from './names.ts';
+import { byKey, chain, entry, type IptablesObject } from './objects.ts';
+import { dispatchChains, type IptablesOptions, jumpRules, rule, TO_NODE } from './rules.ts';
+
+/** What exists however many Services there are. */
+export function planShared(options: IptablesOptions): ReadonlyMap<string, IptablesObject> {
+  const { masqueradeBit, formerMasqueradeBit } = options;
+  const bit = maskOf(masqueradeBit);
+  const former = formerMasqueradeBit === undefined ? [] : [maskOf(formerMasqueradeBit)];
+  return byKey([
+    ...dispatchChains(),
+    ...jumpRules(),
+    ...nodePortJumps(options),
+    chain('nat', CHAIN.markMasq, [rule({ jump: `MARK --set-xmark ${bit}/${bit}` })]),
+    chain('nat', CHAIN.postrouting, [
+      // A packet that got the mark before it changed is masqueraded all the same.
+      ...former.map(old => rule({ matches: [marked(old)], jump: `MARK --set-xmark ${bit}/${either(bit, old)}` })),
+      rule({ matches: [`-m mark ! --mark ${bit}/${bit}`], jump: 'RETURN' }),
+      // The mark goes, so that a packet that comes back through the stack (a tunnel, say) isn't masqueraded again.
+      rule({ jump: `MARK --set-xmark ${bit}/0x0` }),
+      rule({ comment: 'kubernetes service traffic requiring SNAT', jump: 'MASQUERADE --random-fully' }),
+    ]),
+    chain('filter', CHAIN.forward, [
+      // A packet that conntrack cannot place would pass without NAT, and its answer reset the connection (kubernetes#74839).
+      rule({ matches: ['-m conntrack --ctstate INVALID'], jump: 'DROP' }),
+      ...[bit, ...former].map(mask =>
+        rule({ comment: 'kubernetes forwarding rules', matches: [marked(mask)], jump: 'ACCEPT' }),
+      ),
+      rule({
+        comment: 'kubernetes forwarding conntrack rule',
+        matches: ['-m conntrack --ctstate RELATED,ESTABLISHED'],
+        jump: 'ACCEPT',
+      }),
+    ]),
+  ]);
+}
+
+function maskOf(bit: number): string {
+  return `0x${(2 ** bit).toString(16)}`;
+}
+
+/** Both bits: they differ, so the sum is the union. */
+function either(a: string, b: string): string {
+  return `0x${(Number(a) + Number(b)).toString(16)}`;
+}
+
+function marked(mask: string): string {
+  return `-m mark --mark ${mask}/${mask}`;
+}
+
+/**
+ * The last rules of KUBE-SERVICES: whatever is addressed to this node and isn't a Service's address may be a NodePort. Loopback stays out:
+ * a packet with such a source is refused as martian once it leaves by another interface, and for ::1 no sysctl allows it.
+ */
+function nodePortJumps({ family, nodePortAddresses }: IptablesOptions): IptablesObject[] {
+  const everywhere = [family === 'IPv6' ? '! ::1/128' : '! 127.0.0.0/8'];
+  const destinations = nodePortAddresses === 'all' ? everywhere : nodePortAddresses;
+  const comment = 'kubernetes service nodeports; NOTE: this must be the last rule in this chain';
+  return destinations.map(destination =>
+    entry('nat', CHAIN.services, rule({ destination, comment, matches: [TO_NODE], jump: CHAIN.nodePorts })),
+  );
+}
