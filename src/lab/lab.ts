@@ -17,6 +17,8 @@ import { isAlive, labVariable, startTimeOf } from './process.ts';
 import { labDir, type PodState, readState, StateFile } from './state.ts';
 import { Talk } from './talk.ts';
 import { prepareHost, type Removed, tearDown } from './tear-down.ts';
+import type { TrafficRequest } from './traffic.ts';
+import { RunningTraffic } from './traffic-run.ts';
 
 export interface LabOptions {
   readonly name: string;
@@ -36,6 +38,8 @@ export interface LabOptions {
 }
 
 export type ProbeTarget = Pick<ProbeRequest, 'address' | 'port'> & Partial<Omit<ProbeRequest, 'address' | 'port'>>;
+
+export type WantedTraffic = Pick<TrafficRequest, 'targets' | 'connectionsPerSecond'> & Partial<TrafficRequest>;
 
 export interface PublishedPod {
   readonly pod: PodState;
@@ -202,6 +206,15 @@ export class Lab implements AsyncDisposable {
   startProbe(from: string, target: ProbeTarget): Promise<RunningProbe> {
     const request: ProbeRequest = { protocol: 'tcp', count: 1, concurrency: 8, timeoutMs: 2000, ...target };
     return startProbe({ lab: this.name, netns: this.netns(from), request });
+  }
+
+  /**
+   * Steady traffic from a member to echo pods, in a process of its own, until it's stopped. Resolves when the held connections are open.
+   * Defaults: none held, 3 s for a new connection as for a line of a held one.
+   */
+  traffic(from: string, wanted: WantedTraffic): Promise<RunningTraffic> {
+    const request: TrafficRequest = { held: 0, timeoutMs: 3000, stallMs: 3000, ...wanted };
+    return RunningTraffic.start({ lab: this.name, netns: this.netns(from), request });
   }
 
   /** Opens a TCP connection from a member to an echo pod and holds it. */

@@ -115,6 +115,9 @@ export function sysctls(member: string): Record<string, number> {
     'net.ipv4.conf.default.rp_filter': 0,
     'net.ipv4.conf.all.send_redirects': 0, // pods of one node talk through the gateway on purpose
     'net.ipv4.conf.default.send_redirects': 0,
+    // Else a Service without endpoints refuses six connections and then one a second; the others would wait for nothing.
+    'net.ipv4.icmp_ratelimit': 0,
+    'net.ipv6.icmp.ratelimit': 0,
     ...bridgeFilter(1), // as on every Kubernetes node that has it
   };
 }

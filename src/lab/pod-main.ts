@@ -1,13 +1,16 @@
 /**
  * The small program that the lab runs inside its namespaces, bundled as dist/lab-pod.mjs: `echo IDENTITY PORT` is a pod,
- * `probe REQUEST` makes connections, `talk ADDRESS PORT` holds one, `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON.
- * `echo` and `probe` write a word to descriptor 3: when they serve, and when the first connection has its result.
+ * `probe REQUEST` makes connections, `talk ADDRESS PORT` holds one, `traffic REQUEST` makes them until its standard input ends,
+ * `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON. `echo`, `probe` and `traffic` write a word to descriptor 3: when they
+ * serve, when the first connection has its result, and when the held connections are open too.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { connect } from 'node:net';
+import { finished } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startEcho } from './echo.ts';
 import { probe } from './probe.ts';
+import { Traffic } from './traffic.ts';
 
 async function echo([identity = '{}', port = '0']: string[]): Promise<void> {
   await startEcho(JSON.parse(identity), Number(port));
@@ -27,6 +30,15 @@ async function runProbe([request = '{}']: string[]): Promise<void> {
     isAnnounced = true;
   });
   process.stdout.write(`${JSON.stringify(report)}\n`);
+}
+
+async function runTraffic([request = '{}']: string[]): Promise<void> {
+  const traffic = new Traffic(JSON.parse(request));
+  const stopped = finished(process.stdin.resume());
+  await traffic.ready();
+  announce();
+  await stopped;
+  process.stdout.write(`${JSON.stringify(await traffic.stop())}\n`);
 }
 
 /** Standard input to the connection and back, until either closes. */
@@ -61,5 +73,6 @@ const [subcommand, ...args] = process.argv.slice(2);
 if (subcommand === 'echo') await echo(args);
 else if (subcommand === 'probe') await runProbe(args);
 else if (subcommand === 'talk') talk(args);
+else if (subcommand === 'traffic') await runTraffic(args);
 else if (subcommand === 'wait') await waitForHttp(args);
 else throw new Error(`unknown subcommand: ${subcommand}`);
