@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { Configuration } from './config/configuration.ts';
+import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
 import { daemonDump } from './dump/from-model.ts';
 import { SOCKET_NAME, startDumpServer } from './dump/server.ts';
@@ -14,6 +15,7 @@ import { HttpListener, type ListenOptions } from './http/listen.ts';
 import { metricsRoutes } from './http/metrics.ts';
 import { type Route, serveRoutes } from './http/routes.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
+import { levelOfVerbosity } from './log-level.ts';
 import { addModelMetrics, addWatchMetrics } from './metric-readings.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { startApiSource } from './watch/api-source.ts';
@@ -26,14 +28,16 @@ import { Store } from './watch/store.ts';
 export interface DaemonOptions {
   /** Our own, for metrics and the API server's logs. */
   readonly version: string;
-  readonly configuration: Configuration;
-  /** Lines about configuration fields without effect; logged once. */
-  readonly warnings: readonly string[];
+  /** What to run with; its warnings are logged once. */
+  readonly loaded: LoadedConfiguration;
+  /** The file that it is from, to be followed. */
+  readonly configurationFile?: ConfigurationFile;
   /** `dir:PATH` = manifests instead of an API server. */
   readonly source?: string;
   /** Where the socket for `dump` lives. */
   readonly runtimeDir: string;
-  readonly logLevel: LogLevel;
+  /** Without it the configuration's verbosity decides, and a change of it does too. */
+  readonly logLevel?: LogLevel;
 }
 
 /** The families that are programmed; IPv6 comes with the second backend instance. */
@@ -44,9 +48,10 @@ const FAMILIES: readonly IPFamily[] = ['IPv4'];
  * @throws ConfigurationError, AnotherDaemonError, ListenError, FileSourceError when it cannot start.
  */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
-  const { configuration, runtimeDir } = options;
-  const log = createLogger({ level: options.logLevel });
-  for (const warning of options.warnings) log.warn({ component: 'config' }, warning);
+  const { runtimeDir } = options;
+  const { configuration, warnings } = options.loaded;
+  const log = createLogger({ level: options.logLevel ?? levelOfVerbosity(configuration.verbosity) });
+  for (const warning of warnings) log.warn({ component: 'config' }, warning);
   const stop = new AbortController();
   const stopped = stopSignal();
   const nodeName = resolveNodeName(configuration.nodeName, hostname);
@@ -150,7 +155,7 @@ function countStoreChanges(store: Store, metrics: Metrics): void {
 
 /** The API server of the configuration, or the manifests of `--source dir:PATH`. */
 async function startSource(
-  { source, configuration, version }: DaemonOptions,
+  { source, loaded: { configuration }, version }: DaemonOptions,
   ports: { store: Store; metrics: Metrics; log: Logger; signal: AbortSignal },
 ): Promise<AsyncDisposable> {
   const { store, metrics, signal } = ports;

@@ -1,9 +1,9 @@
 /** The command line. What a command needs is imported when it runs, so that `run` doesn't carry the lab in memory. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
-import type { Configuration } from './config/configuration.ts';
 import { ConfigurationError } from './config/error.ts';
-import { isOurMistake, LOG_LEVELS, type LogLevel, levelOfVerbosity } from './log-level.ts';
+import type { LoadedConfiguration } from './config/load.ts';
+import { isOurMistake, LOG_LEVELS, type LogLevel } from './log-level.ts';
 
 const RUNTIME_DIR = '/run/kproxy-ts';
 const USAGE_ERROR = 2;
@@ -89,23 +89,34 @@ function addRun(program: Command, finish: (status: number) => void): void {
 }
 
 async function run(flags: RunFlags): Promise<number> {
-  const { defaultConfiguration, loadConfiguration } = await import('./config/load.ts');
-  const loaded = flags.config === undefined ? defaultConfiguration() : await loadConfiguration(flags.config);
+  const { defaultConfiguration, loadConfiguration, parseConfiguration } = await import('./config/load.ts');
+  const { config: path, source, logLevel } = flags;
+  const loaded = path === undefined ? defaultConfiguration() : await loadConfiguration(path);
   const { runDaemon } = await import('./daemon.ts');
   return runDaemon({
     version: packageFile.version,
-    configuration: withNodeName(loaded.configuration, flags.hostnameOverride),
-    warnings: loaded.warnings,
-    ...(flags.source === undefined ? {} : { source: flags.source }),
+    loaded: withFlags(loaded, flags),
+    ...(path === undefined
+      ? {}
+      : { configurationFile: { path, parse: (text, name) => withFlags(parseConfiguration(text, name), flags) } }),
+    ...(source === undefined ? {} : { source }),
     runtimeDir: flags.runtimeDir,
-    logLevel: flags.logLevel ?? levelOfVerbosity(flags.v ?? 0),
+    ...(logLevel === undefined ? {} : { logLevel }),
   });
 }
 
-/** The flag wins over the file, as in kube-proxy. */
-function withNodeName(configuration: Configuration, override = ''): Configuration {
-  const nodeName = override.trim().toLowerCase();
-  return nodeName === '' ? configuration : { ...configuration, nodeName };
+/** These flags win over the file, as in kube-proxy. */
+function withFlags(loaded: LoadedConfiguration, { hostnameOverride = '', v }: RunFlags): LoadedConfiguration {
+  const nodeName = hostnameOverride.trim().toLowerCase();
+  const { configuration } = loaded;
+  return {
+    ...loaded,
+    configuration: {
+      ...configuration,
+      ...(nodeName === '' ? {} : { nodeName }),
+      ...(v === undefined ? {} : { verbosity: v }),
+    },
+  };
 }
 
 function addDump(program: Command, finish: (status: number) => void): void {

@@ -15,6 +15,12 @@ export interface LoadedConfiguration {
   readonly warnings: readonly string[];
 }
 
+/** A file to follow, and how it is read: flags of the command line may have a say in it. */
+export interface ConfigurationFile {
+  readonly path: string;
+  readonly parse: (text: string, source: string) => LoadedConfiguration;
+}
+
 /**
  * Reads `--config FILE`: a KubeProxyConfiguration as kube-proxy takes it, and maybe a NodeConfiguration of our own.
  * @throws ConfigurationError when the file can't be read, isn't YAML, or has wrong values (all of them are named).

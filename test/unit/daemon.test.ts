@@ -23,17 +23,20 @@ test('a metrics address that is taken ends a daemon with bindAddressHardFail, an
   const taken = await listen();
   const free = await listen();
   await new Promise(resolve => free.server.close(resolve));
-  const { configuration } = defaultConfiguration();
+  const loaded = defaultConfiguration();
   const address = '127.0.0.1';
   const run = runDaemon({
     version: '0.0.0',
-    configuration: {
-      ...configuration,
-      bindAddressHardFail: true,
-      healthz: { address, port: free.port },
-      metrics: { address, port: taken.port },
+    loaded: {
+      ...loaded,
+      configuration: {
+        ...loaded.configuration,
+        bindAddressHardFail: true,
+        healthz: { address, port: free.port },
+        metrics: { address, port: taken.port },
+      },
+      warnings: [],
     },
-    warnings: [],
     source: `dir:${runtimeDir}`,
     runtimeDir,
     logLevel: 'fatal',
