@@ -55,6 +55,10 @@ export class FamilyProxy {
   readonly backend: Backend<IptablesObject>;
   #configuration: Configuration;
   #basis: Basis;
+  /** What the newest plan was made with. */
+  #planned: IptablesOptions;
+  /** The mark that the kernel's rules set, once a sync has succeeded. */
+  #masqueradeBit: number | undefined;
   #isStarted = false;
   #compaction: NodeJS.Timeout | undefined;
   #syncsSinceCompaction = 0;
@@ -67,7 +71,7 @@ export class FamilyProxy {
     this.#options = options;
     this.#configuration = configuration;
     const io = { tools: toolsOf(variant, family), ...(run === undefined ? {} : { run }) };
-    this.backend = createIptablesBackend(() => this.#basis.iptables, io);
+    this.backend = createIptablesBackend(() => this.#planned, io);
     this.#reporter = new SyncReporter(options, this.backend);
     this.#feed = new ModelFeed({
       store,
@@ -76,6 +80,7 @@ export class FamilyProxy {
       onContest: line => log.warn({ component: 'endpoints', family }, line),
     });
     this.#basis = this.#newestBasis();
+    this.#planned = this.#basis.iptables;
     this.#loop = new SyncLoop({
       backend: this.backend,
       pull: () => this.#pull(),
@@ -199,13 +204,32 @@ export class FamilyProxy {
   #pull(): Model {
     this.#isSyncing = true;
     this.#syncs += 1;
+    this.#planned = this.#withFormerMark(this.#basis.iptables);
     const model = this.#feed.pull();
     this.#reporter.planned(model);
     return model;
   }
 
+  /**
+   * While another bit takes over, both count: a packet that got the old mark before the commit is masqueraded after it. filter accepts
+   * both before nat sets the new one (render.ts), and the rules of nat change in one transaction. The next sync drops the old bit.
+   */
+  #withFormerMark(options: IptablesOptions): IptablesOptions {
+    const former = this.#masqueradeBit;
+    if (former === undefined || former === options.masqueradeBit) return options;
+    return { ...options, formerMasqueradeBit: former };
+  }
+
+  #settleMark(report: SyncReport): void {
+    const shared = this.backend.planShared(this.model);
+    if (!report.isFull || report.failures.some(({ key }) => shared.has(key))) return;
+    this.#masqueradeBit = this.#planned.masqueradeBit;
+    if (this.#planned.formerMasqueradeBit !== undefined) this.#loop.markAllDirty();
+  }
+
   #finishSync(report: SyncReport): void {
     this.#isSyncing = false;
+    this.#settleMark(report);
     this.#reporter.synced(report, this.model);
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
