@@ -87,7 +87,7 @@ export class FamilyProxy {
       coalesceMs: COALESCE_MS,
       timing: () => {
         const { minSyncPeriodMs, syncPeriodMs } = this.#configuration.iptables;
-        return { minSyncPeriodMs, maxRetryMs: syncPeriodMs };
+        return { minSyncPeriodMs, maxRetryMs: syncPeriodMs, driftCheckMs: syncPeriodMs };
       },
       now: () => performance.now(),
       onSync: report => this.#finishSync(report),

@@ -22,7 +22,7 @@ export function startLoop(through: Backend<IptablesObject> = backend) {
       return model;
     },
     coalesceMs: 0,
-    timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000 }),
+    timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 60_000 }),
     now: () => performance.now(),
     onSync: report => waiting.shift()?.resolve(report),
     onError: error => waiting.shift()?.reject(error),

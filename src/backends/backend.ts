@@ -25,6 +25,11 @@ export interface Applied<O> {
   readonly failures: readonly ApplyFailure[];
 }
 
+export interface KernelCallOptions {
+  /** Aborts waiting for what another program holds; a call to the kernel that is under way is finished. */
+  readonly signal?: AbortSignal;
+}
+
 /**
  * One way to carry Services in the kernel, for one IP family. Pure parts decide, `read` and `apply` do; nothing else has
  * side effects. Every backend passes the same suite.
@@ -42,12 +47,17 @@ export interface Backend<O> {
    */
   settle?(before: O, after: O): O;
   /** Ours in the kernel now. Rejects when the kernel or its tool cannot be asked. */
-  read(): Promise<Plan<O>>;
+  read(options?: KernelCallOptions): Promise<Plan<O>>;
   /**
    * Makes `changes` true, starting from `current`, which it may turn into the Plan that it returns; idempotent. Objects that the kernel refuses are reported, the others
-   * programmed. Rejects when nothing more can be done (tool missing, permission): the caller reads again and retries.
+   * programmed. Rejects when nothing more can be done (tool missing, permission, aborted): the caller reads again and retries.
    */
-  apply(changes: Changes<O>, current: Plan<O>): Promise<Applied<O>>;
+  apply(changes: Changes<O>, current: Plan<O>, options?: KernelCallOptions): Promise<Applied<O>>;
+  /**
+   * Whether somebody else may have changed our objects since `current`, which `read` or `apply` returned. Cheap beside `read`;
+   * `signal` ends it at once. Absent where nobody else can. True isn't proof: the caller reads and compares.
+   */
+  hasDrifted?(current: Plan<O>, options?: KernelCallOptions): Promise<boolean>;
   /** Leaves the rules in place; with `cleanup`, removes ours and nothing else. */
   close(options: { cleanup: boolean }): Promise<void>;
 }

@@ -1,12 +1,23 @@
-import type { Model, ServiceRoute } from '../endpoints/types.ts';
-import type { Applied, ApplyFailure, Backend, Changes, Plan } from './backend.ts';
+import type { Model } from '../endpoints/types.ts';
+import type { ApplyFailure, Backend, Changes, Plan } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
+import { changesSince, touchedBy } from './route-changes.ts';
+
+/**
+ * Why a sync was made: the first one after a start or a pause; something changed in the cluster; an error or a refusal made
+ * it look again; somebody else may have changed our objects.
+ */
+export type SyncCause = 'start' | 'change' | 'recheck' | 'drift';
 
 /** One finished sync, for metrics and logs. Durations in ms. */
 export interface SyncReport {
+  readonly cause: SyncCause;
+  /** Whether everything was compared with the kernel, or all of it planned again. */
   readonly isFull: boolean;
   readonly changes: number;
   readonly failures: readonly ApplyFailure[];
+  /** Keys of objects that the kernel had otherwise though nothing of ours had changed them: somebody else's doing, now undone. */
+  readonly repaired: readonly string[];
   /** Plan and diff: the part that is ours. */
   readonly planMs: number;
   /** The kernel and its tool. */
@@ -15,12 +26,14 @@ export interface SyncReport {
   readonly queuedAtMs: number;
 }
 
-/** What may change while the loop runs. Durations in ms. */
+/** Periods in ms; asked whenever the next sync is scheduled, so they may change while the loop runs. */
 export interface SyncTiming {
   /** Least time from one sync's end to the next one's start. */
   readonly minSyncPeriodMs: number;
   /** The longest wait before a failed sync is tried again. */
   readonly maxRetryMs: number;
+  /** How often to ask whether somebody else changed our objects. */
+  readonly driftCheckMs: number;
 }
 
 export interface LoopOptions<O> {
@@ -29,7 +42,7 @@ export interface LoopOptions<O> {
   readonly pull: () => Model;
   /** How long to wait for more events after the first one. */
   readonly coalesceMs: number;
-  /** Asked whenever a time is needed, so that it can change live. */
+  /** When an answer changes, call `markDirty` for it to take effect at once. */
   readonly timing: () => SyncTiming;
   readonly onSync: (report: SyncReport) => void;
   /** A whole sync that failed: nothing is known to be lost, and it is tried again in `retryMs`. */
@@ -39,6 +52,9 @@ export interface LoopOptions<O> {
 }
 
 const FIRST_RETRY_MS = 250;
+/** Longer timers fire at once (Node keeps their time in 31 bits). */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const NEVER = Number.POSITIVE_INFINITY;
 
 /**
  * The only stateful part of programming a family: dirty → wait a little for more → plan → diff → apply → remember what is
@@ -46,8 +62,8 @@ const FIRST_RETRY_MS = 250;
  * 1. At most one sync runs at a time, and none before the first `markDirty`.
  * 2. What was true is forgotten only when something newer is known to be true; after an error the kernel is read.
  * 3. A route that the kernel refuses never keeps the others from being programmed; it is tried again with growing waits.
- * 4. While paused, and after `close`, nothing is started; a sync under way is awaited. Somebody else may write meanwhile, so the
- *    kernel is read before the first sync after a pause.
+ * 4. Whatever somebody else did to our objects is undone within `driftCheckMs` and the time of one full sync.
+ * 5. After `pause` and `close` nothing is started; a sync under way is awaited, but not its wait for somebody else's lock.
  */
 export class SyncLoop<O> {
   readonly #options: LoopOptions<O>;
@@ -63,8 +79,16 @@ export class SyncLoop<O> {
   /** When everything is compared with the kernel again, because it refused something. */
   #recheckAtMs: number | undefined;
   #retryMs = FIRST_RETRY_MS;
-  #isPaused = false;
+  /** When somebody last asked whether our objects are as we left them, or read them. */
+  #lookedAtMs = 0;
+  /** Keys of what the kernel refused last. */
+  #refused: ReadonlySet<string> = new Set();
+  #isFirst = true;
   #isClosed = false;
+  /** Aborted by `pause` and `close`; undefined while paused. */
+  #work: AbortController | undefined = new AbortController();
+  /** Aborted by an event, which is more urgent than a look for drift. */
+  #look: AbortController | undefined;
 
   constructor(options: LoopOptions<O>) {
     this.#options = options;
@@ -73,6 +97,7 @@ export class SyncLoop<O> {
   /** Something may have changed: sync soon. Cheap, any number of times. */
   markDirty(): void {
     this.#queuedAtMs ??= this.#options.now();
+    this.#look?.abort();
     this.#schedule();
   }
 
@@ -92,69 +117,118 @@ export class SyncLoop<O> {
     return this.#applied;
   }
 
-  /** Finishes the sync under way, then leaves the kernel alone until `resume`; changes are noted all the while. */
+  /** Once it resolves, nothing is written until `resume`; what is marked dirty meanwhile is kept. */
   async pause(): Promise<void> {
-    this.#isPaused = true;
     clearTimeout(this.#timer);
+    this.#work?.abort();
+    this.#work = undefined;
     await this.#running;
   }
 
-  /** Ends a pause: nothing is known of the kernel any more, and what waits is programmed. */
+  /** Goes on after `pause`. Somebody else may have written meanwhile: everything is read and compared, soon. */
   resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
+    if (this.#isClosed || this.#work !== undefined) return;
+    this.#work = new AbortController();
     this.#applied = undefined;
+    this.#isFirst = true;
+    this.#notBeforeMs = Number.NEGATIVE_INFINITY;
+    this.#forgetTrouble();
     this.markDirty();
   }
 
   /** Stops; the kernel keeps its rules. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
-    await this.#running;
+    await this.pause();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  /** Starts the next sync when it is due: soon after the oldest event, or for a recheck. */
+  /** Starts the next work when it is due: soon after the oldest event, for a recheck, or to look for drift. */
   #schedule(): void {
-    if (this.#isClosed || this.#isPaused || this.#running !== undefined) return;
+    if (this.#work === undefined || this.#running !== undefined) return;
     clearTimeout(this.#timer);
-    const { coalesceMs, now } = this.#options;
-    const forEvent = this.#queuedAtMs === undefined ? Number.POSITIVE_INFINITY : this.#queuedAtMs + coalesceMs;
-    const dueAtMs = Math.max(Math.min(forEvent, this.#recheckAtMs ?? Number.POSITIVE_INFINITY), this.#notBeforeMs);
-    if (dueAtMs === Number.POSITIVE_INFINITY) return;
-    this.#timer = setTimeout(() => this.#start(), Math.max(dueAtMs - now(), 0));
+    const forEvent = this.#queuedAtMs === undefined ? NEVER : this.#queuedAtMs + this.#options.coalesceMs;
+    const dueAtMs = Math.max(Math.min(forEvent, this.#recheckAtMs ?? NEVER, this.#lookDueAtMs), this.#notBeforeMs);
+    if (dueAtMs === NEVER) return;
+    const { signal } = this.#work;
+    const waitMs = Math.min(Math.max(dueAtMs - this.#options.now(), 0), MAX_TIMER_MS);
+    this.#timer = setTimeout(() => this.#start(signal), waitMs);
   }
 
-  #start(): void {
-    this.#running = this.#sync().then(() => {
+  get #lookDueAtMs(): number {
+    const { backend, timing } = this.#options;
+    if (this.#applied === undefined || backend.hasDrifted === undefined) return NEVER;
+    return this.#lookedAtMs + timing().driftCheckMs;
+  }
+
+  #start(signal: AbortSignal): void {
+    this.#running = this.#sync(signal).then(() => {
       this.#running = undefined;
       this.#schedule();
     });
   }
 
-  async #sync(): Promise<void> {
+  async #sync(signal: AbortSignal): Promise<void> {
     const { now, timing, onSync, onError } = this.#options;
-    const queuedAtMs = this.#queuedAtMs ?? now();
-    this.#queuedAtMs = undefined;
-    // Timers count whole milliseconds and may fire a part of one early.
-    if (this.#recheckAtMs !== undefined && this.#recheckAtMs - 1 <= now()) this.#applied = undefined;
     try {
-      const report = await this.#program(queuedAtMs);
-      if (report.failures.length > 0) this.#recheckAtMs = now() + this.#nextRetryMs();
-      else if (report.isFull) this.#forgetTrouble();
+      const cause = await this.#nextCause(signal);
+      if (cause === undefined) return;
+      const report = await this.#program(cause, signal);
+      this.#isFirst = false;
+      this.#noteRefusals(report);
       this.#notBeforeMs = now() + timing().minSyncPeriodMs;
       onSync(report);
     } catch (error) {
       this.#applied = undefined;
+      if (signal.aborted && error === signal.reason) return;
       const retryMs = this.#nextRetryMs();
       this.#recheckAtMs = now() + retryMs;
       this.#notBeforeMs = this.#recheckAtMs;
       onError(error, retryMs);
     }
+  }
+
+  /** What is to be done now; undefined = nothing after all. */
+  async #nextCause(signal: AbortSignal): Promise<SyncCause | undefined> {
+    const { now, timing } = this.#options;
+    if (this.#isFirst) return 'start';
+    // Timers count whole milliseconds and may fire a part of one early.
+    const nowMs = now() + 1;
+    if (this.#recheckAtMs !== undefined && this.#recheckAtMs <= nowMs) return 'recheck';
+    // Events go first, but not for ever.
+    const mayWait = this.#lookDueAtMs + timing().driftCheckMs > nowMs;
+    if (this.#queuedAtMs !== undefined && mayWait) return 'change';
+    if (this.#lookDueAtMs <= nowMs && (await this.#hasDrifted(signal, mayWait))) return 'drift';
+    return this.#queuedAtMs === undefined ? undefined : 'change';
+  }
+
+  async #hasDrifted(signal: AbortSignal, mayWait: boolean): Promise<boolean> {
+    const { backend, now } = this.#options;
+    const applied = this.#applied;
+    if (applied === undefined || backend.hasDrifted === undefined) return false;
+    const look = new AbortController();
+    if (mayWait) this.#look = look;
+    try {
+      const hasDrifted = await backend.hasDrifted(applied, { signal: AbortSignal.any([signal, look.signal]) });
+      this.#lookedAtMs = now();
+      return hasDrifted;
+    } catch (error) {
+      signal.throwIfAborted();
+      // The event's sync comes now; the look is still due after it.
+      if (look.signal.aborted) return false;
+      throw error;
+    } finally {
+      this.#look = undefined;
+    }
+  }
+
+  #noteRefusals({ failures, isFull }: SyncReport): void {
+    if (failures.length > 0) this.#recheckAtMs = this.#options.now() + this.#nextRetryMs();
+    else if (isFull) this.#forgetTrouble();
+    if (isFull || failures.length > 0) this.#refused = new Set(failures.map(({ key }) => key));
   }
 
   #nextRetryMs(): number {
@@ -168,48 +242,45 @@ export class SyncLoop<O> {
     this.#retryMs = FIRST_RETRY_MS;
   }
 
-  async #program(queuedAtMs: number): Promise<SyncReport> {
+  async #program(cause: SyncCause, signal: AbortSignal): Promise<SyncReport> {
     const { backend, pull, now } = this.#options;
+    const beganAtMs = now();
     const previous = this.#planned;
-    const known = this.#applied;
-    const current = known ?? (await backend.read());
+    const known = cause === 'change' ? this.#applied : undefined;
+    // What is read takes its place: two of them would be twice the memory.
+    if (known === undefined) this.#applied = undefined;
+    const current = known ?? (await backend.read({ signal }));
     const startedAtMs = now();
+    if (known === undefined) this.#lookedAtMs = startedAtMs;
+    const queuedAtMs = this.#queuedAtMs ?? beganAtMs;
+    this.#queuedAtMs = undefined;
     const model = pull();
     const isFull = known === undefined || previous === undefined;
-    const changes = isFull ? this.#fullChanges(current, model) : this.#changesSince(previous, current, model);
+    const changes = isFull ? this.#fullChanges(current, model) : changesSince(backend, { previous, current, model });
+    const isRepair = cause === 'drift' || cause === 'recheck';
+    const foreign = isRepair && previous !== undefined ? this.#foreignTo(previous, model, changes) : [];
     const plannedAtMs = now();
     this.#planned = model;
-    const { plan, failures }: Applied<O> = isEmpty(changes)
+    const { plan, failures } = isEmpty(changes)
       ? { plan: current, failures: [] }
-      : await backend.apply(changes, current);
+      : await backend.apply(changes, current, { signal });
     this.#applied = plan;
     const applyMs = now() - plannedAtMs;
-    return { isFull, changes: changeCount(changes), failures, planMs: plannedAtMs - startedAtMs, applyMs, queuedAtMs };
+    const failed = new Set(failures.map(({ key }) => key));
+    const repaired = foreign.filter(key => !failed.has(key));
+    const planMs = plannedAtMs - startedAtMs;
+    return { cause, isFull, changes: changeCount(changes), failures, repaired, planMs, applyMs, queuedAtMs };
   }
 
   #fullChanges(current: Plan<O>, model: Model): Changes<O> {
     return diff(current, planAll(this.#options.backend, model), { settle: this.#options.backend.settle });
   }
 
-  /** Looks only at the routes that changed: the cost doesn't grow with the number of Services. */
-  #changesSince(previous: Model, current: Plan<O>, model: Model): Changes<O> {
-    const { backend } = this.#options;
-    const next = new Map<string, O>();
-    const keys = new Set<string>();
-    const plan = (route: ServiceRoute | undefined) => (route === undefined ? [] : backend.planRoute(route));
-    for (const key of model.changed) {
-      for (const [objectKey] of plan(previous.routes.get(key))) keys.add(objectKey);
-      for (const [objectKey, object] of plan(model.routes.get(key))) {
-        keys.add(objectKey);
-        next.set(objectKey, object);
-      }
-    }
-    const before = new Map<string, O>();
-    for (const key of keys) {
-      const object = current.get(key);
-      if (object !== undefined) before.set(key, object);
-    }
-    return diff(before, next, { settle: backend.settle });
+  /** Keys of `changes` that neither a change in the cluster nor an earlier refusal explains. */
+  #foreignTo(previous: Model, model: Model, { created, updated, deleted }: Changes<O>): string[] {
+    const { keys } = touchedBy(this.#options.backend, previous, model);
+    const isForeign = (key: string) => !keys.has(key) && !this.#refused.has(key);
+    return [...created.keys(), ...updated.keys(), ...deleted.keys()].filter(isForeign);
   }
 }
 

@@ -3,13 +3,14 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type IptablesIO, readPlan } from '../backends/iptables/apply.ts';
 import { IPTABLES_NFT } from '../backends/iptables/backend.ts';
+import { toolsOf } from '../backends/iptables/tools.ts';
 import { ExecError } from '../linux/exec.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import { kernelFamily } from './from-rules.ts';
 import { DUMP_PATH, SOCKET_NAME } from './server.ts';
 import { API_VERSION, type DumpFamily, type DumpState, isDumpState } from './state.ts';
 
-const IP6TABLES_NFT = { save: 'ip6tables-nft-save', restore: 'ip6tables-nft-restore' } as const;
+const IP6TABLES_NFT = toolsOf('nft', 'IPv6');
 
 /** Reading a large node's rules takes seconds; this is for a daemon that is stopped. */
 const ASK_TIMEOUT_MS = 30_000;

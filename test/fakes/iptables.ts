@@ -1,4 +1,5 @@
 import type { IptablesIO } from '../../src/backends/iptables/apply.ts';
+import { toolsOf } from '../../src/backends/iptables/tools.ts';
 import { ExecError, type Output, type RunOptions } from '../../src/linux/exec.ts';
 
 const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
@@ -30,7 +31,7 @@ export class FakeIptables {
   }
 
   get io(): IptablesIO {
-    return { tools: { save: 'iptables-nft-save', restore: 'iptables-nft-restore' }, run: this.run };
+    return { tools: toolsOf('nft', 'IPv4'), run: this.run };
   }
 
   readonly run = async (file: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Output> => {

@@ -167,7 +167,7 @@ describeUnless(lacking, 'the iptables backend on this kernel', () => {
 
   it('a tool that is missing is named, and nothing is lost', async () => {
     const backend = createIptablesBackend(() => IPTABLES_OPTIONS, {
-      tools: { save: 'no-such-save', restore: 'no-such-restore' },
+      tools: { ...IPTABLES_NFT, save: 'no-such-save', restore: 'no-such-restore' },
     });
     await expect(backend.read()).rejects.toMatchObject({ name: 'ExecError', isNotFound: true });
   });

@@ -28,7 +28,7 @@ const modelOf = (...services: Service[]) => {
 
 const report = (keys: readonly string[], isFull = true) => {
   const failures = keys.map(key => ({ key, error: new Error('no such match') }));
-  return { isFull, changes: 4, failures, planMs: 1, applyMs: 1, queuedAtMs: 0 };
+  return { cause: 'change' as const, isFull, changes: 4, failures, repaired: [], planMs: 1, applyMs: 1, queuedAtMs: 0 };
 };
 
 describe('SyncReporter', () => {

@@ -4,12 +4,7 @@ import { patch } from '../diff.ts';
 import type { IptablesObject, Table } from './objects.ts';
 import { parse } from './parse.ts';
 import { lineCount, render, type Step, stepsOf } from './render.ts';
-
-/** The programs of one variant and family, such as `iptables-nft-restore`. */
-export interface IptablesTools {
-  readonly save: string;
-  readonly restore: string;
-}
+import type { IptablesTools } from './tools.ts';
 
 export interface IptablesIO {
   readonly tools: IptablesTools;

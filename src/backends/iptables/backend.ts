@@ -5,9 +5,10 @@ import type { IptablesObject } from './objects.ts';
 import { planRoute, unserved } from './plan.ts';
 import type { IptablesOptions } from './rules.ts';
 import { planShared } from './shared-rules.ts';
+import { toolsOf } from './tools.ts';
 
 /** The variant that talks to nf_tables: Debian's default since 10. */
-export const IPTABLES_NFT = { save: 'iptables-nft-save', restore: 'iptables-nft-restore' } as const;
+export const IPTABLES_NFT = toolsOf('nft', 'IPv4');
 
 /**
  * kube-proxy's iptables layout, for IPv4. See README.md for the packet path. `options` is asked at every plan: when its

@@ -1,7 +1,10 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Backend } from '../../../src/backends/backend.ts';
+import { diff, isEmpty, patch } from '../../../src/backends/diff.ts';
 import { createIptablesBackend } from '../../../src/backends/iptables/backend.ts';
 import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
-import { SyncLoop, type SyncReport } from '../../../src/backends/loop.ts';
+import { SyncLoop, type SyncReport, type SyncTiming } from '../../../src/backends/loop.ts';
 import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
 import type { EndpointSlice, Service } from '../../../src/watch/objects.ts';
 import { FakeIptables } from '../../fakes/iptables.ts';
@@ -15,7 +18,7 @@ afterEach(async () => {
 });
 
 /** A loop over the fake kernel whose cluster is set by the test; `next` waits for the sync or error after now. */
-function start(kernel: FakeIptables, options: { minSyncPeriodMs?: number } = {}) {
+function start(kernel: FakeIptables, options: { timing?: Partial<SyncTiming> } = {}) {
   let model = emptyModel('IPv4', node);
   let snap = snapshot([]);
   let dirty: string[] = [];
@@ -31,7 +34,7 @@ function start(kernel: FakeIptables, options: { minSyncPeriodMs?: number } = {})
       return model;
     },
     coalesceMs: 1,
-    timing: () => ({ minSyncPeriodMs: options.minSyncPeriodMs ?? 0, maxRetryMs: 1000 }),
+    timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 60_000, ...options.timing }),
     now: () => performance.now(),
     onSync: tell,
     onError: error => tell(error as Error),
@@ -192,6 +195,18 @@ describe('SyncLoop', () => {
     ).toHaveLength(1);
   });
 
+  it('says what somebody else removed, and only that, when it looks again after a refusal', async () => {
+    const kernel = new FakeIptables();
+    kernel.refuse.add('10.96.0.66');
+    const { set, next } = start(kernel);
+    const bad = service({ name: 'bad', clusterIPs: ['10.96.0.66'] });
+    await set([service(), bad], [slice()]);
+    const flush = '*nat\n:KUBE-POSTROUTING - [0:0]\nCOMMIT\n';
+    await kernel.run('iptables-nft-restore', ['--noflush'], { input: flush });
+    expect(await next()).toMatchObject({ cause: 'recheck', repaired: ['nat/KUBE-POSTROUTING'] });
+    expect(kernel.save('nat')).toContain('-A KUBE-POSTROUTING');
+  });
+
   it('starts nothing after close', async () => {
     const kernel = new FakeIptables();
     const { set, loop } = start(kernel);
@@ -201,5 +216,186 @@ describe('SyncLoop', () => {
     loop.markDirty();
     await new Promise(resolve => setImmediate(() => setTimeout(resolve, 10)));
     expect(kernel.restores.length).toBe(before);
+  });
+
+  it('pauses after the sync under way, notes what changes meanwhile, and compares everything when it resumes', async () => {
+    const kernel = new FakeIptables();
+    const { set, next, loop } = start(kernel);
+    await set([service()], [slice()]);
+    await loop.pause();
+    const before = kernel.restores.length;
+    const done = set([service()], [slice({ endpoints: [sliceEndpoint('10.244.1.9')] })]);
+    kernel.dropTable('filter');
+    await new Promise(resolve => setTimeout(resolve, 20));
+    expect(kernel.restores.length).toBe(before);
+    expect(loop.queuedAtMs).toBeDefined();
+    loop.resume();
+    expect(await done).toMatchObject({ cause: 'start', isFull: true, failures: [] });
+    expect(kernel.save('nat')).toContain('10.244.1.9:8080');
+    expect(kernel.save('filter')).toContain('-A FORWARD');
+    const changed = set([service()], []);
+    expect(await changed).toMatchObject({ cause: 'change', isFull: false });
+    loop.resume();
+    await expect(Promise.race([next(), new Promise(resolve => setTimeout(resolve, 20))])).resolves.toBeUndefined();
+  });
+
+  it('cannot be resumed once closed', async () => {
+    const kernel = new FakeIptables();
+    const { set, loop } = start(kernel);
+    await set([service()], [slice()]);
+    const before = kernel.restores.length;
+    await loop.close();
+    loop.resume();
+    loop.markDirty();
+    await new Promise(resolve => setTimeout(resolve, 20));
+    expect(kernel.restores.length).toBe(before);
+  });
+});
+
+/** Rejects with the signal's reason once it's there. */
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort');
+  signal.throwIfAborted();
+}
+
+/** A backend that holds text by key, can be changed by somebody else, and says what it was asked. */
+function shelf() {
+  const objects = new Map<string, string>();
+  const asked: string[] = [];
+  let isHeld = false;
+  const backend: Backend<string> = {
+    planRoute: () => new Map(),
+    unserved: () => [],
+    planShared: () =>
+      new Map([
+        ['a', 'A'],
+        ['b', 'B'],
+      ]),
+    read: async () => {
+      asked.push('read');
+      return new Map(objects);
+    },
+    apply: async (changes, current, { signal } = {}) => {
+      asked.push('apply');
+      if (isHeld && signal !== undefined) await aborted(signal);
+      patch(objects, changes);
+      return { plan: patch(current, changes), failures: [] };
+    },
+    hasDrifted: async current => {
+      asked.push('hasDrifted');
+      return !isEmpty(diff(current, objects));
+    },
+    close: async () => undefined,
+  };
+  return { backend, objects, asked, hold: (held: boolean) => (isHeld = held) };
+}
+
+describe('SyncLoop, looking for drift', () => {
+  const model = emptyModel('IPv4', node);
+
+  /** A loop over a shelf; `next` waits for the sync after now. */
+  function startOn(backend: Backend<string>, timing: () => SyncTiming) {
+    const reports: SyncReport[] = [];
+    const errors: unknown[] = [];
+    let tell = Promise.withResolvers<SyncReport>();
+    const loop = new SyncLoop({
+      backend,
+      pull: () => model,
+      coalesceMs: 1,
+      timing,
+      now: () => performance.now(),
+      onSync: report => {
+        reports.push(report);
+        tell.resolve(report);
+        tell = Promise.withResolvers();
+      },
+      onError: error => errors.push(error),
+    });
+    opened.push(loop);
+    loop.markDirty();
+    return { loop, reports, errors, next: () => tell.promise };
+  }
+
+  const opened: SyncLoop<string>[] = [];
+  afterEach(async () => {
+    for (const loop of opened.splice(0)) await loop.close();
+  });
+  const every = (driftCheckMs: number) => () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs });
+
+  it('reads nothing as long as nobody else wrote', async () => {
+    const { backend, asked } = shelf();
+    const { next, reports } = startOn(backend, every(3));
+    await next();
+    await vi.waitFor(() => expect(asked.filter(call => call === 'hasDrifted').length).toBeGreaterThan(3));
+    expect(asked.filter(call => call !== 'hasDrifted')).toEqual(['read', 'apply']);
+    expect(reports.map(({ cause }) => cause)).toEqual(['start']);
+  });
+
+  it('undoes what somebody else did and names it', async () => {
+    const { backend, objects } = shelf();
+    const { next } = startOn(backend, every(3));
+    expect(await next()).toMatchObject({ cause: 'start', repaired: [], changes: 2 });
+    objects.delete('a');
+    objects.set('b', 'edited');
+    objects.set('c', 'added');
+    expect(await next()).toMatchObject({ cause: 'drift', isFull: true, repaired: ['a', 'b', 'c'] });
+    expect(Object.fromEntries(objects)).toEqual({ a: 'A', b: 'B' });
+  });
+
+  it('takes a new period at the next event', async () => {
+    const { backend, objects } = shelf();
+    let periodMs = 3_600_000;
+    const { next, loop, reports } = startOn(backend, () => every(periodMs)());
+    await next();
+    objects.delete('a');
+    periodMs = 3;
+    loop.markDirty();
+    await vi.waitFor(() => expect(reports.map(({ cause }) => cause)).toEqual(['start', 'change', 'drift']));
+  });
+
+  it('waits even for a period that no timer can hold', async () => {
+    const { backend, asked } = shelf();
+    const { next } = startOn(backend, every(2 ** 40));
+    await next();
+    await new Promise(resolve => setTimeout(resolve, 20));
+    expect(asked).not.toContain('hasDrifted');
+  });
+
+  it('lets an event go first, and looks after it', async () => {
+    const { backend, asked } = shelf();
+    const looking = Promise.withResolvers<void>();
+    let looks = 0;
+    const slow: Backend<string> = {
+      ...backend,
+      hasDrifted: async (_, { signal } = {}) => {
+        looks += 1;
+        if (looks > 1) return false;
+        looking.resolve();
+        if (signal !== undefined) await aborted(signal);
+        return true;
+      },
+    };
+    const { next, loop, reports, errors } = startOn(slow, every(30));
+    await next();
+    await looking.promise;
+    loop.markDirty();
+    expect(await next()).toMatchObject({ cause: 'change' });
+    await vi.waitFor(() => expect(looks).toBeGreaterThan(1));
+    expect(asked).toEqual(['read', 'apply']);
+    expect(reports.map(({ cause }) => cause)).toEqual(['start', 'change']);
+    expect(errors).toEqual([]);
+  });
+
+  it('pauses in the middle of a wait for others, without an error, and does the work once it resumes', async () => {
+    const { backend, objects, asked, hold } = shelf();
+    hold(true);
+    const { next, loop, errors } = startOn(backend, every(3_600_000));
+    await vi.waitFor(() => expect(asked).toContain('apply'));
+    await loop.pause();
+    expect(errors).toEqual([]);
+    hold(false);
+    loop.resume();
+    expect(await next()).toMatchObject({ cause: 'start', changes: 2 });
+    expect(objects.size).toBe(2);
   });
 });
