@@ -4,16 +4,16 @@ import { startApiServer } from '../../../src/lab/apiserver/server.ts';
 import { startApiSource } from '../../../src/watch/api-source.ts';
 import { systemClock } from '../../../src/watch/clock.ts';
 import { Store } from '../../../src/watch/store.ts';
+import { type ApiGateOptions, accessOf, openApiGate } from '../../fakes/api-gate.ts';
 import { recordedLog } from '../../fakes/recorded-log.ts';
 import { theOnly } from './manifest.ts';
-import { accessOf, openRoleGate, type RoleGateOptions } from './role-gate.ts';
 
 const { rules = [] } = theOnly('ClusterRole');
 
 /** Lists and watches through the gate until nothing new has to be asked, and returns what was asked. */
-async function requests(options: Partial<RoleGateOptions> = {}) {
+async function requests(options: Partial<ApiGateOptions> = {}) {
   await using server = await startApiServer({ host: '127.0.0.1', port: 0 });
-  await using gate = await openRoleGate({ server: server.url, rules, ...options });
+  await using gate = await openApiGate({ server: server.url, rules, ...options });
   const store = new Store();
   const stop = new AbortController();
   const source = await startApiSource({

@@ -1,23 +1,36 @@
-/** What stands in front of a real API server: requests that a ClusterRole doesn't allow are answered with 403, and all are noted. */
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+/**
+ * What stands in front of a real API server: TLS, a bearer token, and a ClusterRole. Requests with another token are answered with 401,
+ * those that the role doesn't allow with 403; all are noted, and the rest goes on to the server behind.
+ */
+import { createServer, type IncomingMessage, type RequestListener, request, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { V1PolicyRule } from '@kubernetes/client-node';
 
 /** `list services` or `watch endpointslices.discovery.k8s.io`: a verb and a resource, as kubectl writes it. */
 export type Access = string;
 
-export interface RoleGate extends AsyncDisposable {
+export interface ApiGate extends AsyncDisposable {
   readonly url: string;
   readonly used: ReadonlySet<Access>;
   readonly refused: ReadonlySet<Access>;
 }
 
-export interface RoleGateOptions {
-  /** The API server behind it. */
+export interface ApiGateOptions {
+  /** The API server behind it, plain HTTP. */
   readonly server: string;
   readonly rules: readonly V1PolicyRule[];
+  /** Where it listens; default: a free port of the loopback interface. */
+  readonly host?: string;
+  readonly port?: number;
+  /** PEM; without it the gate speaks plain HTTP. */
+  readonly tls?: { readonly key: string; readonly cert: string };
+  /** Asked for each request; default: any will do, none too. */
+  readonly isTokenValid?: (token: string) => boolean;
   /** false: a server from before WatchList, which refuses its parameter. Default true. */
   readonly hasWatchList?: boolean;
+  /** Told of each request that is refused. */
+  readonly onRefused?: (what: string) => void;
 }
 
 /** Everything that rules allow. */
@@ -57,30 +70,35 @@ function forward(incoming: IncomingMessage, response: ServerResponse, server: st
   response.on('close', () => outgoing.destroy());
 }
 
-/** Starts the gate on a free port of the loopback interface. */
-export async function openRoleGate({ server, rules, hasWatchList = true }: RoleGateOptions): Promise<RoleGate> {
+/** Starts the gate. Rejects when the address can't be bound. */
+export async function openApiGate(options: ApiGateOptions): Promise<ApiGate> {
+  const { server, rules, tls, host = '127.0.0.1', port = 0, hasWatchList = true } = options;
   const allowed = new Set(accessOf(rules));
   const used = new Set<Access>();
   const refused = new Set<Access>();
-  const gate = createServer((incoming, response) => {
+  const refusal = (url: URL, access: Access | undefined, token: string): [number, string] | undefined => {
+    if (options.isTokenValid?.(token) === false) return [401, 'Unauthorized'];
+    if (access !== undefined && !allowed.has(access)) return [403, 'Forbidden'];
+    return !hasWatchList && url.searchParams.has('sendInitialEvents') ? [422, 'Invalid'] : undefined;
+  };
+  const listener: RequestListener = (incoming, response) => {
     const url = new URL(incoming.url ?? '', server);
     const access = accessFor(url);
-    if (access !== undefined && !allowed.has(access)) {
-      refused.add(access);
-      sendStatus(response, 403, 'Forbidden');
+    const reason = refusal(url, access, /^Bearer (.*)$/.exec(incoming.headers.authorization ?? '')?.[1] ?? '');
+    if (reason === undefined) {
+      if (access !== undefined) used.add(access);
+      forward(incoming, response, server);
       return;
     }
-    if (!hasWatchList && url.searchParams.has('sendInitialEvents')) {
-      sendStatus(response, 422, 'Invalid');
-      return;
-    }
-    if (access !== undefined) used.add(access);
-    forward(incoming, response, server);
-  });
-  await new Promise<void>(resolve => gate.listen(0, '127.0.0.1', resolve));
-  const { port } = gate.address() as AddressInfo;
+    if (access !== undefined && reason[0] === 403) refused.add(access);
+    options.onRefused?.(`${reason[0]} ${access ?? url.pathname}`);
+    sendStatus(response, ...reason);
+  };
+  const gate = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+  await new Promise<void>((resolve, reject) => gate.once('error', reject).listen({ host, port }, resolve));
+  const bound = gate.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${bound.address}:${bound.port}`,
     used,
     refused,
     async [Symbol.asyncDispose]() {
