@@ -1,17 +1,20 @@
-import { join } from 'node:path';
+import packageFile from '../package.json' with { type: 'json' };
 import { IPTABLES_NFT, removeAll } from './backends/iptables/backend.ts';
-import { isLive, SOCKET_NAME } from './dump/server.ts';
+import { FileLock, holderText } from './lifecycle/lock.ts';
+import { prepareRuntimeDir } from './lifecycle/runtime-dir.ts';
 
 /**
  * `kproxy-ts cleanup`: takes our rules out of this network namespace, and nothing else. Refuses (exit status 1) while a daemon
- * runs, which would go on without knowing that its rules are gone. Rejects when some cannot be removed.
+ * has the lock, which would go on without knowing that its rules are gone; a daemon that starts meanwhile waits. Rejects when
+ * some cannot be removed.
  */
 export async function cleanupCommand({ runtimeDir }: { runtimeDir: string }): Promise<number> {
-  const socketPath = join(runtimeDir, SOCKET_NAME);
-  if (await isLive(socketPath)) {
-    process.stderr.write(
-      `a kproxy-ts daemon runs here (${socketPath} answers): stop it first, it would miss its rules\n`,
-    );
+  const paths = await prepareRuntimeDir(runtimeDir);
+  const lock = new FileLock({ path: paths.lock, what: `kproxy-ts ${packageFile.version} cleanup` });
+  using held = await lock.tryAcquire();
+  if (held === undefined) {
+    const holder = holderText(lock.holder());
+    process.stderr.write(`${holder} runs here (it holds ${paths.lock}): stop it first, it would miss its rules\n`);
     return 1;
   }
   const removed = await removeAll({ tools: IPTABLES_NFT });

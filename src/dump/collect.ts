@@ -1,9 +1,9 @@
-import { request } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type IptablesIO, readPlan } from '../backends/iptables/apply.ts';
 import { IPTABLES_NFT } from '../backends/iptables/backend.ts';
 import { toolsOf } from '../backends/iptables/tools.ts';
+import { askSocket } from '../http/socket.ts';
 import { ExecError } from '../linux/exec.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import { kernelFamily } from './from-rules.ts';
@@ -44,7 +44,7 @@ export async function collectDump(options: CollectOptions): Promise<Collected> {
 /** The daemon's answer, or in words why there is none. */
 async function askDaemon(socketPath: string, timeoutMs: number): Promise<DumpState | string> {
   try {
-    const { status, body } = await get(socketPath, timeoutMs);
+    const { status, body } = await askSocket({ socketPath, path: DUMP_PATH, timeoutMs });
     if (status !== 200) throw new DumpError(`the daemon at ${socketPath} can't tell: ${body.trim()}`);
     const answer: unknown = JSON.parse(body);
     if (!isDumpState(answer)) throw new DumpError(`the daemon at ${socketPath} doesn't speak ${API_VERSION}`);
@@ -61,27 +61,6 @@ function absence(error: Error, socketPath: string, timeoutMs: number): string {
   if (code === 'EACCES' || code === 'EPERM') throw new DumpError(`not allowed to ask ${socketPath}: dump needs root`);
   if (error.name === 'TimeoutError') return `the daemon at ${socketPath} didn't answer for ${timeoutMs / 1000} s`;
   return `the daemon at ${socketPath} broke off (${error.message})`;
-}
-
-function get(socketPath: string, timeoutMs: number): Promise<{ readonly status: number; readonly body: string }> {
-  const signal = AbortSignal.timeout(timeoutMs);
-  return new Promise((resolve, reject) => {
-    const fail = (error: Error) => reject(signal.aborted ? toError(signal.reason) : error);
-    const asking = request({ socketPath, path: DUMP_PATH, agent: false, signal }, response => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.once('error', fail);
-      response.once('end', () => {
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') });
-      });
-    });
-    asking.once('error', fail);
-    asking.end();
-  });
-}
-
-function toError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(String(reason));
 }
 
 async function readKernel(why: string, run: IptablesIO['run']): Promise<DumpState> {

@@ -51,6 +51,15 @@ export class SyncHealth implements HealthState {
     this.#now = now;
   }
 
+  /** This process begins to write, maybe not for the first time: what it did earlier says nothing. */
+  restart(): void {
+    for (const state of this.#families.values()) {
+      state.pendingSinceMs = undefined;
+      state.lastUpdatedMs = undefined;
+      state.failure = undefined;
+    }
+  }
+
   /** A change waits to be written to the kernel; of several the first counts. */
   queued(family: IPFamily): void {
     const state = this.#state(family);

@@ -1,4 +1,5 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
 
 /** What a route answers. */
 export interface Reply {
@@ -7,42 +8,59 @@ export interface Reply {
   readonly body: string;
 }
 
-export type Route = () => Reply | Promise<Reply>;
+/** Gets the request's body, '' of a GET. */
+export type Route = (body: string) => Reply | Promise<Reply>;
+
+/** Routes by path, for GET and HEAD, or by `POST path`. */
+export type Routes = Readonly<Record<string, Route>>;
 
 export const TEXT = 'text/plain; charset=utf-8';
 export const JSON_TYPE = 'application/json';
 
+/** Requests to us are a few words. */
+const BODY_LIMIT_BYTES = 16 * 1024;
+
 /**
- * Serves GET and HEAD of exactly these paths (the query is ignored), 404 for any other path and 405 for any other method.
+ * Serves exactly these paths (the query is ignored), 404 for any other path and 405 for any other method.
  * A route that throws gives 500 with the error's message; the server goes on.
  */
-export function serveRoutes(routes: Readonly<Record<string, Route>>): RequestListener {
-  const byPath = new Map(Object.entries(routes));
+export function serveRoutes(routes: Routes): RequestListener {
+  const byKey = new Map(Object.entries(routes));
   return (request, response) => {
-    const path = (request.url ?? '').replace(/[?#].*$/s, '');
-    void replyOf(byPath.get(path), request).then(reply => send(response, reply));
+    void replyOf(byKey, request).then(reply => send(response, reply));
   };
 }
 
-async function replyOf(route: Route | undefined, request: IncomingMessage): Promise<Reply> {
-  if (route === undefined) return { status: 404, contentType: TEXT, body: '404 page not found\n' };
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    return { status: 405, contentType: TEXT, body: 'GET and HEAD only\n' };
-  }
+type Answer = Reply & { readonly allow?: string };
+
+async function replyOf(routes: ReadonlyMap<string, Route>, request: IncomingMessage): Promise<Answer> {
+  const path = (request.url ?? '').replace(/[?#].*$/s, '');
+  const isGet = request.method === 'GET' || request.method === 'HEAD';
+  const route = routes.get(isGet ? path : `${request.method} ${path}`);
   try {
-    return await route();
+    if (route !== undefined) return await route(isGet ? '' : await bodyOf(request));
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { status: 500, contentType: TEXT, body: `${message}\n` };
   }
+  const allow = [routes.has(path) ? 'GET, HEAD' : '', routes.has(`POST ${path}`) ? 'POST' : ''].filter(Boolean);
+  if (allow.length === 0) return { status: 404, contentType: TEXT, body: '404 page not found\n' };
+  return { status: 405, contentType: TEXT, body: `only ${allow.join(', ')}\n`, allow: allow.join(', ') };
 }
 
-function send(response: ServerResponse, { status, contentType, body }: Reply): void {
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const length = Number(request.headers['content-length'] ?? Number.NaN);
+  if (!(length <= BODY_LIMIT_BYTES))
+    throw new Error(`a body must have a Content-Length of at most ${BODY_LIMIT_BYTES}`);
+  return text(request);
+}
+
+function send(response: ServerResponse, { status, contentType, body, allow }: Answer): void {
   response.writeHead(status, {
     'Content-Type': contentType,
     'Content-Length': Buffer.byteLength(body),
     'X-Content-Type-Options': 'nosniff',
-    ...(status === 405 ? { Allow: 'GET, HEAD' } : {}),
+    ...(allow === undefined ? {} : { Allow: allow }),
   });
   response.end(response.req.method === 'HEAD' ? undefined : body);
 }

@@ -1,18 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { isDumpState } from '../../src/dump/state.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
-import { healthzPort, nodes, web } from '../../src/lab/layout.ts';
-import {
-  answers,
-  ask,
-  awaitUsed,
-  describeLab,
-  enoughFor,
-  handlesOf,
-  labName,
-  masqueradedAt,
-  rulesOf,
-} from './daemon-lab.ts';
+import { nodes, web } from '../../src/lab/layout.ts';
+import { answers, ask, awaitUsed, describeLab, enoughFor, labName, masqueradedAt, rulesOf } from './daemon-lab.ts';
 
 const node = nodes[0];
 
@@ -80,26 +70,12 @@ describeLab('commands beside a daemon', () => {
     });
   });
 
-  test('a second daemon is refused and leaves the first alone', async () => {
-    const rules = await handlesOf(lab, node.name);
-    const { KPROXY_TS_RUNTIME_DIR: runtimeDir = '' } = lab.env(node.name);
-    const config = `${lab.directory}/${node.name}.yaml`;
-    const second = lab.exec(node.name, ['kproxy-ts', 'run', '--config', config, '--runtime-dir', runtimeDir], {
-      timeoutMs: 10_000,
-    });
-    await expect(second).rejects.toMatchObject({
-      exitCode: 1,
-      stderr: expect.stringMatching(/^kproxy-ts: another kproxy-ts runs on this node .*\n$/),
-    });
-    expect(await handlesOf(lab, node.name)).toBe(rules);
-    await lab.exec(node.name, ['curl', '-sf', `http://127.0.0.1:${healthzPort}/readyz`]);
-    expect((await dump()).source).toBe('daemon');
-  });
-
-  test('cleanup refuses while the daemon runs', async () => {
+  test('cleanup refuses while the daemon runs, and says which process it is', async () => {
     await expect(lab.exec(node.name, ['kproxy-ts', 'cleanup'])).rejects.toMatchObject({
       exitCode: 1,
-      stderr: expect.stringContaining('stop it first'),
+      stderr: expect.stringMatching(
+        /^kproxy-ts \S+ since \S+ \(process \d+\) runs here \(it holds .*\/lock\): stop it first/,
+      ),
     });
     expect((await dump()).services.map(({ state }) => state)).toEqual(['ok', 'ok', 'ok']);
   });

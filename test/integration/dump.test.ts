@@ -9,9 +9,10 @@ import { endpointChain } from '../../src/backends/iptables/names.ts';
 import { planAll } from '../../src/backends/loop.ts';
 import { dumpCommand } from '../../src/dump/command.ts';
 import { daemonDump } from '../../src/dump/from-model.ts';
-import { SOCKET_NAME, startDumpServer } from '../../src/dump/server.ts';
+import { DUMP_PATH, dumpRoute, SOCKET_NAME } from '../../src/dump/server.ts';
 import type { DumpState } from '../../src/dump/state.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
+import { serveSocket } from '../../src/http/socket.ts';
 import { obstacle } from '../../src/lab/netns.ts';
 import { type RunOptions, run } from '../../src/linux/exec.ts';
 import { IPTABLES_OPTIONS, service, slice, snapshot } from '../fakes/objects.ts';
@@ -72,13 +73,11 @@ describeUnless(lacking, 'dump on this kernel', () => {
   }
 
   const startServer = () =>
-    startDumpServer({
-      socketPath: join(runtimeDir, SOCKET_NAME),
-      state: async () => {
+    serveSocket(join(runtimeDir, SOCKET_NAME), {
+      [DUMP_PATH]: dumpRoute(async () => {
         const view = { family: 'IPv4', model, backend, kernel: await backend.read(), isMoving: false } as const;
         return daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause: setImmediate });
-      },
-      log: { info: () => undefined },
+      }),
     });
 
   it('an empty kernel has no Services', async () => {

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { defaultConfiguration } from '../../src/config/load.ts';
 import { runDaemon } from '../../src/daemon.ts';
 import { ListenError } from '../../src/http/listen.ts';
+import { FileLock } from '../../src/lifecycle/lock.ts';
 
 /** Listens on a free port of 127.0.0.1, or on a given one. */
 async function listen(port = 0): Promise<{ readonly server: Server; readonly port: number }> {
@@ -44,6 +45,9 @@ test('a metrics address that is taken ends a daemon with bindAddressHardFail, an
   await expect(run).rejects.toThrow(ListenError);
   const again = await listen(free.port);
   for (const { server } of [again, taken]) server.close();
-  expect(readdirSync(runtimeDir)).toEqual([]);
+  // The lock files stay, without a lock; the socket has gone.
+  expect(readdirSync(runtimeDir).toSorted()).toEqual(['lock', 'next']);
+  using held = await new FileLock({ path: join(runtimeDir, 'lock'), what: '' }).tryAcquire();
+  expect(held).toBeDefined();
   rmSync(runtimeDir, { recursive: true });
 });

@@ -1,18 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { collectDump } from '../../../src/dump/collect.ts';
 import { dumpCommand } from '../../../src/dump/command.ts';
-import { AnotherDaemonError, SOCKET_NAME, startDumpServer } from '../../../src/dump/server.ts';
+import { DUMP_PATH, dumpRoute, SOCKET_NAME } from '../../../src/dump/server.ts';
 import type { DumpState } from '../../../src/dump/state.ts';
+import { serveSocket } from '../../../src/http/socket.ts';
 import { FakeIptables } from '../../fakes/iptables.ts';
 import { CLUSTER, dumpOf, kernelOf } from './fixtures.ts';
 
 const STATE = await dumpOf(CLUSTER, kernelOf(CLUSTER));
-const log = { info: () => undefined };
 
 let runtimeDir = '';
 let socketPath = '';
@@ -23,21 +21,7 @@ beforeEach(() => {
 afterEach(() => rmSync(runtimeDir, { recursive: true }));
 
 const start = (state: () => Promise<DumpState> | DumpState = () => STATE) =>
-  startDumpServer({ socketPath, state, log });
-
-/** A process of its own that listens on the socket. */
-async function startListener(): Promise<ChildProcess> {
-  const script = "require('node:net').createServer().listen(process.argv[1], () => console.log('ready'))";
-  const child = spawn(process.execPath, ['-e', script, socketPath], { stdio: ['ignore', 'pipe', 'inherit'] });
-  await once(child.stdout!, 'data');
-  return child;
-}
-
-async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  const gone = once(child, 'exit');
-  child.kill(signal);
-  await gone;
-}
+  serveSocket(socketPath, { [DUMP_PATH]: dumpRoute(state) });
 
 /** The command on a fake kernel: its exit status, and what it wrote where. */
 async function command(services: readonly string[] = [], output: 'table' | 'json' = 'json', askTimeoutMs = 5000) {
@@ -62,7 +46,7 @@ async function command(services: readonly string[] = [], output: 'table' | 'json
   return { status, out, err };
 }
 
-describe('the socket', () => {
+describe('dump on the socket', () => {
   it('tells what the daemon tells, to root alone, and goes with it', async () => {
     {
       await using _server = await start();
@@ -70,29 +54,6 @@ describe('the socket', () => {
       expect(await collectDump({ runtimeDir })).toEqual({ state: STATE, note: '' });
     }
     expect(existsSync(socketPath)).toBe(false);
-  });
-
-  it('keeps a second daemon from starting, and goes on answering', async () => {
-    await using _server = await start();
-    await expect(start()).rejects.toThrow(`another kproxy-ts runs on this node (${socketPath} answers)`);
-    expect((await collectDump({ runtimeDir })).note).toBe('');
-  });
-
-  it('counts a daemon that is stopped as alive', async () => {
-    const other = await startListener();
-    other.kill('SIGSTOP');
-    try {
-      await expect(start()).rejects.toBeInstanceOf(AnotherDaemonError);
-    } finally {
-      await end(other, 'SIGKILL');
-    }
-  });
-
-  it('is taken over from a daemon that was killed', async () => {
-    await end(await startListener(), 'SIGKILL');
-    expect(existsSync(socketPath)).toBe(true);
-    await using _server = await start();
-    expect((await collectDump({ runtimeDir })).note).toBe('');
   });
 
   it('shares one reading among those who ask at the same time', async () => {
@@ -107,11 +68,6 @@ describe('the socket', () => {
     resolve(STATE);
     await Promise.all(asking);
     expect(readings).toBe(1);
-  });
-
-  it('refuses a path that the kernel would cut', async () => {
-    const long = join(runtimeDir, 'x'.repeat(100));
-    await expect(startDumpServer({ socketPath: long, state: () => STATE, log })).rejects.toThrow('107 bytes');
   });
 });
 

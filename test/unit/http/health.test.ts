@@ -13,7 +13,7 @@ function setUp(families: readonly ('IPv4' | 'IPv6')[] = ['IPv4']) {
   const probes: string[] = [];
   const routes = healthRoutes({ state, now, onProbe: (probe, status) => probes.push(`${probe} ${status}`) });
   const get = async (path: string) => {
-    const reply = await routes[path]?.();
+    const reply = await routes[path]?.('');
     return { status: reply?.status, body: JSON.parse(reply?.body ?? '') as unknown, type: reply?.contentType };
   };
   return { clock, state, get, probes, routes };
@@ -23,10 +23,10 @@ describe('/healthz and /livez', () => {
   test('starting up is healthy, in exactly the shape of kube-proxy', async () => {
     const { routes, get } = setUp();
     expect((await get('/healthz')).type).toBe('application/json');
-    expect((await routes['/healthz']?.())?.body).toBe(
+    expect((await routes['/healthz']?.(''))?.body).toBe(
       '{"lastUpdated":"2026-01-02T03:04:05.000Z","currentTime":"2026-01-02T03:04:05.000Z","nodeEligible":true,"healthy":true,"status":{}}',
     );
-    expect((await routes['/livez']?.())?.body).toBe(
+    expect((await routes['/livez']?.(''))?.body).toBe(
       '{"lastUpdated":"2026-01-02T03:04:05.000Z","currentTime":"2026-01-02T03:04:05.000Z","healthy":true,"status":{}}',
     );
   });

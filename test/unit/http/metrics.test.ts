@@ -4,22 +4,22 @@ import { createMetrics } from '../../../src/metrics.ts';
 import { findExpositionProblems } from './exposition.ts';
 
 async function scrape(metrics: ReturnType<typeof createMetrics>): Promise<string> {
-  const reply = await metricsRoutes({ registry: metrics.registry, proxyMode: 'iptables' })['/metrics']?.();
+  const reply = await metricsRoutes({ registry: metrics.registry, proxyMode: 'iptables' })['/metrics']?.('');
   return reply?.body ?? '';
 }
 
 describe('the metrics server', () => {
   test('answers /metrics in the text format', async () => {
     const routes = metricsRoutes({ registry: createMetrics('1.2.3').registry, proxyMode: 'iptables' });
-    const reply = await routes['/metrics']?.();
+    const reply = await routes['/metrics']?.('');
     expect(reply?.contentType).toBe('text/plain; version=0.0.4; charset=utf-8');
     expect(reply?.body).toContain(`kproxy_build_info{version="1.2.3",node_version="${process.version}"} 1`);
   });
 
   test('answers /proxyMode and /healthz as kube-proxy does', async () => {
     const routes = metricsRoutes({ registry: createMetrics('1.2.3').registry, proxyMode: 'iptables' });
-    expect(await routes['/proxyMode']?.()).toMatchObject({ status: 200, body: 'iptables' });
-    expect(await routes['/healthz']?.()).toMatchObject({ status: 200, body: 'ok' });
+    expect(await routes['/proxyMode']?.('')).toMatchObject({ status: 200, body: 'iptables' });
+    expect(await routes['/healthz']?.('')).toMatchObject({ status: 200, body: 'ok' });
   });
 });
 
