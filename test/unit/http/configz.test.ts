@@ -8,7 +8,7 @@ test('the configuration in effect, asked for each time, under the names of its A
   let { fields } = parseConfiguration(`${HEADER}iptables: { syncPeriod: 90s }\n`, 'a');
   const route = configzRoute(() => fields);
   const ask = async () => {
-    const { status, contentType, body } = await route();
+    const { status, contentType, body } = await route('');
     expect([status, contentType]).toEqual([200, 'application/json']);
     return JSON.parse(body) as Record<string, object>;
   };
