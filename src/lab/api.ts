@@ -69,7 +69,9 @@ export class LabApi {
       ...(contentType === undefined ? {} : { 'content-type': contentType }),
     };
     return new Promise((resolve, reject) => {
-      const outgoing = request({ socketPath: this.#socketPath, method, path, headers, timeout: 10_000 }, incoming => {
+      // A connection for each request: a server that restarts breaks those that are kept.
+      const where = { socketPath: this.#socketPath, agent: false };
+      const outgoing = request({ ...where, method, path, headers, timeout: 10_000 }, incoming => {
         let text = '';
         incoming.setEncoding('utf8');
         incoming.on('data', (chunk: string) => {

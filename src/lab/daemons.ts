@@ -6,7 +6,16 @@ import { ExecError, run } from '../linux/exec.ts';
 import { labProgram } from './install.ts';
 import { healthzPort, namespaceOf, nodeLayout } from './layout.ts';
 import { proxyConfiguration } from './manifests.ts';
-import { awaitEnd, isAlive, labVariable, launch, markedEnv, type ProcessId, signalProcess } from './process.ts';
+import {
+  awaitEnd,
+  isAlive,
+  type Launched,
+  labVariable,
+  launch,
+  markedEnv,
+  type ProcessId,
+  signalProcess,
+} from './process.ts';
 import { labDir, type StateFile } from './state.ts';
 
 const readyTimeoutMs = 30_000;
@@ -30,49 +39,60 @@ export function nodeEnv(lab: string, node: string): Record<string, string> {
 export interface StartOptions {
   /** More arguments for `run`. */
   readonly args?: readonly string[];
+  /** More variables, or others: a PATH with wrappers before the real programs. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Edits the text of the configuration. */
+  readonly configuration?: (text: string) => string;
+  /** Another name than the node's, for a second daemon there: its log, its configuration and `stopDaemon` go by it. */
+  readonly as?: string;
+  /** false: don't wait until /readyz answers 200. Default true. */
+  readonly awaitReady?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Starts the daemon of a node and returns when its /readyz says so. @throws with the end of its log when it doesn't get there */
-export async function startDaemon(
-  state: StateFile,
-  nodeName: string,
-  { args = [], signal }: StartOptions = {},
-): Promise<void> {
+export interface StartedDaemon {
+  readonly pid: number;
+  /** Settles when its process ends, with a sentence on how. */
+  readonly ended: Promise<string>;
+}
+
+/** The configuration file of a daemon. */
+export function configurationFile(lab: string, name: string): string {
+  return join(labDir(lab), `${name}.yaml`);
+}
+
+/** Starts a daemon of a node and returns when its /readyz says so. @throws with the end of its log when it doesn't get there */
+export async function startDaemon(state: StateFile, node: string, options: StartOptions = {}): Promise<StartedDaemon> {
+  const { as: name = node, signal, awaitReady = true } = options;
   const lab = state.current.name;
-  const netns = namespaceOf(lab, nodeName);
+  const netns = namespaceOf(lab, node);
+  const logFile = join(labDir(lab), `${name}.log`);
+  const { id, ended } = await launchDaemon(state, node, options);
+  recordDaemon(state, name, id);
   const signals = signal === undefined ? [] : [signal];
-  const configFile = join(labDir(lab), `${nodeName}.yaml`);
-  const logFile = join(labDir(lab), `${nodeName}.log`);
-  await mkdir(runtimeDir(lab, nodeName), { recursive: true });
+  const failure = !awaitReady
+    ? ''
+    : await firstOf(ended, other => waitUntilReady(lab, netns, AbortSignal.any([other, ...signals])));
+  if (failure !== '') throw new Error(`daemon of ${name} ${failure}${lastLines(logFile)}`);
+  return { pid: id.pid, ended };
+}
+
+async function launchDaemon(state: StateFile, node: string, options: StartOptions): Promise<Launched> {
+  const { as: name = node, args = [], env = {}, configuration = text => text } = options;
+  const { name: lab, mode, hasIPv6, daemonProgram } = state.current;
+  const configFile = configurationFile(lab, name);
+  const kubeconfigFile = join(labDir(lab), 'kubeconfig');
+  await mkdir(runtimeDir(lab, node), { recursive: true });
   await writeFile(
     configFile,
-    proxyConfiguration({
-      node: nodeLayout(nodeName),
-      mode: state.current.mode,
-      kubeconfigFile: join(labDir(lab), 'kubeconfig'),
-      hasIPv6: state.current.hasIPv6,
-    }),
+    configuration(proxyConfiguration({ node: nodeLayout(node), mode, kubeconfigFile, hasIPv6 })),
   );
-  const launched = await launch({
-    netns,
-    command: [
-      state.current.daemonProgram,
-      'run',
-      '--config',
-      configFile,
-      '--runtime-dir',
-      runtimeDir(lab, nodeName),
-      ...args,
-    ],
-    env: markedEnv(lab, nodeEnv(lab, nodeName)),
-    logFile,
+  return launch({
+    netns: namespaceOf(lab, node),
+    command: [daemonProgram, 'run', '--config', configFile, '--runtime-dir', runtimeDir(lab, node), ...args],
+    env: markedEnv(lab, { ...nodeEnv(lab, node), ...env }),
+    logFile: join(labDir(lab), `${name}.log`),
   });
-  recordDaemon(state, nodeName, launched.id);
-  const failure = await firstOf(launched.ended, other =>
-    waitUntilReady(lab, netns, AbortSignal.any([other, ...signals])),
-  );
-  if (failure !== '') throw new Error(`daemon of ${nodeName} ${failure}${lastLines(logFile)}`);
 }
 
 /** The daemon's end, or the outcome of the wait, whichever comes first; the wait is then given up. */

@@ -3,39 +3,30 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Output, type RunOptions, run } from '../linux/exec.ts';
 import { LabApi } from './api.ts';
-import { dropWatches, startControl } from './control.ts';
-import { nodeEnv, type StartOptions, startDaemon, stopDaemon } from './daemons.ts';
-import { kproxyProgram, projectDir } from './install.ts';
+import { restartApi, startControl, takeApiSnapshot } from './control.ts';
+import {
+  configurationFile,
+  nodeEnv,
+  type StartedDaemon,
+  type StartOptions,
+  startDaemon,
+  stopDaemon,
+} from './daemons.ts';
+import { beginFault, type Fault, type FaultKind, type Faults } from './fault.ts';
+import { projectDir } from './install.ts';
+import { type LabOptions, newState, refuseSecond } from './lab-options.ts';
 import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
 import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
-import { kernelHasIPv6 } from './netns.ts';
 import { buildNetwork } from './network.ts';
 import { reservePod, startPods, stopPod } from './pods.ts';
 import type { ProbeReport, ProbeRequest } from './probe.ts';
 import { type RunningProbe, startProbe } from './probe-run.ts';
-import { isAlive, labVariable, startTimeOf } from './process.ts';
+import { labVariable } from './process.ts';
 import { labDir, type PodState, readState, StateFile } from './state.ts';
 import { Talk } from './talk.ts';
 import { prepareHost, type Removed, tearDown } from './tear-down.ts';
 import type { TrafficRequest } from './traffic.ts';
 import { RunningTraffic } from './traffic-run.ts';
-
-export interface LabOptions {
-  readonly name: string;
-  /** Pods of the Service `web`, spread over the nodes in turn. Default 4. */
-  readonly pods?: number;
-  /** false: no daemon on the nodes, so that a test brings its own. Default true. */
-  readonly daemons?: boolean;
-  /** kube-proxy's `mode`. Default iptables. */
-  readonly mode?: string;
-  /** What is run as `PROGRAM run --config FILE --runtime-dir DIR` on each node. Default: this project's own launcher. */
-  readonly daemonProgram?: string;
-  /** false: the API server stores impossible objects too. Default true. */
-  readonly validate?: boolean;
-  /** false: IPv4 only. Default: dual stack, if the kernel has IPv6. */
-  readonly ipv6?: boolean;
-  readonly signal?: AbortSignal;
-}
 
 export type ProbeTarget = Pick<ProbeRequest, 'address' | 'port'> & Partial<Omit<ProbeRequest, 'address' | 'port'>>;
 
@@ -74,35 +65,6 @@ export function openLab(name: string): Lab {
   const state = readState(checkLabName(name));
   if (state === null) throw new Error(`no lab '${name}': bring it up with 'kproxy-ts lab up'`);
   return new Lab(new StateFile(state));
-}
-
-async function refuseSecond(name: string): Promise<void> {
-  const state = readState(name);
-  if (state === null) return;
-  if (state.owner === null && state.phase === 'ready') {
-    throw new Error(`lab '${name}' is up already: 'kproxy-ts lab down' removes it, --name makes another`);
-  }
-  if (state.owner !== null && (await isAlive(state.owner))) {
-    throw new Error(`lab '${name}' belongs to process ${state.owner.pid}: end that first, or use --name`);
-  }
-}
-
-async function newState(name: string, options: LabOptions): Promise<StateFile> {
-  return new StateFile({
-    version: 2,
-    name,
-    startedAt: new Date().toISOString(),
-    phase: 'starting',
-    owner: { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
-    namespaces: [],
-    hasIPv6: (options.ipv6 ?? true) && kernelHasIPv6(),
-    mode: options.mode ?? 'iptables',
-    daemonProgram: options.daemonProgram ?? kproxyProgram,
-    control: null,
-    daemons: {},
-    pods: [],
-    podsEver: {},
-  });
 }
 
 /** A lab that is up. Members are `node-a`, `node-b`, `client`, `control` and the names of the pods. */
@@ -252,11 +214,11 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Starts the daemon of a node; resolves when it's ready. @throws with the end of its log */
-  startDaemon(node: string, options: StartOptions = {}): Promise<void> {
+  startDaemon(node: string, options: StartOptions = {}): Promise<StartedDaemon> {
     return startDaemon(this.#state, node, options);
   }
 
-  /** Ends the daemon of a node; resolves when its process has gone. */
+  /** Ends the daemon of a node, or a second one by its name; resolves when its process has gone. */
   stopDaemon(node: string, how: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     return stopDaemon(this.#state, node, how);
   }
@@ -267,8 +229,29 @@ export class Lab implements AsyncDisposable {
   }
 
   /** The API server forgets its history and breaks all watches: whoever hasn't seen the newest version lists anew. */
-  dropWatches(): Promise<void> {
-    return dropWatches(this.#state);
+  async dropWatches(): Promise<void> {
+    await this.fault('compact', {});
+    await this.fault('dropWatches', {});
+  }
+
+  /** Makes something go wrong, until the fault ends; resolves when it's in force. */
+  fault<K extends FaultKind>(kind: K, options: Faults[K]): Promise<Fault> {
+    return beginFault(this.name, kind, options);
+  }
+
+  /** The API server remembers what it holds now; resolves to a number for `restartApiServer`. */
+  takeSnapshot(): Promise<number> {
+    return takeApiSnapshot(this.name);
+  }
+
+  /** Stops and starts the API server: with its data, or back in time with those of a snapshot. */
+  restartApiServer({ snapshot }: { readonly snapshot?: number } = {}): Promise<void> {
+    return restartApi(this.name, snapshot);
+  }
+
+  /** The configuration file of a daemon, by node (or by the name of a second one). */
+  configurationFile(name: string): string {
+    return configurationFile(this.name, name);
   }
 
   /** Removes the lab. Idempotent. */

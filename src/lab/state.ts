@@ -33,7 +33,7 @@ const labState = z
     mode: z.string(),
     daemonProgram: z.string(),
     control: processId.nullable(),
-    /** By node; null while one is being started. Empty in a lab without daemons. */
+    /** By name, which is the node's but for a second one there; null while one is being started. Empty in a lab without daemons. */
     daemons: z.record(z.string(), processId.nullable()).readonly(),
     pods: z.array(pod).readonly(),
     /** How many pods each node ever had. */
