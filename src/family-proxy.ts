@@ -121,12 +121,19 @@ export class FamilyProxy {
   async pause(): Promise<void> {
     this.#isStarted = false;
     await this.#loop.pause();
+    this.#isSyncing = false;
   }
 
   /** Takes another configuration into use: what rules depend on is planned again, and the new periods count from now on. */
   configure(configuration: Configuration): void {
+    const { syncPeriodMs, minSyncPeriodMs } = this.#configuration.iptables;
+    const { iptables } = configuration;
     this.#configuration = configuration;
     this.#followBasis();
+    const isOtherTiming = iptables.syncPeriodMs !== syncPeriodMs || iptables.minSyncPeriodMs !== minSyncPeriodMs;
+    if (!this.#isStarted || !isOtherTiming) return;
+    this.#reporter.queued();
+    this.#loop.markDirty();
   }
 
   /** Something changed in the store. Before `start` it is only noted. */

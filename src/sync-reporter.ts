@@ -13,8 +13,8 @@ export interface SyncReporterOptions {
   readonly log: Logger;
 }
 
-/** Of what the kernel refuses, so many are in the log line. */
-const SHOWN_REFUSALS = 5;
+/** Of what the kernel refuses, or of what was repaired, so many are in the log line. */
+const SHOWN_KEYS = 5;
 
 /** Tells health, metrics and log what becomes of one family's syncs; each line once until it changes. */
 export class SyncReporter {
@@ -65,11 +65,22 @@ export class SyncReporter {
     // A partial sync that went well says nothing about what was refused before.
     if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
     health.updated(family);
-    const { isFull, changes, planMs, applyMs } = report;
-    const fields = { component: 'backend', family, changes, planMs: round(planMs), applyMs: round(applyMs) };
+    this.#reportRepaired(report.repaired);
+    const { cause, isFull, changes, planMs, applyMs } = report;
+    const fields = { component: 'backend', family, cause, changes, planMs: round(planMs), applyMs: round(applyMs) };
     if (report.failures.length > 0) return;
-    if (isFull) log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
-    else if (changes > 0) log.debug(fields, 'programmed');
+    // A look for drift comes every sync period; what it repairs is told by itself.
+    if (isFull && cause !== 'drift') {
+      log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
+    } else if (changes > 0) log.debug(fields, 'programmed');
+  }
+
+  #reportRepaired(keys: readonly string[]): void {
+    if (keys.length === 0) return;
+    const { log, family } = this.#options;
+    const what = keys.length === 1 ? 'one of our rules or chains was' : `${keys.length} of our rules or chains were`;
+    const fields = { component: 'backend', family, repaired: keys.slice(0, SHOWN_KEYS) };
+    log.warn(fields, `${what} changed by somebody else: repaired`);
   }
 
   /** One line when what the kernel refuses changes; it is tried again with growing waits all the while. */
@@ -81,7 +92,7 @@ export class SyncReporter {
     this.#refused = refused;
     if (lines.length === 0) return;
     const more = lines.length > 1 ? ` and ${lines.length - 1} more` : '';
-    const fields = { component: 'backend', family, refused: lines.slice(0, SHOWN_REFUSALS) };
+    const fields = { component: 'backend', family, refused: lines.slice(0, SHOWN_KEYS) };
     log.error(fields, `the kernel refused ${failures[0]?.key}${more}; the rest of what changed is programmed`);
   }
 

@@ -48,6 +48,15 @@ describe('SyncReporter', () => {
     expect(messages()).toHaveLength(1);
   });
 
+  it('says what somebody else changed, and nothing of a look that found nothing', () => {
+    const { reporter, messages } = start();
+    reporter.synced({ ...report([]), cause: 'drift', changes: 0 }, empty);
+    expect(messages()).toEqual([]);
+    const repaired = ['nat/KUBE-MARK-MASQ', 'KUBE-SVC-XPGD46QRK7WJZT7O'];
+    reporter.synced({ ...report([]), cause: 'drift', changes: 2, repaired }, empty);
+    expect(messages()).toContain('warn 2 of our rules or chains were changed by somebody else: repaired');
+  });
+
   it('names what a Service asks for and does not get once, until that changes', () => {
     const { reporter, messages } = start();
     const ranges = (range: string) =>
