@@ -4,7 +4,18 @@ import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes, web } from '../../src/lab/layout.ts';
 import { keptCapabilities } from '../unit/deploy/manifest.ts';
 import { Container } from './container.ts';
-import { answers, ask, awaitUsed, describeLab, enoughFor, labName, masqueradedAt, rulesOf } from './daemon-lab.ts';
+import {
+  answers,
+  ask,
+  awaitUsed,
+  describeLab,
+  enoughFor,
+  eventually,
+  handlesOf,
+  labName,
+  masqueradedAt,
+  rulesOf,
+} from './daemon-lab.ts';
 import { makeNodeFiles, startGate, writeToken } from './node-files.ts';
 
 const [node] = nodes;
@@ -66,6 +77,36 @@ describeLab('the pod of the manifest, on a node', () => {
     await writeToken(lab, node.name, 'second-token');
     await writeFile(gate.tokenFile, 'second-token');
     await lab.dropWatches();
+    await lab.addPod(node.name);
+    await expectService();
+  });
+
+  test('has started, says the startup probe', async () => {
+    expect(await container.hasStarted()).toBe(true);
+  });
+
+  test('keeps the node while a new pod cannot work, and that one never counts as started', async () => {
+    const env = { KUBERNETES_SERVICE_HOST: 'api-server.invalid' };
+    const broken = await Container.start({ lab, node: node.name, env });
+    await eventually(() => expect(broken.log).toMatch(/api-server\.invalid/));
+    await broken.awaitReady(); // the port's answer, which is the old pod's: here for why the startup probe doesn't ask it
+    expect(await broken.hasStarted()).toBe(false);
+    expect(await container.hasStarted()).toBe(true);
+    expect(await broken.stop()).toBe('exited with status 0');
+    await expectService();
+  });
+
+  test('hands the node over to a new pod, and takes it back when that ends', async () => {
+    const rules = await handlesOf(lab, node.name);
+    const next = await Container.start({ lab, node: node.name });
+    await eventually(async () => expect(await next.hasStarted()).toBe(true));
+    await next.awaitReady();
+    expect(await container.hasStarted()).toBe(false);
+    expect(await handlesOf(lab, node.name)).toBe(rules);
+    expect(await next.stop()).toBe('exited with status 0');
+    await eventually(async () => expect(await container.hasStarted()).toBe(true));
+    await container.awaitReady();
+    expect(await handlesOf(lab, node.name)).toBe(rules);
     await lab.addPod(node.name);
     await expectService();
   });

@@ -18,7 +18,7 @@ import {
   signalProcess,
   startTimeOf,
 } from '../../src/lab/process.ts';
-import { type Output, run } from '../../src/linux/exec.ts';
+import { ExecError, type Output, run } from '../../src/linux/exec.ts';
 import { daemonPod, keptCapabilities } from '../unit/deploy/manifest.ts';
 import { eventually } from './daemon-lab.ts';
 import { gateEnv, nodeFilesOf } from './node-files.ts';
@@ -31,6 +31,8 @@ export interface ContainerOptions {
   readonly node: string;
   /** In the manifest's spelling; default: those of the manifest. */
   readonly capabilities?: readonly string[];
+  /** Takes the place of variables that the pod would have. */
+  readonly env?: Readonly<Record<string, string>>;
   /** What runs in it; default: what the manifest says. */
   readonly command?: readonly [string, ...string[]];
 }
@@ -54,7 +56,7 @@ export class Container {
     const { lab, node, capabilities = keptCapabilities(), command = manifestCommand(node) } = options;
     const root = await mkdtemp(join(lab.directory, `${node}.root-`));
     const logFile = `${root}.log`;
-    const env = { PATH: IMAGE_PATH, ...gateEnv, [labVariable]: lab.name };
+    const env = { PATH: IMAGE_PATH, ...gateEnv, ...options.env, [labVariable]: lab.name };
     const { id, ended } = await launch({
       netns: lab.netns(node),
       // prettier-ignore
@@ -110,6 +112,18 @@ export class Container {
       ...confined,
       ...command,
     ]);
+  }
+
+  /** Whether the startup probe succeeds now. */
+  async hasStarted(): Promise<boolean> {
+    const [program = '', ...args] = daemonPod().container.startupProbe?.exec?.command ?? [];
+    try {
+      await this.exec([program, ...args]);
+      return true;
+    } catch (error) {
+      if (error instanceof ExecError && error.exitCode === 1) return false; // grep's word for "not found"
+      throw error;
+    }
   }
 
   /** The status file of the container's first process (proc(5)). */

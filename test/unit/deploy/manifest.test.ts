@@ -78,6 +78,7 @@ describe('the configuration in the manifest', () => {
     expect(configuration).toEqual({
       ...defaults,
       detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] },
+      oomScoreAdj: -997,
     });
   });
 
@@ -108,6 +109,12 @@ describe('the pod', () => {
     });
     expect(container.ports).toBeUndefined();
     expect(pod.hostNetwork).toBe(true);
+  });
+
+  test('starts where no kube-proxy writes the same rules', () => {
+    expect(pod.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution).toEqual([
+      { labelSelector: { matchLabels: { 'k8s-app': 'kube-proxy' } }, topologyKey: 'kubernetes.io/hostname' },
+    ]);
   });
 
   test('runs on every Linux node, whatever its taints, before all others', () => {
