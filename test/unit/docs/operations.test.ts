@@ -1,0 +1,37 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { projectDir } from '../../../src/lab/install.ts';
+
+const page = readFileSync(join(projectDir, 'docs/operations.md'), 'utf8');
+const sources = readdirSync(join(projectDir, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.ts') && !name.startsWith('lab/'))
+  .map(name => readFileSync(join(projectDir, 'src', name), 'utf8'))
+  .join('\n');
+
+/** The log lines that the page explains. */
+const explained = [...page.matchAll(/^\| (`[^|]+`) +\|/gm)]
+  .flatMap(([, cell = '']) => [...cell.matchAll(/`([^`]+)`/g)].map(([, line = '']) => line))
+  .filter(line => line.includes(' '));
+
+/** What is the same in every such line. */
+function fixedParts(line: string): string[] {
+  const parts = line.split(/…|FILE|SERVICE|^Service(?: \S+)?:/);
+  return parts.map(part => part.replaceAll(/^[\s;]+|[\s;]+$/g, '')).filter(part => part.length > 1);
+}
+
+test('the page explains more than a handful of log lines', () => {
+  expect(explained.length).toBeGreaterThan(12);
+});
+
+test.each(explained)('the daemon still says: %s', line => {
+  expect(fixedParts(line).filter(part => !sources.includes(part))).toEqual([]);
+});
+
+test('each metric that the page names is served', () => {
+  const names = [...page.matchAll(/`((?:kproxy|kubeproxy)_\w+)`/g)].map(([, name = '']) => name);
+  expect(names.length).toBeGreaterThan(3);
+  // kubeproxy_ names are put together from their parts.
+  const parts = names.map(name => name.replace(/^kubeproxy_sync_proxy_rules_/, ''));
+  expect(parts.filter(part => !sources.includes(part))).toEqual([]);
+});
