@@ -1,21 +1,12 @@
 /** The command line. What a command needs is imported when it runs, so that `run` doesn't carry the lab in memory. */
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
+import { runtimeDirOption } from './command-options.ts';
 import { ConfigurationError } from './config/error.ts';
-import type { LoadedConfiguration } from './config/load.ts';
-import { isOurMistake, LOG_LEVELS, type LogLevel } from './log-level.ts';
+import { isOurMistake } from './log-level.ts';
+import { addRunOptions, givenFlags, type RunFlags } from './run-options.ts';
 
-const RUNTIME_DIR = '/run/kproxy-ts';
 const USAGE_ERROR = 2;
-
-interface RunFlags {
-  readonly config?: string;
-  readonly source?: string;
-  readonly runtimeDir: string;
-  readonly hostnameOverride?: string;
-  readonly v?: number;
-  readonly logLevel?: LogLevel;
-}
 
 interface DumpFlags {
   readonly output: 'table' | 'json';
@@ -71,52 +62,13 @@ function buildProgram(finish: (status: number) => void): Command {
 }
 
 function addRun(program: Command, finish: (status: number) => void): void {
-  const logLevel = new Option('--log-level <level>', 'the least important lines to log').choices(LOG_LEVELS);
-  program
+  const command = program
     .command('run')
-    .description('serve the Services of this node until SIGTERM; the rules stay in place')
-    .option('--config <file>', 'a KubeProxyConfiguration, as kube-proxy takes it')
-    .addOption(
-      new Option('--source <source>', 'dir:PATH = manifests there instead of an API server').argParser(parseSource),
-    )
-    .addOption(runtimeDirOption())
-    .option('--hostname-override <name>', 'the name of this Node object')
-    .addOption(
-      new Option('--v <number>', "kube-proxy's log level: from 4 on debug, from 6 on trace").argParser(parseVerbosity),
-    )
-    .addOption(logLevel.conflicts('v'))
-    .action(async (flags: RunFlags) => finish(await run(flags)));
-}
-
-async function run(flags: RunFlags): Promise<number> {
-  const { defaultConfiguration, loadConfiguration, parseConfiguration } = await import('./config/load.ts');
-  const { config: path, source, logLevel } = flags;
-  const loaded = path === undefined ? defaultConfiguration() : await loadConfiguration(path);
-  const { runDaemon } = await import('./daemon.ts');
-  return runDaemon({
-    version: packageFile.version,
-    loaded: withFlags(loaded, flags),
-    ...(path === undefined
-      ? {}
-      : { configurationFile: { path, parse: (text, name) => withFlags(parseConfiguration(text, name), flags) } }),
-    ...(source === undefined ? {} : { source }),
-    runtimeDir: flags.runtimeDir,
-    ...(logLevel === undefined ? {} : { logLevel }),
+    .description('serve the Services of this node until SIGTERM; the rules stay in place');
+  addRunOptions(command).action(async (flags: RunFlags) => {
+    const { runCommand } = await import('./run-command.ts');
+    finish(await runCommand({ flags, given: givenFlags(command), version: packageFile.version }));
   });
-}
-
-/** These flags win over the file, as in kube-proxy. */
-function withFlags(loaded: LoadedConfiguration, { hostnameOverride = '', v }: RunFlags): LoadedConfiguration {
-  const nodeName = hostnameOverride.trim().toLowerCase();
-  const { configuration } = loaded;
-  return {
-    ...loaded,
-    configuration: {
-      ...configuration,
-      ...(nodeName === '' ? {} : { nodeName }),
-      ...(v === undefined ? {} : { verbosity: v }),
-    },
-  };
 }
 
 function addDump(program: Command, finish: (status: number) => void): void {
@@ -140,29 +92,12 @@ function addConfigCheck(program: Command): void {
     .description('about configuration files')
     .command('check')
     .description('say what is wrong with a configuration file, and what in it has no effect')
-    .argument('<file>')
-    .action(async (file: string) => {
-      const { loadConfiguration } = await import('./config/load.ts');
-      const { warnings } = await loadConfiguration(file);
-      for (const warning of warnings) process.stderr.write(`${file}: warning: ${warning}\n`);
-      print(`${file}: valid`);
+    .argument('<file>', '- = the standard input')
+    .addOption(new Option('-o, --output <format>', 'show it whole, with defaults filled in').choices(['yaml']))
+    .action(async (file: string, flags: { readonly output?: 'yaml' }) => {
+      const { checkCommand } = await import('./config/check-command.ts');
+      await checkCommand({ file, ...flags });
     });
-}
-
-function runtimeDirOption(): Option {
-  return new Option('--runtime-dir <dir>', 'where the daemon keeps its socket')
-    .env('KPROXY_TS_RUNTIME_DIR')
-    .default(RUNTIME_DIR);
-}
-
-function parseSource(text: string): string {
-  if (/^dir:./.test(text)) return text;
-  throw new InvalidArgumentError('must be dir:PATH.');
-}
-
-function parseVerbosity(text: string): number {
-  if (/^\d+$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('must be a whole number.');
 }
 
 function print(line: string): void {

@@ -2,9 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ConfigurationFields } from './configuration.ts';
 import { leaves, type Mapping } from './document-check.ts';
 import { effectiveDocuments } from './effective.ts';
-import { type TakesEffect, takesEffect } from './field-effects.ts';
+import { NODE_PATH_PREFIX, type TakesEffect, takesEffect } from './field-effects.ts';
 import { SECTIONS } from './kube-proxy-fields.ts';
-import { NODE_PATH_PREFIX } from './node-document.ts';
 import { NODE_SECTIONS } from './node-fields.ts';
 
 /** A field that has another value than before; the values are as people write them, with defaults filled in. */

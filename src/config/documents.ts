@@ -1,5 +1,18 @@
-import { parseAllDocuments, type Document as YAMLDocument, type YAMLParseError } from 'yaml';
+import {
+  isScalar,
+  LineCounter,
+  type ParsedNode,
+  parseAllDocuments,
+  type Document as YAMLDocument,
+  type YAMLParseError,
+} from 'yaml';
 import { ConfigurationError } from './error.ts';
+
+/** What a file holds, and a line for each thing in it that somebody may have meant otherwise. */
+export interface ReadDocuments {
+  readonly documents: readonly Document[];
+  readonly warnings: readonly string[];
+}
 
 /** One YAML document of a file, by position (the first is 1); `fields` has no nulls, which mean "not set" as in Go. */
 export interface Document {
@@ -8,20 +21,30 @@ export interface Document {
 }
 
 /**
- * Splits a file into its documents, leaving out empty ones.
+ * Splits a file into its documents, leaving out empty ones. A key that stands twice has its last value, with a warning: kube-proxy's
+ * strict decoder refuses it, and the lenient one that follows takes it so.
  * @throws ConfigurationError with the line of what isn't YAML, or the position of a document that isn't a mapping.
  */
-export function readDocuments(text: string, source: string): Document[] {
-  const parsed = [...parseAllDocuments(text, { merge: true })];
+export function readDocuments(text: string, source: string): ReadDocuments {
+  const lines = new LineCounter();
+  const twice = new Map<string, string>();
+  const noteTwice = (earlier: ParsedNode, later: ParsedNode) => {
+    if (!isScalar(earlier) || !isScalar(later) || earlier.value !== later.value || later.value === '<<') return false;
+    const at = `line ${lines.linePos(later.range[0]).line}: ${String(later.value)}`;
+    twice.set(at, `${at} stands twice in its mapping; the last one counts`);
+    return false; // Not an error.
+  };
+  const parsed = [...parseAllDocuments(text, { merge: true, lineCounter: lines, uniqueKeys: noteTwice })];
   const errors = parsed.flatMap(document => document.errors);
   if (errors.length > 0) throw new ConfigurationError(source, errors.map(syntaxProblem));
-  return parsed
+  const documents = parsed
     .map((document, index) => ({ position: index + 1, fields: withoutNulls(decode(document, source)) }))
     .filter(({ fields }) => fields !== undefined)
     .map(({ position, fields }) => {
       if (isMapping(fields)) return { position, fields };
       throw new ConfigurationError(source, [{ path: `document ${position}`, message: 'must be a mapping of fields' }]);
     });
+  return { documents, warnings: [...twice.values()] };
 }
 
 function decode(document: Pick<YAMLDocument, 'toJS'>, source: string): unknown {

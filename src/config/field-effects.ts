@@ -1,5 +1,7 @@
 /** What each field does in this version, and when a change of it in the file takes effect. The only place that says so. */
-import { NODE_PATH_PREFIX } from './node-document.ts';
+
+/** What stands before a path of NodeConfiguration, because both documents have a section `iptables`. */
+export const NODE_PATH_PREFIX = 'NodeConfiguration ';
 
 /** When a changed value takes effect: in the running daemon, at its next start, or not at all in this version. */
 export type TakesEffect = 'now' | 'at the next start' | 'never';

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod/mini';
 import { leaves, type Mapping, problemsOf, unknownFields } from './document-check.ts';
 import type { ConfigurationProblem } from './error.ts';
+import { familyWarnings } from './family-warnings.ts';
 import { FIELD_EFFECTS } from './field-effects.ts';
 import { type KubeProxyFields, kubeProxySchema, SECTIONS, TOP_LEVEL } from './kube-proxy-fields.ts';
 
@@ -44,23 +45,29 @@ function acrossFields(fields: KubeProxyFields): ConfigurationProblem[] {
   return problems;
 }
 
-/** A line for each field that is unknown, or is known and set but does nothing in this version. */
-export function kubeProxyWarnings(document: Mapping, fields: KubeProxyFields): string[] {
+/** A line for each field that is unknown, or is known and set but does nothing in this version. `nameOf` names a field for people. */
+export function kubeProxyWarnings(
+  document: Mapping,
+  fields: KubeProxyFields,
+  nameOf = (path: string): string => path,
+): string[] {
   const unknown = unknownFields(document, { topLevel: TOP_LEVEL, sections: SECTIONS });
-  const warnings = [...unknown.map(path => `unknown field ${path}, ignored`), ...unusedFields(fields)];
   const detection = fields.detectLocalMode;
-  if ((detection === '' || detection === 'ClusterCIDR') && fields.clusterCIDR.length === 0) {
-    warnings.push('clusterCIDR is not set: traffic from pods is not told from traffic from outside the cluster');
-  }
-  return warnings;
+  const isBlind = (detection === '' || detection === 'ClusterCIDR') && fields.clusterCIDR.length === 0;
+  const blind = `${nameOf('clusterCIDR')} is not set: traffic from pods is not told from traffic from outside the cluster`;
+  return [
+    ...unknown.map(path => `unknown field ${path}, ignored`),
+    ...unusedFields(fields).map(({ path, why }) => `${nameOf(path)} is set but not used by this version: ${why}`),
+    ...(isBlind ? [blind] : []),
+    ...familyWarnings(fields, nameOf),
+  ];
 }
 
-function unusedFields(fields: KubeProxyFields): string[] {
+function unusedFields(fields: KubeProxyFields): { readonly path: string; readonly why: string }[] {
   const defaults = new Map(leaves(z.parse(kubeProxySchema, {}), SECTIONS));
   return leaves(fields, SECTIONS).flatMap(([path, value]) => {
-    const effect = FIELD_EFFECTS[path];
-    if (effect?.takesEffect !== 'never' || effect.isSilent?.(value) === true) return [];
-    if (isDeepStrictEqual(value, defaults.get(path))) return [];
-    return [`${path} is set but not used by this version: ${effect.why}`];
+    const { takesEffect, why = '', isSilent } = FIELD_EFFECTS[path] ?? { takesEffect: 'now' };
+    if (takesEffect !== 'never' || isSilent?.(value) === true) return [];
+    return isDeepStrictEqual(value, defaults.get(path)) ? [] : [{ path, why }];
   });
 }

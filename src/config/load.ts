@@ -3,9 +3,14 @@ import { type Configuration, type ConfigurationFields, configurationOf } from '.
 import type { Mapping } from './document-check.ts';
 import { type Document, readDocuments } from './documents.ts';
 import { KUBE_PROXY, NODE } from './effective.ts';
-import { ConfigurationError } from './error.ts';
+import { ConfigurationError, type ConfigurationProblem } from './error.ts';
+import { flagProblems, flagWarnings, ignoredFlags, withFlags } from './flag-values.ts';
+import { flagOfPath, type GivenFlags } from './flags.ts';
 import { checkKubeProxyDocument, kubeProxyWarnings } from './kube-proxy-document.ts';
 import { checkNodeDocument, nodeWarnings } from './node-document.ts';
+
+/** The source of what flags say, for messages. */
+const COMMAND_LINE = 'command line';
 
 /** A configuration, and a line for each thing in the file that has no effect. */
 export interface LoadedConfiguration {
@@ -25,13 +30,16 @@ export interface ConfigurationFile {
  * Reads `--config FILE`: a KubeProxyConfiguration as kube-proxy takes it, and maybe a NodeConfiguration of our own.
  * @throws ConfigurationError when the file can't be read, isn't YAML, or has wrong values (all of them are named).
  */
-export async function loadConfiguration(path: string): Promise<LoadedConfiguration> {
-  return parseConfiguration(await readConfigurationText(path), path);
+export async function loadConfiguration(path: string, flags: GivenFlags = {}): Promise<LoadedConfiguration> {
+  return parseConfiguration(await readConfigurationText(path), path, flags);
 }
 
-/** What holds without a file. */
-export function defaultConfiguration(): LoadedConfiguration {
-  return parseConfiguration(JSON.stringify(KUBE_PROXY), 'the defaults');
+/** What holds without a file: the defaults, and what flags say. @throws ConfigurationError naming every wrong flag */
+export function defaultConfiguration(flags: GivenFlags = {}): LoadedConfiguration {
+  const problems = flagProblems(flags);
+  const documents = { kubeProxy: withFlags({}, flags), node: {} };
+  const loaded = checkDocuments(documents, { source: COMMAND_LINE, nameOf: flagOfPath, problems });
+  return withServer({ ...loaded, warnings: [...flagWarnings(flags), ...loaded.warnings] }, flags);
 }
 
 /**
@@ -50,11 +58,13 @@ export async function readConfigurationText(path: string): Promise<string> {
 }
 
 /**
- * The configuration that a text holds; `source` is its file's name, for messages.
+ * The configuration that a text holds, with what those flags say that hold beside a file (`isBesideFile`), as in kube-proxy; the
+ * others are named in a warning. `source` is the file's name, for messages.
  * @throws ConfigurationError naming every wrong value.
  */
-export function parseConfiguration(text: string, source: string): LoadedConfiguration {
-  const documents = readDocuments(text, source);
+export function parseConfiguration(text: string, source: string, flags: GivenFlags = {}): LoadedConfiguration {
+  checkFlagsBesideFile(flags);
+  const { documents, warnings } = readDocuments(text, source);
   const kubeProxy = onlyOne(documents, KUBE_PROXY, source);
   const node = onlyOne(documents, NODE, source);
   const stranger = documents.find(document => document !== kubeProxy && document !== node);
@@ -62,19 +72,61 @@ export function parseConfiguration(text: string, source: string): LoadedConfigur
   if (kubeProxy === undefined && node === undefined) {
     throw new ConfigurationError(source, [{ path: '', message: `holds no ${KUBE_PROXY.kind}` }]);
   }
-  return checkDocuments({ kubeProxy: kubeProxy?.fields ?? {}, node: node?.fields ?? {} }, source);
+  const together = {
+    kubeProxy: withFlags(kubeProxy?.fields ?? {}, flags, { isBesideFile: true }),
+    node: node?.fields ?? {},
+  };
+  const loaded = checkDocuments(together, { source });
+  return withServer({ ...loaded, warnings: [...ignoredText(flags), ...warnings, ...loaded.warnings] }, flags);
 }
 
-function checkDocuments(documents: { kubeProxy: Mapping; node: Mapping }, source: string): LoadedConfiguration {
+/** So that a wrong flag isn't blamed on the file. */
+function checkFlagsBesideFile(flags: GivenFlags): void {
+  const checked = checkKubeProxyDocument(withFlags({}, flags, { isBesideFile: true }));
+  const problems = [...('problems' in checked ? named(checked.problems, flagOfPath) : []), ...flagProblems(flags)];
+  const ignored = new Set(ignoredFlags(flags));
+  const wrong = problems.filter(({ path }) => !ignored.has(path));
+  if (wrong.length > 0) throw new ConfigurationError(COMMAND_LINE, wrong);
+}
+
+/** Worth a line, because it surprises people: the flags look as if they had the last word. */
+function ignoredText(flags: GivenFlags): string[] {
+  const ignored = ignoredFlags(flags);
+  return ignored.length === 0 ? [] : [`ignored because --config is given, as in kube-proxy: ${ignored.join(', ')}`];
+}
+
+function withServer(loaded: LoadedConfiguration, { master = '' }: GivenFlags): LoadedConfiguration {
+  return master === '' ? loaded : { ...loaded, configuration: { ...loaded.configuration, apiServer: master } };
+}
+
+interface CheckOptions {
+  readonly source: string;
+  /** How people know a field. */
+  readonly nameOf?: (path: string) => string;
+  /** What is wrong already. */
+  readonly problems?: readonly ConfigurationProblem[];
+}
+
+function checkDocuments(
+  documents: { readonly kubeProxy: Mapping; readonly node: Mapping },
+  { source, nameOf = path => path, problems = [] }: CheckOptions,
+): LoadedConfiguration {
   const kubeProxy = checkKubeProxyDocument(documents.kubeProxy);
   const node = checkNodeDocument(documents.node);
-  if ('problems' in kubeProxy || 'problems' in node) {
-    const problems = [kubeProxy, node].flatMap(checked => ('problems' in checked ? checked.problems : []));
-    throw new ConfigurationError(source, problems);
+  const found = [kubeProxy, node].flatMap(checked => ('problems' in checked ? checked.problems : []));
+  if ('problems' in kubeProxy || 'problems' in node || problems.length > 0) {
+    throw new ConfigurationError(source, [...named(found, nameOf), ...problems]);
   }
   const fields = { kubeProxy: kubeProxy.fields, node: node.fields };
-  const warnings = [...kubeProxyWarnings(documents.kubeProxy, kubeProxy.fields), ...nodeWarnings(documents.node)];
+  const warnings = [
+    ...kubeProxyWarnings(documents.kubeProxy, kubeProxy.fields, nameOf),
+    ...nodeWarnings(documents.node),
+  ];
   return { configuration: configurationOf(fields), fields, warnings };
+}
+
+function named(problems: readonly ConfigurationProblem[], nameOf: (path: string) => string): ConfigurationProblem[] {
+  return problems.map(({ path, message }) => ({ path: nameOf(path), message }));
 }
 
 function isOfKind({ fields }: Document, { apiVersion, kind }: typeof KUBE_PROXY | typeof NODE): boolean {

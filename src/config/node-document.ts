@@ -1,12 +1,10 @@
 import * as z from 'zod/mini';
 import { type Mapping, problemsOf, unknownFields } from './document-check.ts';
 import type { ConfigurationProblem } from './error.ts';
+import { NODE_PATH_PREFIX } from './field-effects.ts';
 import { LATER_NODE_SECTIONS, NODE_SECTIONS, NODE_TOP_LEVEL, type NodeFields, nodeSchema } from './node-fields.ts';
 
 type Checked = { readonly fields: NodeFields } | { readonly problems: readonly ConfigurationProblem[] };
-
-/** What stands before a path of this document, because both documents have a section `iptables`. */
-export const NODE_PATH_PREFIX = 'NodeConfiguration ';
 
 /** Checks one NodeConfiguration: its fields with defaults, or everything that is wrong with it. */
 export function checkNodeDocument(document: Mapping): Checked {

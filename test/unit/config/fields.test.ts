@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { FIELD_EFFECTS } from '../../../src/config/field-effects.ts';
+import { FIELD_EFFECTS, NODE_PATH_PREFIX } from '../../../src/config/field-effects.ts';
 import { kubeProxySchema, SECTIONS, TOP_LEVEL } from '../../../src/config/kube-proxy-fields.ts';
-import { NODE_PATH_PREFIX } from '../../../src/config/node-document.ts';
 import { NODE_SECTIONS, NODE_TOP_LEVEL } from '../../../src/config/node-fields.ts';
 
 describe('the field table', () => {

@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 
 const main = join(import.meta.dirname, '../../../src/main.ts');
 const directory = mkdtempSync(join(tmpdir(), 'kproxy-main-'));
 const HEADER = 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: 10.0.0.0/8\n';
+
+// Each of these starts Node, which takes long on a busy machine.
+vi.setConfig({ testTimeout: 30_000 });
 
 afterAll(() => {
   rmSync(directory, { recursive: true });
@@ -48,10 +51,53 @@ describe('kproxy-ts config check', () => {
     });
   });
 
+  test('from the standard input, shown whole: a file that is valid itself', () => {
+    const shown = spawnSync(process.execPath, ['--no-warnings', main, 'config', 'check', '-', '-o', 'yaml'], {
+      input: `\uFEFF${HEADER}iptables: { syncPeriod: 90s }\n`,
+      encoding: 'utf8',
+    });
+    expect(shown).toMatchObject({ status: 0, stderr: '' });
+    expect(shown.stdout).toContain('\n  syncPeriod: 1m30s\n');
+    const path = file('shown.yaml', shown.stdout);
+    expect(kproxy('config', 'check', path)).toMatchObject({ status: 0, stderr: '' });
+  });
+
   test('no file', () => {
     expect(kproxy('config', 'check', '/nonexistent')).toMatchObject({
       status: 1,
       stderr: '/nonexistent: cannot be read: no such file\n',
+    });
+  });
+});
+
+describe('kproxy-ts run', () => {
+  test('--write-config-to writes what the flags say, ends, and says what has no effect', () => {
+    const path = join(directory, 'written.yaml');
+    const written = kproxy('run', '--write-config-to', path, '--cluster-cidr=10.0.0.0/8', '--ipvs-strict-arp');
+    expect(written).toEqual({
+      status: 0,
+      stdout: `${path}: written\n`,
+      stderr: 'warning: --ipvs-strict-arp is set but not used by this version: it comes with the IPVS mode\n',
+    });
+    expect(readFileSync(path, 'utf8')).toMatch(
+      /^apiVersion: kubeproxy.config.k8s.io\/v1alpha1\nkind: KubeProxyConfiguration\n/,
+    );
+    expect(kproxy('config', 'check', path).status).toBe(0);
+  });
+
+  test('a wrong flag: its name, and what it must be', () => {
+    expect(kproxy('run', '--iptables-masquerade-bit=40', '--v=two')).toEqual({
+      status: 1,
+      stdout: '',
+      stderr:
+        'command line: --v: must be a whole number, is "two"\ncommand line: --iptables-masquerade-bit: must be between 0 and 31, is 40\n',
+    });
+  });
+
+  test('--init-only is for later', () => {
+    expect(kproxy('run', '--init-only')).toMatchObject({
+      status: 1,
+      stderr: 'kproxy-ts: --init-only comes in a later version\n',
     });
   });
 });
@@ -71,11 +117,11 @@ describe('kproxy-ts', () => {
     [['nonsense'], "unknown command 'nonsense'"],
     [['run', '--nonsense'], "unknown option '--nonsense'"],
     [['run', '--source', 'http://x'], 'must be dir:PATH.'],
-    [['run', '--v', 'two'], 'must be a whole number.'],
+    [['run', '--cleanup=maybe'], 'must be true or false.'],
     [['run', '--log-level', 'loud'], 'Allowed choices are trace, debug, info, warn, error, fatal.'],
     [
       ['run', '--v', '4', '--log-level', 'info'],
-      "option '--log-level <level>' cannot be used with option '--v <number>'",
+      "option '--log-level <level>' cannot be used with option '-v, --v <number>'",
     ],
     [['dump', '-o', 'xml'], 'Allowed choices are table, json.'],
     [['config', 'check'], "missing required argument 'file'"],
