@@ -166,35 +166,29 @@ export interface Awaited {
   readonly family?: IPFamily;
   /** Default: both. */
   readonly on?: readonly string[];
+  /** Default 10 s. */
+  readonly withinMs?: number;
 }
 
-/** Resolves when the kernels of the nodes have a Service with exactly these endpoints. @throws when they don't within 10 s */
-export async function awaitUsed(
-  lab: Lab,
-  { service, pods, family = 'IPv4', on = nodes.map(({ name }) => name) }: Awaited,
-): Promise<void> {
+/** Resolves when the kernels of the nodes have a Service with exactly these endpoints. @throws when they don't in time */
+export async function awaitUsed(lab: Lab, awaited: Awaited): Promise<void> {
+  const { service, pods, family = 'IPv4', on = nodes.map(({ name }) => name), withinMs } = awaited;
   const wanted = pods.map(({ ip, ip6 }) => (family === 'IPv4' ? ip : ip6)).toSorted();
+  const check = async (node: string) =>
+    expect(await usedBy(lab, node, { service, family }), `${service} on ${node}, ${family}`).toEqual(wanted);
+  await Promise.all(on.map(node => eventually(() => check(node), withinMs)));
+}
+
+/** Resolves when the daemons (of both nodes, unless said otherwise) don't know the Service, and its rules are gone. */
+export async function awaitGone(lab: Lab, service: string, on = nodes.map(({ name }) => name)): Promise<void> {
   await Promise.all(
-    on.map(node =>
-      eventually(async () =>
-        expect(await usedBy(lab, node, { service, family }), `${service} on ${node}, ${family}`).toEqual(wanted),
-      ),
-    ),
+    on.map(name => eventually(async () => expect(await usedBy(lab, name, { service })).toBe('no such Service'))),
   );
 }
 
-/** Resolves when neither daemon knows the Service, and its rules are gone. */
-export async function awaitGone(lab: Lab, service: string): Promise<void> {
-  await Promise.all(
-    nodes.map(({ name }) =>
-      eventually(async () => expect(await usedBy(lab, name, { service })).toBe('no such Service')),
-    ),
-  );
-}
-
-/** Repeats until it doesn't throw. @throws what it threw last, after 10 s */
-export function eventually(check: () => unknown): Promise<unknown> {
-  return vi.waitFor(check, { timeout: 10_000, interval: 20 });
+/** Repeats until it doesn't throw. @throws what it threw last, after 10 s unless said otherwise */
+export function eventually(check: () => unknown, withinMs = 10_000): Promise<unknown> {
+  return vi.waitFor(check, { timeout: withinMs, interval: 20 });
 }
 
 /** So many connections that each of n equally likely endpoints is among the answers but for once in 10^13 times. */
