@@ -59,7 +59,7 @@ export function planRefusals(
   { family }: IptablesOptions,
 ): IptablesObject[] {
   const verdict = (isLocalOnly: boolean) => {
-    if (!route.hasAnyEndpoints) return { why: 'has no endpoints', jump: refuse(family) };
+    if (!route.hasAnyEndpoints) return { why: 'has no endpoints', jump: refuse(family, protocol) };
     return isLocalOnly && route.localEndpoints.length === 0
       ? { why: 'has no local endpoints', jump: 'DROP' }
       : undefined;

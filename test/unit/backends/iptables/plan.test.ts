@@ -170,6 +170,10 @@ describe('planRoute', () => {
     expect(rules).toContain('-d ::1.2.3.4/128 ');
     const refused = plan({ clusterIP: 'fd00:10:96::10' }, [], options);
     expect(lines(refused, 'filter')).toEqual([
+      expect.stringMatching(/-d fd00:10:96::10\/128 .*-j REJECT --reject-with tcp-reset$/),
+    ]);
+    const name = { ...servicePort().name, protocol: 'UDP' as const };
+    expect(lines(plan({ clusterIP: 'fd00:10:96::10', name }, [], options), 'filter')).toEqual([
       expect.stringMatching(/-d fd00:10:96::10\/128 .*-j REJECT --reject-with icmp6-port-unreachable$/),
     ]);
   });
