@@ -3,8 +3,10 @@ import { type Clock, systemClock } from './clock.ts';
 import { anonymousKubeConfig, loadKubeConfig } from './kubeconfig.ts';
 import type { Log } from './log.ts';
 import type { Kind, ObjectByKind, Problem } from './objects.ts';
-import { Reflector, type ReflectorStats } from './reflector.ts';
+import { Reflector } from './reflector.ts';
+import type { ReflectorStats } from './reflector-stats.ts';
 import type { ReflectorTarget, Resource } from './resource.ts';
+import { ServerContact } from './server-contact.ts';
 import type { Store } from './store.ts';
 import { HttpTransport } from './transport.ts';
 import type { Trimmed } from './trim.ts';
@@ -32,6 +34,8 @@ export interface ApiSourceOptions {
 export interface ApiSource extends AsyncDisposable {
   /** What happened so far, per kind; for metrics. */
   readonly stats: { readonly [K in Kind]: ReflectorStats };
+  /** Since when something of it cannot be listed or watched, in the clock's milliseconds (Date.now()); 0 when all can. */
+  readonly failingSinceMs: number;
 }
 
 /** Where endpoints come from; `auto`: EndpointSlices, and Endpoints of a server that lacks discovery.k8s.io/v1. */
@@ -48,17 +52,23 @@ const RESOURCES: { readonly [K in Kind]: Resource<ObjectByKind[K]> } = {
   Node: { kind: 'Node', path: '/api/v1/nodes', trim: TRIMMERS.Node },
 };
 
+const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node'];
+
 /** Puts what a Reflector sees into the store. */
 export function storeTarget<K extends Kind>(store: Store, kind: K): ReflectorTarget<ObjectByKind[K]> {
   return {
     replace(list) {
       const objects: ObjectByKind[K][] = [];
       const problems: Problem[] = [];
-      for (const trimmed of list) {
-        if (trimmed.object !== undefined) objects.push(trimmed.object);
-        problems.push(...trimmed.problems);
+      const unchanged = new Set<string>();
+      for (const listed of list) {
+        if (listed.isUnchanged) unchanged.add(listed.key);
+        else {
+          if (listed.object !== undefined) objects.push(listed.object);
+          problems.push(...listed.problems);
+        }
       }
-      store.replace(kind, objects, problems);
+      store.replace(kind, objects, { problems, unchanged });
       store.markSynced(kind);
     },
     accept: (trimmed: Trimmed<ObjectByKind[K]>) => store.accept(kind, trimmed),
@@ -80,18 +90,31 @@ export async function startApiSource(options: ApiSourceOptions): Promise<ApiSour
   const { store, log, signal, server, clock = systemClock, random = Math.random } = options;
   const { userAgent = 'kproxy-ts', nodeName } = options;
   const transport = new HttpTransport({ loadKubeConfig: configLoader(options), server, userAgent, clock });
+  const contact = new ServerContact({ clock, log, kinds: KINDS });
   const start = <K extends Kind>(kind: K, query: Record<string, string> = {}) => {
     const resource = { ...RESOURCES[kind], query };
-    return new Reflector({ resource, target: storeTarget(store, kind), transport, clock, random, log, signal });
+    return new Reflector({
+      resource,
+      target: storeTarget(store, kind),
+      transport,
+      contact,
+      clock,
+      random,
+      log,
+      signal,
+    });
   };
   const ourNode = nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
   const reflectors = { Service: start('Service'), EndpointSlice: start('EndpointSlice'), Node: start('Node', ourNode) };
-  store.announce(['Service', 'EndpointSlice', 'Node']);
+  store.announce(KINDS);
   for (const reflector of Object.values(reflectors)) reflector.start();
   return {
     get stats() {
       const { Service, EndpointSlice, Node } = reflectors;
       return { Service: Service.stats, EndpointSlice: EndpointSlice.stats, Node: Node.stats };
+    },
+    get failingSinceMs() {
+      return contact.failingSinceMs;
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(Object.values(reflectors).map(reflector => reflector[Symbol.asyncDispose]()));

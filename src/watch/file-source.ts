@@ -169,7 +169,7 @@ function publishKind<K extends Kind>(store: Store, kind: K, { objects, duplicate
   );
   const problems: Problem[] = ofKind.flatMap(object => object.trimmed.problems);
   problems.push(...duplicates.filter(({ object }) => object.startsWith(`${kind} `)));
-  store.replace(kind, trimmed, problems);
+  store.replace(kind, trimmed, { problems });
 }
 
 /**

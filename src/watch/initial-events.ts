@@ -1,8 +1,8 @@
 import { ApiError } from './api-error.ts';
 import { type Clock, Watchdog } from './clock.ts';
+import type { CompleteList } from './complete-list.ts';
 import type { WatchEvent } from './list-watch.ts';
 import type { Resource } from './resource.ts';
-import type { Trimmed } from './trim.ts';
 
 /** A server that ignores sendInitialEvents is noticed by its silence, or by events without the bookmark that ends them. */
 const INITIAL_SILENCE_MS = 10_000;
@@ -17,16 +17,17 @@ export function nameOf(resource: Resource<unknown>, event: WatchEvent): string {
 
 /** What a WatchList brings before the bookmark that ends it; gives up on a server that doesn't send that. */
 export class InitialEvents<T> implements Disposable {
-  readonly objects = new Map<string, Trimmed<T>>();
   readonly #resource: Resource<T>;
+  readonly #list: CompleteList<T>;
   readonly #clock: Clock;
   readonly #giveUp = new AbortController();
   #silence: Watchdog | undefined;
   #cancel: (() => void) | undefined;
   #isComplete = false;
 
-  constructor(resource: Resource<T>, clock: Clock) {
+  constructor(resource: Resource<T>, list: CompleteList<T>, clock: Clock) {
     this.#resource = resource;
+    this.#list = list;
     this.#clock = clock;
   }
 
@@ -51,11 +52,8 @@ export class InitialEvents<T> implements Disposable {
     if (event.isInitialEnd) {
       this.#isComplete = true;
       this[Symbol.dispose]();
-    } else if (event.type === 'DELETED') this.objects.delete(nameOf(this.#resource, event));
-    else if (event.type !== 'BOOKMARK') {
-      const trimmed = this.#resource.trim(event.object);
-      this.objects.set(trimmed.key ?? `without a name ${this.objects.size}`, trimmed);
-    }
+    } else if (event.type === 'DELETED') this.#list.remove(nameOf(this.#resource, event));
+    else if (event.type !== 'BOOKMARK') this.#list.add(event.object);
     return this.#isComplete;
   }
 

@@ -5,6 +5,7 @@
 import { ApiError, isExpired, statusError } from './api-error.ts';
 import { isRecord } from './fields.ts';
 import { LineSplitter } from './line-splitter.ts';
+import { ListSplitter } from './list-splitter.ts';
 import type { Transport } from './transport.ts';
 
 type RawObject = Readonly<Record<string, unknown>>;
@@ -25,8 +26,8 @@ export interface ListRequest {
   readonly query?: Readonly<Record<string, string>> | undefined;
   /** '0' = whatever the server has in its cache, '' = the state of now. */
   readonly resourceVersion: '0' | '';
-  /** Called with the items of each page, so that only one page is held in its raw form. */
-  readonly onItems: (items: readonly unknown[]) => void;
+  /** Called for each item while the list arrives, so that never more than one is held in its raw form. */
+  readonly onItem: (item: unknown) => void;
   /** Called when the pages so far are no longer consistent with the rest: forget their items. */
   readonly onRestart: () => void;
   readonly signal: AbortSignal;
@@ -45,8 +46,6 @@ export interface WatchRequest {
 
 const PAGE_SIZE = 500;
 const LIST_IDLE_DEADLINE_MS = 60_000;
-/** A server sends a bookmark about once a minute (kube-apiserver: bookmarkFrequency); after two missed it is gone. */
-const WATCH_IDLE_DEADLINE_MS = 150_000;
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
 
 function parseJson(text: string): unknown {
@@ -67,21 +66,21 @@ function versionOf(object: unknown, what: string): string {
   throw new ApiError('protocol', `${what} without a resourceVersion`);
 }
 
-async function getJson(request: ListRequest, query: Record<string, string>): Promise<RawObject> {
+/** One answer of a list, item by item; resolves to what is around the items. */
+async function getList(request: ListRequest, query: Record<string, string>): Promise<RawObject> {
   const path = `${request.path}?${new URLSearchParams({ ...request.query, ...query })}`;
   const { signal } = request;
   const response = await request.transport.get(path, { idleDeadlineMs: LIST_IDLE_DEADLINE_MS, signal });
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of response.body) chunks.push(chunk);
-  const body = parseJson(Buffer.concat(chunks).toString('utf8'));
-  if (isRecord(body) && (Array.isArray(body.items) || body.items === null)) return body;
+  const splitter = new ListSplitter();
+  for await (const chunk of response.body) for (const item of splitter.push(chunk)) request.onItem(parseJson(item));
+  const frame = parseJson(splitter.frame);
+  if (isRecord(frame) && (Array.isArray(frame.items) || frame.items === null)) return frame;
   throw new ApiError('protocol', 'a list without items');
 }
 
 async function listPages(request: ListRequest, first: Record<string, string>): Promise<string> {
   for (let query = first; ; ) {
-    const page = await getJson(request, query);
-    request.onItems(Array.isArray(page.items) ? page.items : []);
+    const page = await getList(request, query);
     const next = metadataOf(page).continue;
     if (typeof next !== 'string' || next === '') return versionOf(page, 'a list');
     // The token holds the resourceVersion of the first page; to name one beside it is an error.
@@ -96,12 +95,12 @@ async function listPages(request: ListRequest, first: Record<string, string>): P
 export async function listAll(request: ListRequest): Promise<string> {
   const version = request.resourceVersion === '' ? {} : { resourceVersion: request.resourceVersion };
   let hasItems = false;
-  const onItems = (items: readonly unknown[]) => {
+  const onItem = (item: unknown) => {
     hasItems = true;
-    request.onItems(items);
+    request.onItem(item);
   };
   try {
-    return await listPages({ ...request, onItems }, { limit: String(PAGE_SIZE), ...version });
+    return await listPages({ ...request, onItem }, { limit: String(PAGE_SIZE), ...version });
   } catch (error) {
     if (!isExpired(error) || !hasItems) throw error;
     request.onRestart();
@@ -109,12 +108,36 @@ export async function listAll(request: ListRequest): Promise<string> {
   }
 }
 
-/** The resourceVersion that the collection has now. */
-export async function readVersion(
-  request: Pick<ListRequest, 'transport' | 'path' | 'query' | 'signal'>,
-): Promise<string> {
-  const list: ListRequest = { ...request, resourceVersion: '', onItems: () => undefined, onRestart: () => undefined };
-  return versionOf(await getJson(list, { limit: '1' }), 'a list');
+type Collection = Pick<ListRequest, 'transport' | 'path' | 'query' | 'signal'>;
+
+/** The resourceVersion that the server has now. */
+export async function readVersion(collection: Collection): Promise<string> {
+  const list: ListRequest = {
+    ...collection,
+    resourceVersion: '',
+    onItem: () => undefined,
+    onRestart: () => undefined,
+  };
+  return versionOf(await getList(list, { limit: '1' }), 'a list');
+}
+
+/** Whether a watch from this version, open for a second, has events. */
+export async function hasEventsAfter(resourceVersion: string, collection: Collection): Promise<boolean> {
+  const enough = new AbortController();
+  let hasEvents = false;
+  const onEvents = (events: readonly WatchEvent[]) => {
+    if (events.every(({ type }) => type === 'BOOKMARK')) return;
+    hasEvents = true;
+    enough.abort();
+  };
+  const query = { ...collection.query, resourceVersion, timeoutSeconds: '1' };
+  const signal = AbortSignal.any([collection.signal, enough.signal]);
+  try {
+    await streamEvents({ ...collection, query, onOpen: () => undefined, onEvents, signal });
+  } catch (error) {
+    if (!hasEvents) throw error;
+  }
+  return hasEvents;
 }
 
 function parseEvent(line: string): WatchEvent {
@@ -149,7 +172,7 @@ function parseEvents(lines: readonly string[]): { events: WatchEvent[]; error: A
 export async function streamEvents(request: WatchRequest): Promise<number> {
   const path = `${request.path}?${new URLSearchParams({ watch: '1', allowWatchBookmarks: 'true', ...request.query })}`;
   const { signal, onEvents } = request;
-  const response = await request.transport.get(path, { idleDeadlineMs: WATCH_IDLE_DEADLINE_MS, signal });
+  const response = await request.transport.get(path, { signal });
   request.onOpen();
   const splitter = new LineSplitter();
   for await (const chunk of response.body) {

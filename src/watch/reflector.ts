@@ -1,17 +1,23 @@
-import { ApiError, isExpired, isNotSupported, isProtocolError } from './api-error.ts';
-import { Backoff } from './backoff.ts';
+import { ApiError, isExpired, isNotSupported } from './api-error.ts';
 import { type Clock, pause } from './clock.ts';
+import { CompleteList, HeldVersions } from './complete-list.ts';
 import { InitialEvents, nameOf } from './initial-events.ts';
-import { listAll, readVersion, streamEvents, type WatchEvent } from './list-watch.ts';
+import { hasEventsAfter, listAll, readVersion, streamEvents, type WatchEvent } from './list-watch.ts';
 import type { Log } from './log.ts';
+import type { ReflectorStats } from './reflector-stats.ts';
 import type { ReflectorTarget, Resource } from './resource.ts';
+import { isOlder } from './resource-version.ts';
+import { RetryPolicy } from './retry-policy.ts';
+import type { ServerContact } from './server-contact.ts';
 import type { Transport } from './transport.ts';
-import type { Trimmed } from './trim.ts';
+import { WatchGuard } from './watch-guard.ts';
 
 export interface ReflectorOptions<T> {
   readonly resource: Resource<T>;
   readonly target: ReflectorTarget<T>;
   readonly transport: Transport;
+  /** Hears of every failure and of what works again; shared by all reflectors of a server. */
+  readonly contact: ServerContact;
   readonly clock: Clock;
   /** Numbers from 0 to below 1. */
   readonly random: () => number;
@@ -19,19 +25,6 @@ export interface ReflectorOptions<T> {
   readonly signal: AbortSignal;
 }
 
-export interface ReflectorStats {
-  readonly isConnected: boolean;
-  /** When the server was last heard of, in the clock's milliseconds; 0 = never. */
-  readonly lastContactMs: number;
-  /** Complete lists after the first. */
-  readonly relists: number;
-  /** Failed requests, broken and refused watches. */
-  readonly failures: number;
-  /** '' when the next thing is a list. */
-  readonly resourceVersion: string;
-}
-
-const HEALTHY_MS = 60_000;
 /** A watch that ends sooner counts as a failure, or a server that closes at once would be asked without end. */
 const SHORTEST_WATCH_MS = 1000;
 /** The server ends a watch a moment before or after its timeoutSeconds; later we do. */
@@ -39,29 +32,26 @@ const TIMEOUT_TOLERANCE_MS = 30_000;
 const SHORTEST_TIMEOUT_SECONDS = 300;
 /** How long WatchList isn't tried after a server refused or ignored it: it may be replaced by a newer one. */
 const WATCH_LIST_PAUSE_MS = 30 * 60_000;
-/** So many errors in a row for one resourceVersion: it is the version that the server cannot serve. */
-const MOST_REFUSALS = 5;
-/** Errors that say nothing about the resourceVersion: credentials, permissions, load. */
-const UNRELATED_STATUS: ReadonlySet<number> = new Set([401, 403, 404, 429]);
-
 /**
  * Keeps one collection of the API in a target, for as long as it lives: a complete list (WatchList where the server has it,
  * pages elsewhere), then a watch, resumed where it ended. What is known stays while the server is away.
  */
 export class Reflector<T> implements AsyncDisposable {
   readonly #options: ReflectorOptions<T>;
-  readonly #backoff: Backoff;
+  readonly #policy: RetryPolicy;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   #running: Promise<void> | undefined;
   /** Everything up to it is in the target; undefined = list first. */
   #resourceVersion: string | undefined;
+  /** The newest version that was ever reached. */
+  #newestVersion = '';
+  #held = new HeldVersions();
   /** The connection broke or ended early: whoever answers next may know less than we do. */
   #isVersionDoubtful = false;
   #watchListPauseEndMs = 0;
   #openedAtMs = 0;
   #timeoutMs = 0;
-  #refusals = 0;
   #isCacheEnough = true;
   #lists = 0;
   #failures = 0;
@@ -70,7 +60,7 @@ export class Reflector<T> implements AsyncDisposable {
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
-    this.#backoff = new Backoff(options.random);
+    this.#policy = new RetryPolicy(options.clock, options.random);
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
   }
 
@@ -123,68 +113,61 @@ export class Reflector<T> implements AsyncDisposable {
 
   /** Milliseconds to wait after an attempt, and what to do otherwise next time. */
   #delayAfter(failure: unknown, lifetimeMs: number): number {
-    if (lifetimeMs >= HEALTHY_MS) this.#backoff.reset();
     this.#isVersionDoubtful = lifetimeMs < this.#timeoutMs - TIMEOUT_TOLERANCE_MS;
-    if (failure === undefined) return lifetimeMs < SHORTEST_WATCH_MS ? this.#backoff.next() : 0;
+    if (failure === undefined && lifetimeMs >= SHORTEST_WATCH_MS) return 0;
+    const err = failure ?? new ApiError('connection', 'the server ends the watch at once');
+    const { contact, log, resource } = this.#options;
+    const { kind } = resource;
+    const { delayMs, needsList } = this.#policy.judge(err);
     this.#failures += 1;
-    const { log, resource } = this.#options;
-    if (isExpired(failure)) {
-      this.#resourceVersion = undefined;
-      log.info(
-        { kind: resource.kind, err: failure },
-        `${resource.kind}: the server forgot where we were; listing again`,
-      );
-      const delayMs = this.#backoff.next();
-      return this.#backoff.failures === 1 ? 0 : delayMs;
+    if (needsList) this.#resourceVersion = undefined;
+    if (isExpired(err)) log.info({ kind, err, delayMs }, `${kind}: the server forgot where we were; listing again`);
+    else {
+      const message = err instanceof Error ? err.message : String(err);
+      contact.failed(kind, { message, err, delayMs, isOurs: !(err instanceof ApiError) });
     }
-    if (this.#needsList(failure)) this.#resourceVersion = undefined;
-    const isOurs = !(failure instanceof ApiError);
-    const delayMs = Math.max(this.#backoff.next(), isOurs ? 0 : failure.retryAfterMs);
-    const text = failure instanceof Error ? failure.message : String(failure);
-    const next = this.#resourceVersion === undefined ? 'listing' : 'watching';
-    log[isOurs ? 'error' : 'warn'](
-      { kind: resource.kind, err: failure, delayMs },
-      `${resource.kind}: ${text}; ${next} again in ${(delayMs / 1000).toFixed(1)} s`,
-    );
     return delayMs;
-  }
-
-  #needsList(failure: unknown): boolean {
-    if (!(failure instanceof ApiError) || isProtocolError(failure)) return true;
-    if (failure.kind !== 'status' || UNRELATED_STATUS.has(failure.status)) return false;
-    this.#refusals += 1;
-    return this.#refusals >= MOST_REFUSALS;
   }
 
   /**
    * After a restore of etcd the server is behind us: a watch from our version would stay silent until it has caught up
-   * (recorded: `watch from a future resourceVersion`). Versions are ordered integers (KEP-5504).
+   * (recorded: `watch from a future resourceVersion`).
    */
   async #verifyVersion(): Promise<void> {
     const ours = this.#resourceVersion;
     if (ours === undefined) return;
-    const { resource, transport, log } = this.#options;
-    const theirs = await readVersion({ transport, path: resource.path, query: resource.query, signal: this.#signal });
+    const { resource, transport } = this.#options;
+    const { path, query } = resource;
+    const theirs = await readVersion({ transport, path, query, signal: this.#signal });
     this.#heard();
-    const isOrdered = /^\d+$/.test(ours) && /^\d+$/.test(theirs);
-    if (!isOrdered || BigInt(theirs) >= BigInt(ours)) return;
+    if (!isOlder(theirs, ours)) return;
+    this.#forgetVersions(theirs);
+    this.#resourceVersion = undefined;
+  }
+
+  /** The server was restored from a backup: its versions up to ours may stand for other objects than we know. */
+  #forgetVersions(theirs: string): void {
+    const { log, resource } = this.#options;
+    const ours = this.#newestVersion;
     log.warn(
       { kind: resource.kind, ours, theirs },
       `${resource.kind}: the server is older than what we know; listing again`,
     );
-    this.#resourceVersion = undefined;
+    this.#held.clear();
+    this.#newestVersion = '';
   }
 
   /** The list as the beginning of the watch. Resolves to false when the server cannot do that: then pages are listed. */
   async #watchList(): Promise<boolean> {
     const { clock, resource, log } = this.#options;
     if (clock.now() < this.#watchListPauseEndMs) return false;
-    const initial = new InitialEvents<T>(resource, clock);
+    const list = new CompleteList(resource, this.#held);
+    const initial = new InitialEvents(resource, list, clock);
     const query = { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' };
     const onEvents = (events: readonly WatchEvent[]) => {
       for (const event of events) {
         if (initial.isComplete) this.#apply(event);
-        else if (initial.add(event)) this.#complete(initial.objects.values(), event.resourceVersion, 'WatchList');
+        else if (initial.add(event)) this.#complete(list, event.resourceVersion, 'WatchList');
       }
     };
     try {
@@ -202,20 +185,19 @@ export class Reflector<T> implements AsyncDisposable {
 
   async #list(): Promise<void> {
     const { resource, transport } = this.#options;
-    let list: Trimmed<T>[] = [];
+    const { path, query } = resource;
+    const list = new CompleteList(resource, this.#held);
     const resourceVersion = await listAll({
       transport,
-      path: resource.path,
-      query: resource.query,
+      path,
+      query,
       // The first list may come from the server's cache; after that it must not take us back.
       resourceVersion: this.#isCacheEnough ? '0' : '',
-      onItems: items => {
+      onItem: raw => {
         this.#heard();
-        for (const raw of items) list.push(resource.trim(raw));
+        list.add(raw);
       },
-      onRestart: () => {
-        list = [];
-      },
+      onRestart: () => list.restart(),
       signal: this.#signal,
     });
     this.#complete(list, resourceVersion, 'pages');
@@ -229,7 +211,7 @@ export class Reflector<T> implements AsyncDisposable {
     await this.#stream(query, { onOpen: () => undefined, onEvents, signal: this.#signal });
   }
 
-  /** Streams until the server ends the watch; ends it itself when the server forgets to. */
+  /** Streams until the server ends the watch; ends it itself when the server forgets to, or tells nothing any more. */
   async #stream(
     query: Record<string, string>,
     on: { onOpen: () => void; onEvents: (events: readonly WatchEvent[]) => void; signal: AbortSignal },
@@ -239,47 +221,77 @@ export class Reflector<T> implements AsyncDisposable {
     this.#timeoutMs = timeoutSeconds * 1000;
     const overdue = new AbortController();
     const cancel = clock.after(this.#timeoutMs + TIMEOUT_TOLERANCE_MS, () => overdue.abort());
+    const hasMissed = (signal: AbortSignal) => this.#hasMissed(signal);
+    using guard = new WatchGuard({ clock, random, hasMissed });
     const onOpen = () => {
       this.#openedAtMs = clock.now();
       this.#isConnected = true;
-      this.#heard();
+      guard.begin();
       on.onOpen();
     };
     const onEvents = (events: readonly WatchEvent[]) => {
-      this.#heard();
-      this.#refusals = 0;
+      guard.touch();
       on.onEvents(events);
+      this.#heard();
+      this.#policy.delivered();
     };
     try {
-      const signal = AbortSignal.any([this.#signal, on.signal, overdue.signal]);
+      const signal = AbortSignal.any([this.#signal, on.signal, overdue.signal, guard.signal]);
       const full = { ...resource.query, ...query, timeoutSeconds: String(timeoutSeconds) };
       const cutOff = await streamEvents({ transport, path: resource.path, query: full, onOpen, onEvents, signal });
       if (cutOff > 0) log.warn({ kind: resource.kind, bytes: cutOff }, `${resource.kind}: the last event was cut off`);
     } catch (error) {
-      if (!overdue.signal.aborted) throw error;
+      if (overdue.signal.aborted) return;
+      throw guard.signal.aborted ? guard.signal.reason : error;
     } finally {
       cancel();
     }
   }
 
-  #heard(): void {
-    this.#lastContactMs = this.#options.clock.now();
+  /** Before a WatchList is complete there is no version to ask from, but then it has deadlines of its own. */
+  async #hasMissed(signal: AbortSignal): Promise<boolean> {
+    const { resource, transport } = this.#options;
+    if (this.#resourceVersion === undefined) return false;
+    const { path, query } = resource;
+    return hasEventsAfter(this.#resourceVersion, { transport, path, query, signal });
   }
 
-  #complete(list: Iterable<Trimmed<T>>, resourceVersion: string, how: string): void {
+  #heard(): void {
+    this.#lastContactMs = this.#options.clock.now();
+    this.#options.contact.heard(this.#options.resource.kind);
+  }
+
+  #complete(list: CompleteList<T>, resourceVersion: string, how: string): void {
     const { resource, target, log } = this.#options;
-    target.replace(list);
-    this.#resourceVersion = resourceVersion;
-    this.#refusals = 0;
+    const { unchanged } = list;
+    if (unchanged > 0 && isOlder(resourceVersion, this.#newestVersion)) {
+      this.#forgetVersions(resourceVersion);
+      throw new ApiError('protocol', 'a list that is older than what is known');
+    }
+    target.replace(list.entries);
+    this.#held = list.versions;
+    this.#reach(resourceVersion);
     this.#isCacheEnough = false;
     this.#lists += 1;
-    log.info({ kind: resource.kind, resourceVersion }, `${resource.kind}: complete list by ${how}`);
+    this.#policy.delivered();
+    log.info({ kind: resource.kind, resourceVersion, unchanged }, `${resource.kind}: complete list by ${how}`);
   }
 
   #apply(event: WatchEvent): void {
     const { resource, target } = this.#options;
-    if (event.type === 'DELETED') target.remove(nameOf(resource, event));
-    else if (event.type !== 'BOOKMARK') target.accept(resource.trim(event.object));
-    this.#resourceVersion = event.resourceVersion;
+    if (event.type === 'DELETED') {
+      const key = nameOf(resource, event);
+      target.remove(key);
+      this.#held.forget(key);
+    } else if (event.type !== 'BOOKMARK') {
+      target.accept(resource.trim(event.object));
+      this.#held.note(event.object);
+    }
+    this.#reach(event.resourceVersion);
+  }
+
+  #reach(resourceVersion: string): void {
+    this.#resourceVersion = resourceVersion;
+    this.#newestVersion = resourceVersion;
   }
 }

@@ -11,10 +11,18 @@ export interface Resource<T> {
   readonly trim: (raw: unknown) => Trimmed<T>;
 }
 
+/** An object of a complete list: what is left of it, or that it is as the target holds it already. */
+export type Listed<T> = (Trimmed<T> & { readonly isUnchanged?: never }) | Unchanged;
+
+export interface Unchanged {
+  readonly key: string;
+  readonly isUnchanged: true;
+}
+
 /** Where a Reflector puts what it sees. */
 export interface ReflectorTarget<T> {
   /** A complete list: what isn't in it is gone. */
-  replace(list: Iterable<Trimmed<T>>): void;
+  replace(list: Iterable<Listed<T>>): void;
   /** One object is new or different. */
   accept(trimmed: Trimmed<T>): void;
   /** One object is gone. */

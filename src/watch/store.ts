@@ -9,6 +9,19 @@ export type DirtyListener = (dirty: Dirty) => void;
 /** `problems` is empty when the object has none any more. */
 export type ProblemListener = (object: string, problems: readonly Problem[]) => void;
 
+export interface ReplaceOptions {
+  readonly problems?: readonly Problem[];
+  /** Keys of objects that are in the list as they already are in the store. */
+  readonly unchanged?: ReadonlySet<string>;
+}
+
+/** How Problem.object begins for what is kept as this kind. */
+const PROBLEM_PREFIXES: { readonly [K in Kind]: readonly string[] } = {
+  Service: ['Service'],
+  EndpointSlice: ['EndpointSlice', 'Endpoints'],
+  Node: ['Node'],
+};
+
 const NO_SLICES: ImmutableMap<string, EndpointSlice> = ImmutableMap();
 
 /** The key of the Service that a slice belongs to. */
@@ -100,17 +113,19 @@ export class Store {
   }
 
   /** A complete list of a kind with all its problems: what isn't in it is gone, what is unchanged marks nothing. */
-  replace<K extends Kind>(kind: K, objects: Iterable<ObjectByKind[K]>, problems: readonly Problem[] = []): void {
+  replace<K extends Kind>(kind: K, objects: Iterable<ObjectByKind[K]>, rest: ReplaceOptions = {}): void {
+    const { problems = [], unchanged = new Set() } = rest;
     const next = new Map<string, ObjectByKind[K]>();
     for (const object of objects) next.set(objectKey(object), object);
-    const gone = [...this.#keys(kind)].filter(key => !next.has(key));
-    for (const key of gone) this.remove(kind, key);
+    const gone = [...this.#keys(kind)].filter(key => !next.has(key) && !unchanged.has(key));
+    for (const key of gone) this.#removeObject(kind, key);
     for (const object of next.values()) this.upsert(kind, object);
     const found = Map.groupBy(problems, problem => problem.object);
-    const solved = [...this.#problems.keys()].filter(
-      object => (object === kind || object.startsWith(`${kind} `)) && !found.has(object),
-    );
-    for (const object of solved) this.reportProblems(object, []);
+    const isSolved = (object: string) => {
+      const [prefix = '', key = ''] = object.split(/ (.*)/, 2);
+      return PROBLEM_PREFIXES[kind].includes(prefix) && !found.has(object) && !unchanged.has(key);
+    };
+    for (const object of [...this.#problems.keys()].filter(isSolved)) this.reportProblems(object, []);
     for (const [object, list] of found) this.reportProblems(object, list);
   }
 

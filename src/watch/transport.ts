@@ -11,10 +11,16 @@ export interface ApiResponse {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+export interface GetOptions {
+  /** How long the body may pause; without it for ever. */
+  readonly idleDeadlineMs?: number;
+  readonly signal: AbortSignal;
+}
+
 /** GET requests to one API server. */
 export interface Transport extends AsyncDisposable {
   /** `path` with its query. Rejects with an ApiError for every other answer than 2xx and for none. */
-  get(path: string, options: { readonly idleDeadlineMs: number; readonly signal: AbortSignal }): Promise<ApiResponse>;
+  get(path: string, options: GetOptions): Promise<ApiResponse>;
 }
 
 export interface TransportOptions {
@@ -52,7 +58,7 @@ export class HttpTransport implements Transport {
     this.#config = currentConfig(options.loadKubeConfig(), options.server);
   }
 
-  async get(path: string, options: { idleDeadlineMs: number; signal: AbortSignal }): Promise<ApiResponse> {
+  async get(path: string, options: GetOptions): Promise<ApiResponse> {
     const { url, request } = await this.#prepare(path);
     try {
       const response = await this.#sendAgain(url, { ...request, signal: options.signal });
@@ -125,12 +131,15 @@ export class HttpTransport implements Transport {
     return { request, response };
   }
 
-  async *#read(response: IncomingMessage, idleDeadlineMs: number): AsyncGenerator<Uint8Array> {
-    const silent = () => response.destroy(new ApiError('deadline', `silent for ${idleDeadlineMs / 1000} s`));
-    using watchdog = new Watchdog(this.#options.clock, idleDeadlineMs, silent);
+  async *#read(response: IncomingMessage, idleDeadlineMs?: number): AsyncGenerator<Uint8Array> {
+    const silent = (ms: number) => () => response.destroy(new ApiError('deadline', `silent for ${ms / 1000} s`));
+    using watchdog =
+      idleDeadlineMs === undefined
+        ? undefined
+        : new Watchdog(this.#options.clock, idleDeadlineMs, silent(idleDeadlineMs));
     try {
       for await (const chunk of response) {
-        watchdog.touch();
+        watchdog?.touch();
         yield chunk as Uint8Array;
       }
     } catch (error) {

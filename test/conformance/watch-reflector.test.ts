@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { storeTarget } from '../../src/watch/api-source.ts';
 import { anonymousKubeConfig } from '../../src/watch/kubeconfig.ts';
 import type { Kind } from '../../src/watch/objects.ts';
-import { Reflector, type ReflectorStats } from '../../src/watch/reflector.ts';
+import { Reflector } from '../../src/watch/reflector.ts';
+import type { ReflectorStats } from '../../src/watch/reflector-stats.ts';
+import { ServerContact } from '../../src/watch/server-contact.ts';
 import { Store } from '../../src/watch/store.ts';
 import { HttpTransport } from '../../src/watch/transport.ts';
 import { TRIMMERS } from '../../src/watch/trim.ts';
@@ -64,7 +66,9 @@ function reflect<K extends Kind>(kind: K, path: string): void {
   const resource = { kind, path, trim: TRIMMERS[kind] };
   const { signal } = new AbortController();
   const target = storeTarget(store, kind);
-  const ours = new Reflector({ resource, target, transport, clock, random: () => 0.5, log: recordedLog(), signal });
+  const log = recordedLog();
+  const contact = new ServerContact({ clock, log, kinds: [kind] });
+  const ours = new Reflector({ resource, target, transport, contact, clock, random: () => 0.5, log, signal });
   store.announce([kind]);
   ours.start();
   reflector = ours;
@@ -257,7 +261,7 @@ describe('lists', () => {
     await clock.pass(800);
     const { status, headers = {}, body } = recorded('list at a future');
     (await server.next()).json(status, body, headers);
-    await clock.pass(1600); // longer than its Retry-After of a second
+    await clock.pass(1600); // longer than its Retry-After of a second, a tenth added
     await verification();
     await watch('watch from a list', listed('list from the watch cache'), { resourceVersion: '240' });
   });
@@ -300,7 +304,7 @@ describe('watches', () => {
     const followed = await watch('watch from a list', objects, { resourceVersion: '240' });
     expect(reflector.stats.resourceVersion).toBe('244');
     followed.destroy();
-    await clock.pass(1600);
+    await clock.pass(800);
     const behind = await server.next();
     expect(behind.query).toEqual({ limit: '1' });
     behind.json(200, recorded('consistent list, first page').body);

@@ -52,6 +52,18 @@ export class ManualClock implements Clock {
     this.#now = end;
   }
 
+  /** Waits until a timer of at most so many milliseconds waits, and lets its time pass. */
+  async next(mostMs: number): Promise<void> {
+    const find = () => [...this.#timers].filter(({ ms }) => ms <= mostMs).toSorted((a, b) => a.at - b.at)[0];
+    for (let timer = find(); ; timer = find()) {
+      if (timer !== undefined) return this.advance(timer.at - this.#now);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiters.add(resolve);
+      await promise;
+      this.#waiters.delete(resolve);
+    }
+  }
+
   /** Waits until a timer of so many milliseconds waits, and lets that time pass. */
   async pass(ms: number): Promise<void> {
     await this.armed(ms);

@@ -2,7 +2,7 @@ import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { addModelMetrics, addWatchMetrics } from '../../src/metric-readings.ts';
-import type { ReflectorStats } from '../../src/watch/reflector.ts';
+import type { ReflectorStats } from '../../src/watch/reflector-stats.ts';
 import { service, slice, snapshot } from '../fakes/objects.ts';
 import { findExpositionProblems } from './http/exposition.ts';
 

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { storeTarget } from '../../../src/watch/api-source.ts';
 import { anonymousKubeConfig } from '../../../src/watch/kubeconfig.ts';
 import { Reflector } from '../../../src/watch/reflector.ts';
+import { ServerContact } from '../../../src/watch/server-contact.ts';
 import { Store } from '../../../src/watch/store.ts';
 import { HttpTransport } from '../../../src/watch/transport.ts';
 import { trimService } from '../../../src/watch/trim.ts';
@@ -49,6 +50,8 @@ let server: ScriptedServer;
 let clock: ManualClock;
 let store: Store;
 let log: ReturnType<typeof recordedLog>;
+/** Names of the objects that were looked into. */
+let trimmed: string[];
 let transport: HttpTransport;
 let reflector: Reflector<unknown>;
 
@@ -59,10 +62,16 @@ function startReflector(): void {
   const { port } = server;
   const loadKubeConfig = () => anonymousKubeConfig(`http://127.0.0.1:${port}`);
   transport = new HttpTransport({ loadKubeConfig, userAgent: 'test', clock });
-  const resource = { kind: 'Service', path: PATH, trim: trimService };
+  trimmed = [];
+  const trim = (raw: unknown) => {
+    trimmed.push((raw as { metadata: { name: string } }).metadata.name);
+    return trimService(raw);
+  };
+  const resource = { kind: 'Service', path: PATH, trim };
   const { signal } = new AbortController();
   const target = storeTarget(store, 'Service');
-  const ours = new Reflector({ resource, target, transport, clock, random: () => 0.5, log, signal });
+  const contact = new ServerContact({ clock, log, kinds: ['Service'] });
+  const ours = new Reflector({ resource, target, transport, contact, clock, random: () => 0.5, log, signal });
   store.announce(['Service']);
   ours.start();
   reflector = ours as unknown as Reflector<unknown>;
@@ -85,11 +94,19 @@ async function send(exchange: Exchange, ...events: readonly object[]): Promise<v
   await exchange.events(...events);
   await change;
 }
-/** A reflector that has listed `a` and `b` at version 10 by WatchList and has been watching for two minutes. */
+/** Lets time pass on a watch that brings a bookmark every 25 s. */
+async function live(watch: Exchange, ms: number, version: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 25_000) {
+    clock.advance(Math.min(left, 25_000));
+    await watch.events(bookmark(version));
+    while (reflector.stats.lastContactMs !== clock.now()) await new Promise(setImmediate);
+  }
+}
+/** A reflector that has listed `a` and `b` at version 10 by WatchList and has been watching for more than a minute. */
 async function watching(): Promise<Exchange> {
   const watch = (await server.next()).open();
   await send(watch, added('a', 1), added('b', 2), initialEnd(10));
-  clock.advance(120_000);
+  await live(watch, 75_000, 10);
   return watch;
 }
 
@@ -175,11 +192,15 @@ describe('a server without WatchList', () => {
     const relist = await server.next();
     expect(relist.query).toEqual({ limit: '500' });
     relist.json(200, list(20, ['a']));
+    for (let at = 0; at < 30 * 60_000; at += 450_000) {
+      watch = (await server.next()).open();
+      await live(watch, 450_000, 21);
+      watch.end();
+    }
     watch = (await server.next()).open();
-    await clock.armed(480_000);
-    await send(watch, added('b', 21));
-    clock.advance(30 * 60_000);
-    expect((await server.next()).query).toMatchObject({ resourceVersion: '21' });
+    expect(watch.query).toMatchObject({ resourceVersion: '21' });
+    await watch.events(error(410));
+    expect((await server.next()).query).toMatchObject({ sendInitialEvents: 'true' });
   });
 
   it('may ignore the question and stay silent', async () => {
@@ -230,7 +251,6 @@ describe('410', () => {
       await clock.pass(800);
       (await server.next()).json(200, list(11, []));
       (await server.next()).json(410, status(410, 'Expired'));
-      await clock.pass(1600);
     }
     const relist = (await server.next()).open();
     expect(relist.query).toMatchObject({ sendInitialEvents: 'true' });
@@ -241,11 +261,11 @@ describe('410', () => {
   });
 
   it('again and again is not a hot loop', async () => {
-    const watch = await watching();
-    await watch.events(error(410));
-    const again = (await server.next()).open();
-    await again.events(error(410));
-    await clock.pass(1600);
+    await (await watching()).events(error(410));
+    for (const delay of [800, 1600, 3200]) {
+      await (await server.next()).open().events(error(410));
+      await clock.pass(delay);
+    }
     await server.next();
   });
 });
@@ -255,7 +275,7 @@ describe('the end of a watch', () => {
     const watch = await watching();
     await send(watch, added('c', 11));
     for (const version of [12, 13, 14]) {
-      clock.advance(110_000);
+      await live(watch, 120_000, version);
       await send(watch, modified('a', version, version), bookmark(version + 80));
     }
     watch.end();
@@ -266,10 +286,8 @@ describe('the end of a watch', () => {
 
   it('is made by us when the server forgets its timeout', async () => {
     const watch = await watching();
-    for (const version of [11, 12, 13]) {
-      await send(watch, modified('a', version, version));
-      clock.advance(120_000);
-    }
+    await live(watch, 395_000, 13);
+    clock.advance(10_000);
     await watch.closed();
     expect((await server.next()).query).toMatchObject({ watch: '1', resourceVersion: '13' });
     expect(reflector.stats.failures).toBe(0);
@@ -339,37 +357,55 @@ describe('a failure', () => {
       await clock.pass(delay);
     }
     expect(reflector.stats.failures).toBe(8);
-    expect(log.lines[0]).toBe('warn Service: 500 says 500; listing again in 0.8 s');
+    expect(log.lines).toEqual([
+      'warn Service: 500 says 500; trying again, what is known stays',
+      'warn the API server: away for 80 s; the rules stay (500 says 500)',
+    ]);
   });
 
-  it('after a minute of health waits as little as the first', async () => {
+  it('after something was delivered waits as little as the first', async () => {
     for (const delay of [800, 1600]) {
       (await server.next()).json(500, status(500));
       await clock.pass(delay);
     }
-    const watch = await watching();
+    const watch = (await server.next()).open();
+    await send(watch, added('a', 1), initialEnd(10));
     watch.destroy();
     await clock.pass(800);
     await server.next();
   });
 
-  it('does not reset the delay by a short success', async () => {
-    (await server.next()).json(500, status(500));
-    await clock.pass(800);
-    const watch = (await server.next()).open();
-    await send(watch, added('a', 1), initialEnd(10));
-    clock.advance(59_000);
-    watch.destroy();
-    await clock.pass(1600);
-    await server.next();
+  it('of a server that delivers and breaks off without end makes no storm: an hour has a few hundred requests', async () => {
+    const end = clock.now() + 3_600_000;
+    let requests = 0;
+    let version = 10;
+    while (clock.now() < end) {
+      const exchange = await server.next();
+      requests += 1;
+      version += 1;
+      if (exchange.query.limit === '1') exchange.json(200, list(version, []));
+      else {
+        exchange.open();
+        await exchange.events(exchange.query.sendInitialEvents ? initialEnd(version) : bookmark(version));
+        while (reflector.stats.resourceVersion !== String(version)) await new Promise(setImmediate);
+        const { failures } = reflector.stats;
+        exchange.destroy();
+        while (reflector.stats.failures === failures) await new Promise(setImmediate);
+        await clock.next(30_000);
+      }
+    }
+    expect(requests).toBeGreaterThan(2 * 60);
+    expect(requests).toBeLessThan(2 * 7 * 60 + 20);
   });
 
   it.each([
     ['header', status(429, 'TooManyRequests'), { 'retry-after': '7' }],
     ['body', status(429, 'TooManyRequests', { details: { retryAfterSeconds: 7 } }), {}],
-  ])('with Retry-After in the %s waits that long', async (_place, body, headers) => {
-    (await server.next()).json(429, body, headers);
-    await clock.pass(7000);
+    ['header, as a day', status(503), { 'retry-after': '86400' }, 66_000],
+  ])('with Retry-After in the %s waits that long, a spread added, but never for hours', async (...given) => {
+    const [_place, body, headers, delay = 7700] = given;
+    (await server.next()).json(body.code, body, headers);
+    await clock.pass(delay);
     await server.next();
   });
 
@@ -404,14 +440,138 @@ describe('a failure', () => {
     (await server.next()).json(200, list(10, []));
     expect((await server.next()).query).toMatchObject({ resourceVersion: '10' });
   });
+});
 
-  it('by silence is noticed', async () => {
+describe('a silent watch', () => {
+  it('is looked at by a second one from its version, and stays when nothing was missed', async () => {
     const watch = await watching();
-    clock.advance(150_000);
+    clock.advance(35_000);
+    const second = await server.next();
+    expect(second.query).toEqual({
+      watch: '1',
+      allowWatchBookmarks: 'true',
+      resourceVersion: '10',
+      timeoutSeconds: '1',
+    });
+    await second.open().events(bookmark(14));
+    second.end();
+    await clock.armed(35_000);
+    await send(watch, added('c', 15));
+    expect(names()).toEqual(['a:80', 'b:80', 'c:80']);
+    expect(reflector.stats).toMatchObject({ failures: 0, resourceVersion: '15' });
+  });
+
+  it('that others overtake is dead: the next one brings what it held back', async () => {
+    const watch = await watching();
+    clock.advance(35_000);
+    await (await server.next()).open().events(added('c', 15));
+    await clock.pass(5000);
     await watch.closed();
     await clock.pass(800);
+    (await server.next()).json(200, list(20, []));
+    const next = (await server.next()).open();
+    expect(next.query).toMatchObject({ resourceVersion: '10' });
+    await send(next, added('c', 15));
+    expect(names()).toEqual(['a:80', 'b:80', 'c:80']);
+    expect(log.lines.at(-2)).toBe(
+      'warn Service: the watch brings nothing of what the server has to tell; trying again, what is known stays',
+    );
+  });
+
+  it('of a server that hangs is given up within a minute', async () => {
+    const watch = await watching();
+    clock.advance(35_000);
+    const second = await server.next();
+    clock.advance(25_000);
+    await Promise.all([watch.closed(), second.closed()]);
+    expect(log.lines.at(-1)).toBe('warn Service: silent for 60 s; trying again, what is known stays');
+    await clock.pass(800);
     expect((await server.next()).query).toEqual({ limit: '1' });
-    expect(log.lines.at(-1)).toBe('warn Service: silent for 150 s; watching again in 0.8 s');
+  });
+});
+
+describe('a relist', () => {
+  const held = (name: string, version: number, port?: number) => {
+    const object = service(name, version, port) as { metadata: object };
+    return { ...object, metadata: { ...object.metadata, uid: `uid of ${name}` } };
+  };
+  const event = (object: object) => ({ type: 'ADDED', object });
+
+  /** A reflector that knows three objects. */
+  async function listed(): Promise<{ watch: Exchange }> {
+    const watch = (await server.next()).open();
+    await send(watch, event(held('a', 1)), event(held('b', 2)), event(held('c', 3)), initialEnd(10));
+    trimmed.length = 0;
+    await live(watch, 75_000, 10);
+    return { watch };
+  }
+
+  it.each(['WatchList', 'pages'])('by %s looks only into what is different, and marks only that', async how => {
+    const { watch } = await listed();
+    const before = store.snapshot.services;
+    const dirty: string[] = [];
+    store.onDirty(({ services }) => dirty.push(...services));
+    await watch.events(error(410));
+    const relist = await server.next();
+    const objects = [held('a', 1), held('b', 12, 81), held('d', 13)];
+    if (how === 'WatchList') await send(relist.open(), ...objects.map(event), initialEnd(20));
+    else {
+      relist.json(422, status(422));
+      const change = changed();
+      (await server.next()).json(200, { metadata: { resourceVersion: '20' }, items: objects });
+      await change;
+    }
+    expect(names()).toEqual(['a:80', 'b:81', 'd:80']);
+    expect(store.snapshot.services.get('default/a')).toBe(before.get('default/a'));
+    expect(trimmed.toSorted()).toEqual(['b', 'd']);
+    expect(dirty.toSorted()).toEqual(['default/b', 'default/c', 'default/d']);
+    const line = `info Service: complete list by ${how}`;
+    expect(log.lines.filter(one => one === line)).toHaveLength(how === 'WatchList' ? 2 : 1);
+  });
+
+  it('looks into everything when the server came back older: one version may stand for two objects', async () => {
+    const { watch } = await listed();
+    watch.destroy();
+    await clock.pass(800);
+    (await server.next()).json(200, list(9, []));
+    const relist = (await server.next()).open();
+    await send(relist, event(held('a', 1, 99)), event(held('b', 2)), initialEnd(9));
+    expect(names()).toEqual(['a:99', 'b:80']);
+  });
+
+  it('that turns out older than what is known is thrown away and made again, wholly', async () => {
+    const { watch } = await listed();
+    await watch.events(error(410));
+    await (await server.next()).open().events(event(held('a', 1)), event(held('b', 2)), initialEnd(9));
+    await clock.pass(800);
+    expect(names()).toEqual(['a:80', 'b:80', 'c:80']);
+    const again = (await server.next()).open();
+    expect(again.query).toMatchObject({ sendInitialEvents: 'true' });
+    await send(again, event(held('a', 1, 99)), initialEnd(9));
+    expect(names()).toEqual(['a:99']);
+    expect(log.lines).toContain('warn Service: the server is older than what we know; listing again');
+  });
+
+  it('keeps the problems of what is unchanged', async () => {
+    const broken = held('a', 1) as unknown as { spec: { ports: object[] } };
+    broken.spec.ports.push({ port: 70000 });
+    const watch = (await server.next()).open();
+    await send(watch, event(broken), event(held('b', 2)), initialEnd(10));
+    await live(watch, 75_000, 10);
+    await watch.events(error(410));
+    await send((await server.next()).open(), event(broken), initialEnd(20));
+    expect(names()).toEqual(['a:80']);
+    expect(store.problems()).toMatchObject([{ object: 'Service default/a' }]);
+  });
+
+  it('of an object that was changed by an event in between looks into it', async () => {
+    const { watch } = await listed();
+    await send(watch, { type: 'MODIFIED', object: held('a', 11, 81) }, { type: 'DELETED', object: held('b', 12) });
+    await watch.events(error(410));
+    trimmed.length = 0;
+    await send((await server.next()).open(), event(held('a', 11, 81)), event(held('b', 2)), initialEnd(20));
+    expect(trimmed).toEqual(['b']);
+    expect(names()).toEqual(['a:81', 'b:80']);
   });
 });
 
@@ -432,7 +592,7 @@ describe('nonsense', () => {
     await clock.pass(800);
     expect((await server.next()).query).toMatchObject({ sendInitialEvents: 'true' });
     expect(names()).toEqual(['a:81', 'b:80']);
-    expect(log.lines.at(-1)).toMatch(/^warn Service: .*; listing again in 0\.8 s$/);
+    expect(log.lines.at(-1)).toMatch(/^warn Service: .*; trying again, what is known stays$/);
   });
 
   it.each([

@@ -176,23 +176,24 @@ describe('problems', () => {
   it('are heard once per change, not once per list', () => {
     const store = new Store();
     const calls = heard(store);
-    store.replace(
-      'Service',
-      [],
-      [problem('Service default/a'), problem('Service default/a', 'worse'), problem('Service default/b')],
-    );
+    const problems = [
+      problem('Service default/a'),
+      problem('Service default/a', 'worse'),
+      problem('Service default/b'),
+    ];
+    store.replace('Service', [], { problems });
     expect(calls()).toEqual([
       ['Service default/a', 2],
       ['Service default/b', 1],
     ]);
-    store.replace('Service', [], [problem('Service default/a'), problem('Service default/a', 'worse')]);
+    store.replace('Service', [], { problems: [problem('Service default/a'), problem('Service default/a', 'worse')] });
     expect(calls()).toEqual([['Service default/b', 0]]);
     expect(store.problems()).toHaveLength(2);
   });
 
   it('of one kind survive a list of another', () => {
     const store = new Store();
-    store.replace('Node', [], [problem('Node n1')]);
+    store.replace('Node', [], { problems: [problem('Node n1')] });
     store.replace('Service', []);
     expect(store.problems()).toEqual([problem('Node n1')]);
   });
