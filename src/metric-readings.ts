@@ -22,10 +22,10 @@ export function addModelMetrics(registry: Registry, models: () => Iterable<Model
 }
 
 /** What an API source has seen, per kind. Manifests have no connection that could be lost, so a file source has none of these. */
-export function addWatchMetrics(registry: Registry, source: Pick<ApiSource, 'stats'>): void {
+export function addWatchMetrics(registry: Registry, source: { readonly stats: ApiSource['stats'] | undefined }): void {
   const labelNames = ['kind'];
   const registers = [registry];
-  const perKind = () => Object.entries(source.stats) as [Kind, ApiSource['stats'][Kind]][];
+  const perKind = () => Object.entries(source.stats ?? {}) as [Kind, ApiSource['stats'][Kind]][];
   new Gauge({
     name: 'kproxy_watch_last_contact_timestamp_seconds',
     help: 'The last time the API server said anything about this kind of object; absent before the first',

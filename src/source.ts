@@ -1,31 +1,77 @@
 import type { Configuration } from './config/configuration.ts';
 import type { Logger } from './log.ts';
-import { addWatchMetrics } from './metric-readings.ts';
-import type { Metrics } from './metrics.ts';
-import { startApiSource } from './watch/api-source.ts';
+import { type ApiSource, startApiSource } from './watch/api-source.ts';
 import { startFileSource } from './watch/file-source.ts';
 import type { Store } from './watch/store.ts';
 
-export interface SourceOptions {
+export interface ClusterSourceOptions {
+  readonly configuration: Configuration;
   /** `dir:PATH` = manifests instead of an API server. */
   readonly source: string | undefined;
-  readonly configuration: Configuration;
   readonly nodeName: string;
   /** Our own, for the API server's logs. */
   readonly version: string;
   readonly store: Store;
-  readonly metrics: Metrics;
   readonly log: Logger;
-  readonly signal: AbortSignal;
+}
+
+interface RunningSource extends AsyncDisposable {
+  /** Only of an API server. */
+  readonly stats?: ApiSource['stats'];
 }
 
 /** Fills the store from the API server of the configuration, or from the manifests of `--source dir:PATH`. */
-export async function startSource(options: SourceOptions): Promise<AsyncDisposable> {
-  const { source, configuration, nodeName, version, store, metrics, signal } = options;
+export class ClusterSource implements AsyncDisposable {
+  readonly #options: ClusterSourceOptions;
+  #configuration: Configuration;
+  #running: RunningSource;
+
+  private constructor(options: ClusterSourceOptions, running: RunningSource) {
+    this.#options = options;
+    this.#configuration = options.configuration;
+    this.#running = running;
+  }
+
+  /** Rejects when the kubeconfig or the directory can't be read; a server that doesn't answer is tried for ever. */
+  static async start(options: ClusterSourceOptions): Promise<ClusterSource> {
+    return new ClusterSource(options, await startSource(options, options.configuration));
+  }
+
+  /** What the API server's watches have seen; undefined for manifests. */
+  get stats(): ApiSource['stats'] | undefined {
+    return this.#running.stats;
+  }
+
+  /**
+   * Goes over to another kubeconfig or another kind of endpoints: the store keeps its objects, and what the first list from there
+   * lacks is removed. Rejects when the kubeconfig can't be read; the source before then goes on.
+   */
+  async configure(next: Configuration): Promise<void> {
+    const before = this.#configuration;
+    const isSame =
+      next.kubeconfigPath === before.kubeconfigPath &&
+      next.apiServer === before.apiServer &&
+      next.endpointsFrom === before.endpointsFrom;
+    if (isSame || this.#options.source !== undefined) return;
+    const previous = this.#running;
+    this.#running = await startSource(this.#options, next);
+    this.#configuration = next;
+    await previous[Symbol.asyncDispose]();
+    this.#options.log.info({ component: 'watch' }, 'listing again, as the configuration says now');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#running[Symbol.asyncDispose]();
+  }
+}
+
+async function startSource(options: ClusterSourceOptions, configuration: Configuration): Promise<RunningSource> {
+  const { source, nodeName, version, store } = options;
   const log = options.log.child({ component: 'watch' });
+  const signal = new AbortController().signal; // disposal ends it
   if (source === undefined) {
     const { kubeconfigPath, apiServer, endpointsFrom } = configuration;
-    const api = await startApiSource({
+    return startApiSource({
       ...(kubeconfigPath === undefined ? {} : { kubeconfigPath }),
       ...(apiServer === undefined ? {} : { server: apiServer }),
       endpointsFrom,
@@ -35,8 +81,6 @@ export async function startSource(options: SourceOptions): Promise<AsyncDisposab
       log,
       signal,
     });
-    addWatchMetrics(metrics.registry, api);
-    return api;
   }
   const directory = /^dir:(.+)$/.exec(source)?.[1];
   if (directory === undefined) throw new TypeError(`--source: must be dir:PATH, is ${source}`);

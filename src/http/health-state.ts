@@ -1,4 +1,4 @@
-import type { IPFamily, Node } from '../watch/objects.ts';
+import type { IPFamily, Kind, Node } from '../watch/objects.ts';
 
 /** What the health routes ask about one IP family. Times are milliseconds since 1970. */
 export interface FamilyHealth {
@@ -15,6 +15,14 @@ export interface MissingPart {
   readonly reason: string;
 }
 
+/** What the source of objects has done so far. */
+export interface SourceHealth {
+  /** Kinds without a complete list yet; nothing is programmed before that. */
+  readonly awaited: readonly Kind[];
+  /** When the API server last said anything about each kind, in milliseconds since 1970, 0 = never; undefined of manifests. */
+  readonly lastContactMs: Readonly<Partial<Record<Kind, number>>> | undefined;
+}
+
 /** What the health routes read; they ask at every request and keep nothing. */
 export interface HealthState {
   families(): ReadonlyMap<IPFamily, FamilyHealth>;
@@ -22,6 +30,7 @@ export interface HealthState {
   isNodeEligible(): boolean;
   /** Empty when every family has been programmed and its last sync didn't fail. */
   missing(): readonly MissingPart[];
+  source(): SourceHealth;
 }
 
 /** The taint that the cluster autoscaler sets before it deletes a node. */
@@ -33,22 +42,29 @@ export function isNodeEligible(node: Node | undefined): boolean {
 }
 
 interface FamilyState {
-  readonly syncPeriodMs: number;
   pendingSinceMs?: number | undefined;
   lastUpdatedMs?: number | undefined;
   failure?: string | undefined;
 }
 
-/** Remembers what the sync loops report, for the health routes. The caller names all families at the start. */
+export interface SyncHealthOptions {
+  /** All of them. */
+  readonly families: readonly IPFamily[];
+  /** The configured one, asked at each request. */
+  readonly syncPeriodMs: () => number;
+  readonly source: () => SourceHealth;
+  readonly now: () => number;
+}
+
+/** Remembers what the sync loops report, for the health routes. */
 export class SyncHealth implements HealthState {
+  readonly #options: SyncHealthOptions;
   readonly #families: ReadonlyMap<IPFamily, FamilyState>;
-  readonly #now: () => number;
   #node: Node | undefined;
 
-  constructor(options: { families: readonly IPFamily[]; syncPeriodMs: number; now: () => number }) {
-    const { families, syncPeriodMs, now } = options;
-    this.#families = new Map(families.map(family => [family, { syncPeriodMs }]));
-    this.#now = now;
+  constructor(options: SyncHealthOptions) {
+    this.#options = options;
+    this.#families = new Map(options.families.map(family => [family, {}]));
   }
 
   /** This process begins to write, maybe not for the first time: what it did earlier says nothing. */
@@ -63,40 +79,55 @@ export class SyncHealth implements HealthState {
   /** A change waits to be written to the kernel; of several the first counts. */
   queued(family: IPFamily): void {
     const state = this.#state(family);
-    state.pendingSinceMs ??= this.#now();
+    state.pendingSinceMs ??= this.#options.now();
   }
 
   /** The kernel has everything that was queued. */
   updated(family: IPFamily): void {
     const state = this.#state(family);
-    state.lastUpdatedMs = this.#now();
+    state.lastUpdatedMs = this.#options.now();
     state.pendingSinceMs = undefined;
     state.failure = undefined;
   }
 
-  /** A sync failed; what was queued still waits. */
+  /** A sync failed; what was queued still waits, and so does a look at the kernel that failed. */
   failed(family: IPFamily, reason: string): void {
-    this.#state(family).failure = reason;
+    const state = this.#state(family);
+    state.pendingSinceMs ??= this.#options.now();
+    state.failure = reason;
   }
 
-  /** This node's object as it was last seen; a caller that sees it go away keeps the last one. */
+  /** This node's object; when it goes away the last one counts, as in kube-proxy. */
   sawNode(node: Node | undefined): void {
-    this.#node = node;
+    this.#node = node ?? this.#node;
   }
 
   families(): ReadonlyMap<IPFamily, FamilyHealth> {
-    return new Map([...this.#families].map(([family, state]) => [family, familyHealth(state)]));
+    const syncPeriodMs = this.#options.syncPeriodMs();
+    return new Map([...this.#families].map(([family, state]) => [family, familyHealth(state, syncPeriodMs)]));
   }
 
   isNodeEligible(): boolean {
     return isNodeEligible(this.#node);
   }
 
+  source(): SourceHealth {
+    return this.#options.source();
+  }
+
   missing(): readonly MissingPart[] {
-    return [...this.#families].flatMap(([part, { failure, lastUpdatedMs }]) => {
+    const { awaited, lastContactMs } = this.source();
+    const isSilent = lastContactMs !== undefined && Object.values(lastContactMs).every(ms => ms === 0);
+    const silence = isSilent ? ': the API server has said nothing yet' : '';
+    const lists =
+      awaited.length === 0
+        ? []
+        : [{ part: 'cluster', reason: `no complete list of ${awaited.join(', ')} yet${silence}` }];
+    const families = [...this.#families].flatMap(([part, { failure, lastUpdatedMs }]) => {
       if (failure !== undefined) return [{ part, reason: `last sync failed: ${failure}` }];
       return lastUpdatedMs === undefined ? [{ part, reason: 'not programmed yet' }] : [];
     });
+    return [...lists, ...families];
   }
 
   #state(family: IPFamily): FamilyState {
@@ -106,7 +137,7 @@ export class SyncHealth implements HealthState {
   }
 }
 
-function familyHealth({ syncPeriodMs, pendingSinceMs, lastUpdatedMs }: FamilyState): FamilyHealth {
+function familyHealth({ pendingSinceMs, lastUpdatedMs }: FamilyState, syncPeriodMs: number): FamilyHealth {
   return {
     syncPeriodMs,
     ...(pendingSinceMs === undefined ? {} : { pendingSinceMs }),

@@ -1,6 +1,6 @@
 /**
  * The routes of healthzBindAddress. `/healthz` and `/livez` answer in kube-proxy's shape, because load balancers and probes
- * are written for it; `/readyz` is ours and says whether the data plane is programmed.
+ * are written for it; `/readyz` is ours and says whether the data plane is programmed, and what the API server was last heard of.
  * Source: pkg/proxy/healthcheck/proxy_health.go of Kubernetes 1.36.
  */
 import type { HealthState } from './health-state.ts';
@@ -29,7 +29,7 @@ export function healthRoutes({ state, now, onProbe }: HealthRoutesOptions): Read
   return {
     '/healthz': () => probe('healthz', state.isNodeEligible()),
     '/livez': () => probe('livez'),
-    '/readyz': () => readiness(state),
+    '/readyz': () => readiness(state, now()),
   };
 }
 
@@ -55,10 +55,26 @@ function proxyHealth(state: HealthState, nowMs: number, nodeEligible?: boolean):
   return { status: isServing ? 200 : 503, contentType: JSON_TYPE, body: JSON.stringify(body) };
 }
 
-function readiness(state: HealthState): Reply {
+/**
+ * Ready means that the node's rules are what the cluster was last known to want. While the API server is away that stays so, and the
+ * body says since when: rules that are hours old still serve, and a node that turns unready for it would only make things worse.
+ */
+function readiness(state: HealthState, nowMs: number): Reply {
   const missing = state.missing();
   const ready = missing.length === 0;
-  return { status: ready ? 200 : 503, contentType: JSON_TYPE, body: JSON.stringify({ ready, missing }) };
+  const body = { ready, missing, ...apiServer(state, nowMs) };
+  return { status: ready ? 200 : 503, contentType: JSON_TYPE, body: JSON.stringify(body) };
+}
+
+/** When the API server was last heard of: the kind that is longest ago, and each. */
+function apiServer(state: HealthState, nowMs: number): object {
+  const { lastContactMs } = state.source();
+  if (lastContactMs === undefined) return {};
+  const oldestMs = Math.min(...Object.values(lastContactMs));
+  const contact = (ms: number) => (ms === 0 ? null : new Date(ms).toISOString());
+  const kinds = Object.fromEntries(Object.entries(lastContactMs).map(([kind, ms]) => [kind, contact(ms)]));
+  const silentSeconds = oldestMs === 0 ? null : Math.max(0, Math.round((nowMs - oldestMs) / 1000));
+  return { apiServer: { lastContact: contact(oldestMs), silentSeconds, kinds } };
 }
 
 function timeText(ms: number | undefined): string {

@@ -1,3 +1,6 @@
+import { setTimeout as delay, setImmediate } from 'node:timers/promises';
+import { daemonDump } from '../dump/from-model.ts';
+import type { DumpState } from '../dump/state.ts';
 import type { FamilyProxy } from '../family-proxy.ts';
 import type { SyncHealth } from '../http/health-state.ts';
 import type { Routes } from '../http/routes.ts';
@@ -11,16 +14,16 @@ export interface TenureOptions {
   readonly health: SyncHealth;
   readonly socket: { readonly path: string; readonly routes: Routes };
   /** The health and metrics servers. */
-  readonly startServers: () => Promise<AsyncDisposable>;
+  readonly servers: { open(): Promise<void>; close(): Promise<void> };
 }
 
 /** Opens what only the node's writer has, and programs the node as soon as the store is complete. @throws ListenError */
-export async function startTenure({ proxies, store, health, socket, startServers }: TenureOptions): Promise<Tenure> {
+export async function startTenure({ proxies, store, health, socket, servers }: TenureOptions): Promise<Tenure> {
+  health.restart();
   await using opened = new AsyncDisposableStack();
   opened.use(await serveSocket(socket.path, socket.routes));
-  health.restart();
-  const servers = await startServers();
-  opened.use(servers);
+  opened.defer(() => servers.close());
+  await servers.open();
   let isDrained = false;
   void store.synced.then(() => {
     if (!isDrained) for (const proxy of proxies) proxy.start();
@@ -29,8 +32,42 @@ export async function startTenure({ proxies, store, health, socket, startServers
   return {
     async drain() {
       isDrained = true;
-      await Promise.all([...proxies.map(proxy => proxy.pause()), servers[Symbol.asyncDispose]()]);
+      await Promise.all([...proxies.map(proxy => proxy.pause()), servers.close()]);
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** How long to wait before the kernel is read again, when it couldn't be. */
+const PREPARE_AGAIN_MS = 5000;
+
+export interface PrepareOptions {
+  readonly proxies: readonly FamilyProxy[];
+  readonly store: Store;
+  readonly log: { error(fields: object, message: string): void };
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Resolves once this process could write: the store is complete and the kernel's rules can be read. One that couldn't must not
+ * ask another to hand over. Never settles when aborted before.
+ */
+export async function prepareTenure({ store, proxies, log, signal }: PrepareOptions): Promise<void> {
+  await store.synced;
+  while (!signal.aborted) {
+    try {
+      for (const proxy of proxies) await proxy.observe();
+      return;
+    } catch (error) {
+      log.error({ err: error }, "the kernel's rules can't be read; this process doesn't ask to write them");
+    }
+    await delay(PREPARE_AGAIN_MS, undefined, { signal }).catch(() => undefined);
+  }
+  await new Promise<never>(() => undefined);
+}
+
+/** What the node serves and what its kernel has, for `dump`. */
+export async function dumpProxies(proxies: readonly FamilyProxy[], node: string): Promise<DumpState> {
+  const families = proxies.map(async proxy => ({ family: proxy.family, ...(await proxy.observe()) }));
+  return daemonDump({ node, mode: 'iptables', families: await Promise.all(families), pause: setImmediate });
 }

@@ -56,7 +56,7 @@ export class Writer {
    * Rejects with what kept a tenure from starting, or the lock from being used.
    */
   async run(signal: AbortSignal): Promise<void> {
-    for (let isFirst = true; ; isFirst = false) {
+    for (let isFirst = true; !signal.aborted; isFirst = false) {
       const held = await this.#acquire({ mayAsk: isFirst, signal }).catch((error: unknown) => {
         if (!signal.aborted) throw error;
       });
@@ -64,8 +64,8 @@ export class Writer {
       using _lock = held;
       this.#say(isFirst ? 'this process writes the rules' : 'the lock is free: this process writes the rules again');
       await this.#write(signal);
-      if (signal.aborted) return;
-      this.#say('handed over: this process stands by, ready to write again when the other one ends');
+      if (!signal.aborted)
+        this.#say('handed over: this process stands by, ready to write again when the other one ends');
     }
   }
 

@@ -62,6 +62,11 @@ export class Store {
     return this.#isSynced;
   }
 
+  /** The kinds without a complete list yet; none once `synced` has resolved, even when a later source begins anew. */
+  get awaited(): readonly Kind[] {
+    return this.#isSynced ? [] : [...this.#awaited];
+  }
+
   /** A source says which kinds it will list; to be called before its first markSynced. */
   announce(kinds: readonly Kind[]): void {
     for (const kind of kinds) this.#awaited.add(kind);

@@ -34,7 +34,12 @@ function start({ configuration = byNode, kernel = new FakeIptables() } = {}) {
   const lines: string[] = [];
   const log = createLogger({ level: 'info', destination: { write: line => void lines.push(JSON.parse(line).msg) } });
   const store = new Store();
-  const health = new SyncHealth({ families: ['IPv4'], syncPeriodMs: 1000, now: () => 0 });
+  const health = new SyncHealth({
+    families: ['IPv4'],
+    syncPeriodMs: () => 1000,
+    source: () => ({ awaited: [], lastContactMs: undefined }),
+    now: () => 0,
+  });
   const proxy = new FamilyProxy({
     family: 'IPv4',
     variant: 'nft',

@@ -14,7 +14,12 @@ const backend = createIptablesBackend(() => IPTABLES_OPTIONS, new FakeIptables()
 function start() {
   const lines: { level: string; msg: string }[] = [];
   const log = createLogger({ level: 'debug', destination: { write: line => void lines.push(JSON.parse(line)) } });
-  const health = new SyncHealth({ families: ['IPv4'], syncPeriodMs: 1000, now: () => 0 });
+  const health = new SyncHealth({
+    families: ['IPv4'],
+    syncPeriodMs: () => 1000,
+    source: () => ({ awaited: [], lastContactMs: undefined }),
+    now: () => 0,
+  });
   const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log }, backend);
   return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { healthRoutes } from '../../../src/http/health.ts';
-import { isNodeEligible, SyncHealth } from '../../../src/http/health-state.ts';
+import { isNodeEligible, type SourceHealth, SyncHealth } from '../../../src/http/health-state.ts';
 import type { Node } from '../../../src/watch/objects.ts';
 
 const START = Date.parse('2026-01-02T03:04:05.000Z');
@@ -9,14 +9,15 @@ const NODE: Node = { name: 'a', uid: 'u', labels: {}, podCIDRs: [], addresses: [
 function setUp(families: readonly ('IPv4' | 'IPv6')[] = ['IPv4']) {
   const clock = { ms: START };
   const now = () => clock.ms;
-  const state = new SyncHealth({ families, syncPeriodMs: 30_000, now });
+  const source: { current: SourceHealth } = { current: { awaited: [], lastContactMs: undefined } };
+  const state = new SyncHealth({ families, syncPeriodMs: () => 30_000, source: () => source.current, now });
   const probes: string[] = [];
   const routes = healthRoutes({ state, now, onProbe: (probe, status) => probes.push(`${probe} ${status}`) });
   const get = async (path: string) => {
     const reply = await routes[path]?.('');
     return { status: reply?.status, body: JSON.parse(reply?.body ?? '') as unknown, type: reply?.contentType };
   };
-  return { clock, state, get, probes, routes };
+  return { clock, state, source, get, probes, routes };
 }
 
 describe('/healthz and /livez', () => {
@@ -86,6 +87,9 @@ describe('/healthz and /livez', () => {
     state.sawNode(node);
     expect(await get('/healthz')).toMatchObject({ status: 503, body: { nodeEligible: false, healthy: true } });
     expect(await get('/livez')).toMatchObject({ status: 200, body: { healthy: true } });
+    // A Node object that is deleted says no more than it said last.
+    state.sawNode(undefined);
+    expect((await get('/healthz')).status).toBe(503);
     state.sawNode(NODE);
     expect((await get('/healthz')).status).toBe(200);
   });
@@ -125,6 +129,82 @@ describe('/readyz', () => {
     });
     state.updated('IPv4');
     expect((await get('/readyz')).status).toBe(200);
+  });
+
+  test('before the first complete lists it names the kinds that are missing, and whether the API server has said anything', async () => {
+    const { source, get } = setUp();
+    source.current = { awaited: ['Service', 'Node'], lastContactMs: { Service: 0, EndpointSlice: 0, Node: 0 } };
+    expect(await get('/readyz')).toMatchObject({
+      status: 503,
+      body: {
+        missing: [
+          { part: 'cluster', reason: 'no complete list of Service, Node yet: the API server has said nothing yet' },
+          { part: 'IPv4', reason: 'not programmed yet' },
+        ],
+        apiServer: { lastContact: null, silentSeconds: null },
+      },
+    });
+    source.current = { awaited: ['Node'], lastContactMs: { Service: START, EndpointSlice: START, Node: 0 } };
+    expect(await get('/readyz')).toMatchObject({
+      body: { missing: [{ reason: 'no complete list of Node yet' }, { part: 'IPv4' }] },
+    });
+    expect((await get('/livez')).status).toBe(200);
+  });
+
+  test('an API server that is away for hours leaves a programmed node ready, and the body says since when', async () => {
+    const { clock, state, source, get } = setUp();
+    state.updated('IPv4');
+    source.current = {
+      awaited: [],
+      lastContactMs: { Service: START + 5000, EndpointSlice: START, Node: START + 9000 },
+    };
+    clock.ms += 3 * 3_600_000;
+    expect(await get('/readyz')).toEqual({
+      status: 200,
+      type: 'application/json',
+      body: {
+        ready: true,
+        missing: [],
+        apiServer: {
+          lastContact: '2026-01-02T03:04:05.000Z',
+          silentSeconds: 10_800,
+          kinds: {
+            Service: '2026-01-02T03:04:10.000Z',
+            EndpointSlice: '2026-01-02T03:04:05.000Z',
+            Node: '2026-01-02T03:04:14.000Z',
+          },
+        },
+      },
+    });
+    expect([(await get('/livez')).status, (await get('/healthz')).status]).toEqual([200, 200]);
+  });
+
+  test('a look at the kernel that keeps failing makes /livez 503 after two sync periods, though nothing changed', async () => {
+    const { clock, state, get } = setUp();
+    state.updated('IPv4');
+    state.failed('IPv4', 'another program holds the xtables lock');
+    clock.ms += 30_000;
+    state.failed('IPv4', 'another program holds the xtables lock');
+    clock.ms += 29_999;
+    expect((await get('/livez')).status).toBe(200);
+    clock.ms += 1;
+    expect((await get('/livez')).status).toBe(503);
+    expect(await get('/readyz')).toMatchObject({
+      body: { missing: [{ reason: expect.stringContaining('xtables lock') }] },
+    });
+    state.updated('IPv4');
+    expect([(await get('/livez')).status, (await get('/readyz')).status]).toEqual([200, 200]);
+  });
+
+  test('a process that writes again after another did is as new', async () => {
+    const { clock, state, get } = setUp();
+    state.updated('IPv4');
+    state.queued('IPv4');
+    clock.ms += 600_000;
+    expect((await get('/livez')).status).toBe(503);
+    state.restart();
+    expect((await get('/livez')).status).toBe(200);
+    expect(await get('/readyz')).toMatchObject({ status: 503, body: { missing: [{ reason: 'not programmed yet' }] } });
   });
 
   test('a family that was not announced is a mistake of the caller', () => {

@@ -1,0 +1,50 @@
+/** What follows the store, beside the families: health, metrics and the log. */
+import type { FamilyProxy } from './family-proxy.ts';
+import type { SourceHealth, SyncHealth } from './http/health-state.ts';
+import type { Logger } from './log.ts';
+import { addModelMetrics } from './metric-readings.ts';
+import type { Metrics } from './metrics.ts';
+import type { ClusterSource } from './source.ts';
+import { countChanges } from './watch/changes.ts';
+import { problemLogger } from './watch/log.ts';
+import type { Store } from './watch/store.ts';
+
+export interface StoreFollowers {
+  readonly store: Store;
+  readonly proxies: readonly FamilyProxy[];
+  readonly health: SyncHealth;
+  readonly metrics: Metrics;
+  readonly nodeName: string;
+  readonly log: Logger;
+}
+
+/** To be called before a source writes into the store. */
+export function followStore({ store, proxies, health, metrics, nodeName, log }: StoreFollowers): void {
+  store.onProblem(problemLogger(log.child({ component: 'watch' })));
+  store.onDirty(dirty => {
+    health.sawNode(store.snapshot.nodes.get(nodeName));
+    for (const proxy of proxies) proxy.note(dirty);
+  });
+  countStoreChanges(store, metrics);
+  addModelMetrics(metrics.registry, () => proxies.map(proxy => proxy.model));
+}
+
+/** The first lists count too, as in kube-proxy. */
+function countStoreChanges(store: Store, metrics: Metrics): void {
+  let before = store.snapshot;
+  store.onDirty(dirty => {
+    const { services, endpointSlices } = countChanges(before, store.snapshot, dirty);
+    before = store.snapshot;
+    metrics.serviceChanges.inc(services);
+    metrics.endpointChanges.inc(endpointSlices);
+  });
+}
+
+/** What /readyz says of the source. */
+export function sourceHealth({ awaited }: Store, { stats }: ClusterSource): SourceHealth {
+  const lastContactMs =
+    stats === undefined
+      ? undefined
+      : Object.fromEntries(Object.entries(stats).map(([kind, { lastContactMs: ms }]) => [kind, ms]));
+  return { awaited, lastContactMs };
+}
