@@ -65,18 +65,19 @@ export async function readConfigurationText(path: string): Promise<string> {
 export function parseConfiguration(text: string, source: string, flags: GivenFlags = {}): LoadedConfiguration {
   checkFlagsBesideFile(flags);
   const { documents, warnings } = readDocuments(text, source);
-  const kubeProxy = onlyOne(documents, KUBE_PROXY, source);
-  const node = onlyOne(documents, NODE, source);
-  const stranger = documents.find(document => document !== kubeProxy && document !== node);
-  if (stranger !== undefined) throw strangerError(stranger, source);
-  if (kubeProxy === undefined && node === undefined) {
-    throw new ConfigurationError(source, [{ path: '', message: `holds no ${KUBE_PROXY.kind}` }]);
-  }
+  const [kubeProxy, ...moreKubeProxy] = documents.filter(document => isOfKind(document, KUBE_PROXY));
+  const [node, ...moreNode] = documents.filter(document => isOfKind(document, NODE));
+  const known = new Set([kubeProxy, node, ...moreKubeProxy, ...moreNode]);
+  const problems = [
+    ...[...moreKubeProxy, ...moreNode].map(secondProblem),
+    ...documents.filter(document => !known.has(document)).map(strangerProblem),
+    ...(documents.length === 0 ? [{ path: '', message: `holds no ${KUBE_PROXY.kind}` }] : []),
+  ];
   const together = {
     kubeProxy: withFlags(kubeProxy?.fields ?? {}, flags, { isBesideFile: true }),
     node: node?.fields ?? {},
   };
-  const loaded = checkDocuments(together, { source });
+  const loaded = checkDocuments(together, { source, problems });
   return withServer({ ...loaded, warnings: [...ignoredText(flags), ...warnings, ...loaded.warnings] }, flags);
 }
 
@@ -115,7 +116,7 @@ function checkDocuments(
   const node = checkNodeDocument(documents.node);
   const found = [kubeProxy, node].flatMap(checked => ('problems' in checked ? checked.problems : []));
   if ('problems' in kubeProxy || 'problems' in node || problems.length > 0) {
-    throw new ConfigurationError(source, [...named(found, nameOf), ...problems]);
+    throw new ConfigurationError(source, [...problems, ...named(found, nameOf)]);
   }
   const fields = { kubeProxy: kubeProxy.fields, node: node.fields };
   const warnings = [
@@ -133,16 +134,12 @@ function isOfKind({ fields }: Document, { apiVersion, kind }: typeof KUBE_PROXY 
   return fields.apiVersion === apiVersion && fields.kind === kind;
 }
 
-function onlyOne(documents: readonly Document[], wanted: typeof KUBE_PROXY | typeof NODE, source: string) {
-  const [first, second] = documents.filter(document => isOfKind(document, wanted));
-  if (second === undefined) return first;
-  const message = `is a second ${wanted.kind}; one is allowed`;
-  throw new ConfigurationError(source, [{ path: `document ${second.position}`, message }]);
+function secondProblem({ position, fields }: Document): ConfigurationProblem {
+  return { path: `document ${position}`, message: `is a second ${String(fields.kind)}; one is allowed` };
 }
 
-function strangerError({ position, fields }: Document, source: string): ConfigurationError {
+function strangerProblem({ position, fields }: Document): ConfigurationProblem {
   const found = [fields.apiVersion, fields.kind].map(text => (text === undefined ? '(none)' : String(text)));
   const known = [KUBE_PROXY, NODE].map(({ apiVersion, kind }) => `${apiVersion} ${kind}`).join(' or ');
-  const message = `must be ${known}, is ${found.join(' ')}`;
-  return new ConfigurationError(source, [{ path: `document ${position}`, message }]);
+  return { path: `document ${position}`, message: `must be ${known}, is ${found.join(' ')}` };
 }

@@ -413,6 +413,16 @@ describe('errors', () => {
     expect(errorOf(text).message).toContain(part);
   });
 
+  test('wrong documents and wrong values are named together', () => {
+    const text = `${HEADER}bindAddress: 7\n---\n${HEADER}---\nkind: Pod\n---\n${NODE_HEADER}watch: 1\n`;
+    expect(errorOf(text).problems.map(({ path }) => path)).toEqual([
+      'document 2',
+      'document 3',
+      'bindAddress',
+      'NodeConfiguration watch',
+    ]);
+  });
+
   test('a byte order mark and Windows line ends do not matter', () => {
     const text = `\uFEFF${HEADER}iptables: { masqueradeBit: 3 }\n`.replaceAll('\n', '\r\n');
     expect(parseConfiguration(text, 'a')).toMatchObject({
