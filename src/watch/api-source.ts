@@ -1,15 +1,16 @@
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js';
 import { type Clock, systemClock } from './clock.ts';
+import { type EndpointsSource, EndpointsWatch } from './endpoints-watch.ts';
 import { anonymousKubeConfig, loadKubeConfig } from './kubeconfig.ts';
 import type { Log } from './log.ts';
-import type { Kind, ObjectByKind, Problem } from './objects.ts';
+import type { Kind, Node, Service } from './objects.ts';
 import { Reflector } from './reflector.ts';
 import type { ReflectorStats } from './reflector-stats.ts';
-import type { ReflectorTarget, Resource } from './resource.ts';
+import type { Resource } from './resource.ts';
 import { ServerContact } from './server-contact.ts';
 import type { Store } from './store.ts';
+import { storeTarget } from './store-target.ts';
 import { HttpTransport } from './transport.ts';
-import type { Trimmed } from './trim.ts';
 import { TRIMMERS } from './trim.ts';
 
 export interface ApiSourceOptions {
@@ -38,43 +39,10 @@ export interface ApiSource extends AsyncDisposable {
   readonly failingSinceMs: number;
 }
 
-/** Where endpoints come from; `auto`: EndpointSlices, and Endpoints of a server that lacks discovery.k8s.io/v1. */
-export type EndpointsSource = 'auto' | 'EndpointSlice' | 'Endpoints';
-
 /** One watch per kind for all consumers: filtering is the Model's, not a selector's (but for the Node). */
-const RESOURCES: { readonly [K in Kind]: Resource<ObjectByKind[K]> } = {
-  Service: { kind: 'Service', path: '/api/v1/services', trim: TRIMMERS.Service },
-  EndpointSlice: {
-    kind: 'EndpointSlice',
-    path: '/apis/discovery.k8s.io/v1/endpointslices',
-    trim: TRIMMERS.EndpointSlice,
-  },
-  Node: { kind: 'Node', path: '/api/v1/nodes', trim: TRIMMERS.Node },
-};
-
+const SERVICES: Resource<Service> = { kind: 'Service', path: '/api/v1/services', trim: TRIMMERS.Service };
+const NODES: Resource<Node> = { kind: 'Node', path: '/api/v1/nodes', trim: TRIMMERS.Node };
 const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node'];
-
-/** Puts what a Reflector sees into the store. */
-export function storeTarget<K extends Kind>(store: Store, kind: K): ReflectorTarget<ObjectByKind[K]> {
-  return {
-    replace(list) {
-      const objects: ObjectByKind[K][] = [];
-      const problems: Problem[] = [];
-      const unchanged = new Set<string>();
-      for (const listed of list) {
-        if (listed.isUnchanged) unchanged.add(listed.key);
-        else {
-          if (listed.object !== undefined) objects.push(listed.object);
-          problems.push(...listed.problems);
-        }
-      }
-      store.replace(kind, objects, { problems, unchanged });
-      store.markSynced(kind);
-    },
-    accept: (trimmed: Trimmed<ObjectByKind[K]>) => store.accept(kind, trimmed),
-    remove: key => store.remove(kind, key),
-  };
-}
 
 function configLoader({ kubeConfig, kubeconfigPath, server }: ApiSourceOptions): () => KubeConfig {
   if (kubeConfig !== undefined) return () => kubeConfig;
@@ -88,24 +56,16 @@ function configLoader({ kubeConfig, kubeconfigPath, server }: ApiSourceOptions):
  */
 export async function startApiSource(options: ApiSourceOptions): Promise<ApiSource> {
   const { store, log, signal, server, clock = systemClock, random = Math.random } = options;
-  const { userAgent = 'kproxy-ts', nodeName } = options;
+  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto' } = options;
   const transport = new HttpTransport({ loadKubeConfig: configLoader(options), server, userAgent, clock });
-  const contact = new ServerContact({ clock, log, kinds: KINDS });
-  const start = <K extends Kind>(kind: K, query: Record<string, string> = {}) => {
-    const resource = { ...RESOURCES[kind], query };
-    return new Reflector({
-      resource,
-      target: storeTarget(store, kind),
-      transport,
-      contact,
-      clock,
-      random,
-      log,
-      signal,
-    });
+  const contact = new ServerContact({ clock, log, collections: KINDS.length });
+  const common = { transport, contact, clock, random, log, signal };
+  const query = nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
+  const reflectors = {
+    Service: new Reflector({ ...common, resource: SERVICES, target: storeTarget(store, 'Service') }),
+    EndpointSlice: new EndpointsWatch({ from: endpointsFrom, store, reflector: common }),
+    Node: new Reflector({ ...common, resource: { ...NODES, query }, target: storeTarget(store, 'Node') }),
   };
-  const ourNode = nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
-  const reflectors = { Service: start('Service'), EndpointSlice: start('EndpointSlice'), Node: start('Node', ourNode) };
   store.announce(KINDS);
   for (const reflector of Object.values(reflectors)) reflector.start();
   return {

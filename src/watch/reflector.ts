@@ -22,6 +22,8 @@ export interface ReflectorOptions<T> {
   /** Numbers from 0 to below 1. */
   readonly random: () => number;
   readonly log: Log;
+  /** Called before each complete list; may abort the reflector's signal. */
+  readonly beforeList?: (signal: AbortSignal) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -101,7 +103,8 @@ export class Reflector<T> implements AsyncDisposable {
     try {
       if (this.#isVersionDoubtful) await this.#verifyVersion();
       if (this.#resourceVersion === undefined) {
-        if (await this.#watchList()) return undefined;
+        await this.#options.beforeList?.(this.#signal);
+        if (this.#signal.aborted || (await this.#watchList())) return undefined;
         await this.#list();
       }
       await this.#watch();

@@ -19,8 +19,8 @@ export interface ContactFailure {
 export interface ServerContactOptions {
   readonly clock: Clock;
   readonly log: Log;
-  /** All that is asked for: when everything fails, it is the server that is away. */
-  readonly kinds: readonly string[];
+  /** How many collections are asked for: when all fail, it is the server that is away. */
+  readonly collections: number;
 }
 
 function durationText(ms: number): string {
@@ -99,8 +99,8 @@ export class ServerContact {
     if (awayMs < dueMs) return;
     this.#reminders += 1;
     this.#isToldAway = true;
-    const { kinds, log } = this.#options;
-    const isAway = kinds.every(each => this.#failing.has(each));
+    const { collections, log } = this.#options;
+    const isAway = this.#failing.size >= collections;
     const who = isAway ? 'the API server' : [...this.#failing.keys()].join(', ');
     const text = `${who}: away for ${durationText(awayMs)}; the rules stay (${message})`;
     log.warn({ kind, err, awayMs, attempts: this.#attempts }, text);

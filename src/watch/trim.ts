@@ -48,7 +48,7 @@ export interface Trimmed<T> {
 }
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
-const HEADLESS_LABEL = 'service.kubernetes.io/headless';
+export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
 const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 const OWN_ANNOTATIONS = 'kproxy-ts.dev/';
 /** core/v1 DefaultClientIPServiceAffinitySeconds and its maximum, one day. */
@@ -63,8 +63,9 @@ interface Metadata {
   readonly fields: Fields;
 }
 
-function trimNamed<T>(
-  kind: Kind,
+/** Reads an object that has a name; `kind` is how its problems name it. */
+export function trimNamed<T>(
+  kind: string,
   raw: unknown,
   read: (fields: Fields, metadata: Metadata) => T | undefined,
 ): Trimmed<T> {

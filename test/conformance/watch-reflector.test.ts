@@ -1,13 +1,13 @@
 /** What a real API server answered (vectors/watch.json), played to the reflector: it must end with the right objects each time. */
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { storeTarget } from '../../src/watch/api-source.ts';
 import { anonymousKubeConfig } from '../../src/watch/kubeconfig.ts';
 import type { Kind } from '../../src/watch/objects.ts';
 import { Reflector } from '../../src/watch/reflector.ts';
 import type { ReflectorStats } from '../../src/watch/reflector-stats.ts';
 import { ServerContact } from '../../src/watch/server-contact.ts';
 import { Store } from '../../src/watch/store.ts';
+import { storeTarget } from '../../src/watch/store-target.ts';
 import { HttpTransport } from '../../src/watch/transport.ts';
 import { TRIMMERS } from '../../src/watch/trim.ts';
 import { ManualClock } from '../fakes/manual-clock.ts';
@@ -67,7 +67,7 @@ function reflect<K extends Kind>(kind: K, path: string): void {
   const { signal } = new AbortController();
   const target = storeTarget(store, kind);
   const log = recordedLog();
-  const contact = new ServerContact({ clock, log, kinds: [kind] });
+  const contact = new ServerContact({ clock, log, collections: 1 });
   const ours = new Reflector({ resource, target, transport, contact, clock, random: () => 0.5, log, signal });
   store.announce([kind]);
   ours.start();

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type ApiServer, type ApiServerOptions, startApiServer } from '../../../src/lab/apiserver/server.ts';
 import { Store as ClusterStore } from '../../../src/lab/apiserver/store.ts';
-import { type ApiSource, startApiSource } from '../../../src/watch/api-source.ts';
+import { ModelFeed } from '../../../src/model-feed.ts';
+import { type ApiSource, type ApiSourceOptions, startApiSource } from '../../../src/watch/api-source.ts';
 import type { Clock } from '../../../src/watch/clock.ts';
 import { anonymousKubeConfig } from '../../../src/watch/kubeconfig.ts';
 import { Store } from '../../../src/watch/store.ts';
@@ -28,11 +29,12 @@ let log: ReturnType<typeof recordedLog>;
 async function startServer(options: Partial<ApiServerOptions> = {}): Promise<void> {
   server = await startApiServer({ host: '127.0.0.1', port: 0, store: cluster, freshnessWaitMs: 20, ...options });
 }
-async function startSource(url = server.url): Promise<void> {
+async function startSource(options: Partial<ApiSourceOptions> = {}): Promise<void> {
   store = new Store();
   log = recordedLog();
   const { signal } = new AbortController();
-  source = await startApiSource({ server: url, store, log, clock: fastClock, signal });
+  const url = options.server ?? server.url;
+  source = await startApiSource({ store, log, clock: fastClock, signal, ...options, server: url });
 }
 beforeEach(async () => {
   cluster = new ClusterStore();
@@ -125,7 +127,7 @@ describe('against the embedded API server', () => {
     const { url } = server;
     const { port } = new URL(url);
     await server.close();
-    await startSource(url);
+    await startSource({ server: url });
     cluster.create('services', 'default', serviceInput('a'));
     while (source.stats.Service.failures < 2) await new Promise(setImmediate);
     expect(store.isSynced).toBe(false);
@@ -189,6 +191,140 @@ describe('against the embedded API server', () => {
     expect(Math.max(...relists)).toBeGreaterThan(0);
     expect(log.lines.filter(line => line.startsWith('error'))).toEqual([]);
   }, 60_000);
+});
+
+/** Resolves when the store is so; fails by the test's timeout. */
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise(setImmediate);
+}
+
+describe('endpoints', () => {
+  const addresses = (...ips: string[]) => ips.map(ip => ({ ip }));
+  const subset = (port: number, ...ips: string[]) => ({ addresses: addresses(...ips), ports: [{ port }] });
+  const putEndpoints = (name: string, subsets: object[]) =>
+    cluster.update('endpoints', 'default', name, { metadata: { name }, subsets });
+  /** Each endpoint of each Service, as `name address:port`. */
+  const served = () =>
+    [...store.snapshot.slices]
+      .flatMap(([key, slices]) =>
+        [...slices.values()].flatMap(({ endpoints, ports }) =>
+          endpoints.flatMap(({ addresses: [ip] }) => ports.map(({ port }) => `${key.slice(8)} ${ip}:${port}`)),
+        ),
+      )
+      .toSorted();
+  const line = (text: string) => log.lines.filter(one => one.includes(text)).length;
+
+  beforeEach(async () => {
+    putEndpoints('web', [subset(80, '10.0.0.1', '10.0.0.2'), subset(81, '10.0.0.3')]);
+    putEndpoints('dns', [subset(53, '10.0.1.1')]);
+    cluster.create('endpointslices', 'default', sliceInput('web-1', 'web', '10.0.0.9'));
+    await server.close();
+  });
+
+  it('come from slices where the server has them, and that is said once', async () => {
+    await startServer();
+    await startSource();
+    await store.synced;
+    expect(served()).toEqual(['web 10.0.0.9:80']);
+    server.compact();
+    server.dropWatches();
+    cluster.create('endpointslices', 'default', sliceInput('web-2', 'web', '10.0.0.8'));
+    await convergence();
+    expect(line('endpoints come from')).toBe(1);
+    expect(line('endpoints come from EndpointSlice objects: the server has discovery.k8s.io/v1')).toBe(1);
+  });
+
+  it('come from Endpoints of a server without slices, through all changes and a relist', async () => {
+    await startServer({ withoutGroups: ['discovery.k8s.io'] });
+    await startSource();
+    await store.synced;
+    expect(line('endpoints come from Endpoints objects: the server has no discovery.k8s.io/v1')).toBe(1);
+    const first = ['dns 10.0.1.1:53', 'web 10.0.0.1:80', 'web 10.0.0.2:80', 'web 10.0.0.3:81'];
+    expect(served()).toEqual(first);
+    putEndpoints('web', [subset(80, '10.0.0.1')]);
+    await until(() => served().length === 2);
+    expect(served()).toEqual(['dns 10.0.1.1:53', 'web 10.0.0.1:80']);
+    cluster.delete('endpoints', 'default', 'dns');
+    await until(() => served().length === 1);
+    const before = store.snapshot.slices.get('default/web');
+    putEndpoints('new', [subset(53, 'fd00::1', '10.0.1.1')]);
+    server.compact();
+    server.expireWatches({ path: '/api/v1/endpoints' });
+    cluster.delete('endpoints', 'default', 'new');
+    putEndpoints('other', [subset(53, 'fd00::1', '10.0.1.1')]);
+    await until(() => source.stats.EndpointSlice.relists === 1);
+    expect(served()).toEqual(['other 10.0.1.1:53', 'other fd00::1:53', 'web 10.0.0.1:80']);
+    expect(store.snapshot.slices.get('default/web')).toBe(before);
+    expect(store.problems()).toEqual([]);
+    expect(log.lines.filter(one => !one.startsWith('info'))).toEqual([]);
+  });
+
+  it('make the same Model from either', async () => {
+    cluster.create('services', 'default', serviceInput('web'));
+    cluster.delete('endpointslices', 'default', 'web-1');
+    const slice = (name: string, port: number, ...ips: string[]) => ({
+      ...sliceInput(name, 'web', ''),
+      endpoints: ips.map(ip => ({ addresses: [ip], nodeName: ip === '10.0.0.2' ? 'n1' : 'n2' })),
+      ports: [{ port }],
+    });
+    cluster.create('endpointslices', 'default', slice('web-1', 80, '10.0.0.1', '10.0.0.2'));
+    cluster.create('endpointslices', 'default', slice('web-2', 81, '10.0.0.3'));
+    const withNode = (ip: string) => ({ ip, nodeName: ip === '10.0.0.2' ? 'n1' : 'n2' });
+    putEndpoints('web', [
+      { addresses: ['10.0.0.1', '10.0.0.2'].map(withNode), ports: [{ port: 80 }] },
+      { addresses: ['10.0.0.3'].map(withNode), ports: [{ port: 81 }] },
+    ]);
+    await startServer();
+    const models = [];
+    for (const endpointsFrom of ['EndpointSlice', 'Endpoints'] as const) {
+      await startSource({ endpointsFrom });
+      await store.synced;
+      const feed = new ModelFeed({ store, family: 'IPv4', nodeName: 'n1', onContest: () => undefined });
+      models.push(feed.pull().routes);
+      expect(line(`endpoints come from ${endpointsFrom} objects: as configured`)).toBe(1);
+      await source[Symbol.asyncDispose]();
+    }
+    expect([...(models[0]?.values() ?? [])].flatMap(({ endpoints }) => endpoints)).toHaveLength(3);
+    expect(models[1]).toEqual(models[0]);
+  });
+
+  it('follow a server that gets slices, or loses them, at the next complete list', async () => {
+    await startServer({ withoutGroups: ['discovery.k8s.io'] });
+    await startSource();
+    await store.synced;
+    server.serveGroup('discovery.k8s.io', true);
+    putEndpoints('dns', []);
+    await until(() => served().length === 3);
+    server.expireWatches({ path: '/api/v1/endpoints' });
+    await until(() => source.stats.EndpointSlice.relists === 1);
+    expect(served()).toEqual(['web 10.0.0.9:80']);
+    expect(line('endpoints come from EndpointSlice objects: the server has discovery.k8s.io/v1 now')).toBe(1);
+    server.serveGroup('discovery.k8s.io', false);
+    server.expireWatches({ path: '/apis/discovery.k8s.io' });
+    await until(() => source.stats.EndpointSlice.relists === 2);
+    expect(served()).toEqual(['web 10.0.0.1:80', 'web 10.0.0.2:80', 'web 10.0.0.3:81']);
+  });
+
+  it('stay with slices when nobody may ask for the group', async () => {
+    await startServer();
+    const end = server.refuse({ status: 403, path: '/apis/discovery.k8s.io' });
+    await startSource();
+    await until(() => source.stats.EndpointSlice.failures > 1);
+    end();
+    await store.synced;
+    expect(served()).toEqual(['web 10.0.0.9:80']);
+  });
+});
+
+it('only our own Node is watched when its name is known', async () => {
+  cluster.create('nodes', '', { metadata: { name: 'n1' } });
+  cluster.create('nodes', '', { metadata: { name: 'n2' } });
+  await startSource({ nodeName: 'n1' });
+  await store.synced;
+  cluster.update('nodes', '', 'n2', { ...cluster.get('nodes', '', 'n2'), spec: { podCIDRs: ['10.0.2.0/24'] } });
+  cluster.update('nodes', '', 'n1', { ...cluster.get('nodes', '', 'n1'), spec: { podCIDRs: ['10.0.1.0/24'] } });
+  await until(() => store.snapshot.nodes.get('n1')?.podCIDRs.length === 1);
+  expect([...store.snapshot.nodes.keys()]).toEqual(['n1']);
 });
 
 describe('a wrong start', () => {

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { storeTarget } from '../../../src/watch/api-source.ts';
 import { anonymousKubeConfig } from '../../../src/watch/kubeconfig.ts';
 import { Reflector } from '../../../src/watch/reflector.ts';
 import { ServerContact } from '../../../src/watch/server-contact.ts';
 import { Store } from '../../../src/watch/store.ts';
+import { storeTarget } from '../../../src/watch/store-target.ts';
 import { HttpTransport } from '../../../src/watch/transport.ts';
 import { trimService } from '../../../src/watch/trim.ts';
 import { ManualClock } from '../../fakes/manual-clock.ts';
@@ -70,7 +70,7 @@ function startReflector(): void {
   const resource = { kind: 'Service', path: PATH, trim };
   const { signal } = new AbortController();
   const target = storeTarget(store, 'Service');
-  const contact = new ServerContact({ clock, log, kinds: ['Service'] });
+  const contact = new ServerContact({ clock, log, collections: 1 });
   const ours = new Reflector({ resource, target, transport, contact, clock, random: () => 0.5, log, signal });
   store.announce(['Service']);
   ours.start();

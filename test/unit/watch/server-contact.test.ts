@@ -12,7 +12,7 @@ let contact: ServerContact;
 beforeEach(() => {
   clock = new ManualClock();
   log = recordedLog();
-  contact = new ServerContact({ clock, log, kinds: KINDS });
+  contact = new ServerContact({ clock, log, collections: KINDS.length });
 });
 
 const refused = (kinds: readonly string[] = KINDS, message = 'connect ECONNREFUSED') => {
