@@ -6,7 +6,6 @@ import { createIptablesBackend } from './backends/iptables/backend.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
-import { masqueradeBitOf } from './backends/iptables/shared-rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';
@@ -58,7 +57,7 @@ export class FamilyProxy {
   #basis: Basis;
   /** What the newest plan was made with. */
   #planned: IptablesOptions;
-  /** The bit that rules in the kernel mark with, as far as known. */
+  /** The mark that the kernel's rules set, once a sync has succeeded. */
   #masqueradeBit: number | undefined;
   #isStarted = false;
   #compaction: NodeJS.Timeout | undefined;
@@ -82,16 +81,8 @@ export class FamilyProxy {
     });
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
-    const { backend } = this;
     this.#loop = new SyncLoop({
-      backend: {
-        ...backend,
-        read: async call => {
-          const plan = await backend.read(call);
-          this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
-          return plan;
-        },
-      },
+      backend: this.backend,
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
       timing: () => {

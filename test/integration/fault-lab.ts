@@ -31,7 +31,7 @@ const moving = watched('moving', 2);
 function watched(name: string, number: number): Watched {
   const nodePort = 30700 + number;
   const ports = withNodePort(nodePort);
-  return { name, clusterIP: `10.96.7.${number}`, clusterIP6: `fd00:10:96::7:${number}`, ports, nodePort };
+  return { name, clusterIP: `10.96.7.${number}`, clusterIP6: `fd00:10:96::7${number}`, ports, nodePort };
 }
 
 /** Makes a Service with a slice for each family of the lab; without IPv6, one that has IPv4 only. */

@@ -5,6 +5,7 @@ import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { apiAddress, apiPort, healthzPort, nodes } from '../../src/lab/layout.ts';
 import {
   awaitGone,
+  awaitUsed,
   describeLab,
   eventually,
   handlesOf,
@@ -34,7 +35,7 @@ describeLab('while the API server fails, under traffic', () => {
 
   beforeAll(async () => {
     // Objects of 1.5 MB: more than the annotations that a real server takes, as large as etcd's largest value.
-    lab = await createLab({ name: labName('fa'), validate: false, ipv6: false });
+    lab = await createLab({ name: labName('fa'), validate: false });
     stage = await Stage.build(lab);
     throughSilence = await stage.startTraffic(nodeB);
     silence = await lab.fault('partition', { node: nodeB.name });
@@ -125,7 +126,7 @@ describeLab('while the API server fails, under traffic', () => {
       servicesPath(),
       serviceObject({ name: 'gone', clusterIP: '10.96.7.9', ports: withNodePort(30709) }),
     );
-    await awaitDual(lab, { service: 'gone', pods: [], on: [nodeA.name] });
+    await awaitUsed(lab, { service: 'default/gone', pods: [], on: [nodeA.name] });
     await moveThrough(async () => {
       const refusing = await lab.fault('refuse', { ...daemons, status: 503 });
       await lab.fault('dropConnections', daemons);
@@ -193,7 +194,7 @@ describeLab('while the API server fails, under traffic', () => {
   test('a server that comes back with an older state: what came later goes, and the log says so', async () => {
     const snapshot = await lab.takeSnapshot();
     const logged = logLines(lab, nodeA.name).length;
-    const late = { name: 'late', clusterIP: '10.96.7.7', clusterIP6: 'fd00:10:96::7:7', nodePort: 30707 };
+    const late = { name: 'late', clusterIP: '10.96.7.7', clusterIP6: 'fd00:10:96::707', nodePort: 30707 };
     await createDual(lab, { ...late, ports: withNodePort(late.nodePort) }, [lab.pods[1]!]);
     await awaitDual(lab, { service: 'late', pods: [lab.pods[1]!], on: [nodeA.name] });
     await stage.move();
