@@ -11,7 +11,7 @@ import { toolsOf } from './tools.ts';
 export const IPTABLES_NFT = toolsOf('nft', 'IPv4');
 
 /**
- * kube-proxy's iptables layout, for IPv4. See README.md for the packet path. `options` is asked at every plan: when its
+ * kube-proxy's iptables layout, for one family. See README.md for the packet path. `options` is asked at every plan: when its
  * answer changes, everything must be planned again.
  */
 export function createIptablesBackend(options: () => IptablesOptions, io: IptablesIO): Backend<IptablesObject> {
