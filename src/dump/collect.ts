@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { type IptablesIO, readPlan } from '../backends/iptables/apply.ts';
+import type { IptablesIO } from '../backends/iptables/apply.ts';
 import { IPTABLES_NFT } from '../backends/iptables/backend.ts';
+import { readPlan } from '../backends/iptables/read.ts';
 import { toolsOf } from '../backends/iptables/tools.ts';
 import { askSocket } from '../http/socket.ts';
 import { ExecError } from '../linux/exec.ts';

@@ -5,13 +5,17 @@
 import { ExecaError, execa } from 'execa';
 
 export interface RunOptions {
-  /** Written to the program's standard input, which is then closed; without it the input is empty. */
-  readonly input?: string;
+  /** Written to the program's standard input, which is then closed; without it the input is empty. Parts are made as it reads. */
+  readonly input?: string | Iterable<string>;
   /** Beyond this the program is killed and the call fails with `isTimeout`. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
   /** A named network namespace (as `ip netns` lists them) to run in. */
   readonly netns?: string;
+  /** Gets what the program writes to its standard output as it comes, instead of Output.stdout. */
+  readonly onOutput?: (chunk: Buffer) => void;
+  /** Gets the program's process id once it has one. */
+  readonly onStart?: (pid: number) => void;
   /** Added to our own environment. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -69,16 +73,21 @@ const maxOutputBytes = 256 * 1024 * 1024; // a large node's iptables-save goes f
 export async function run(file: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Output> {
   const command = options.netns === undefined ? [file, ...args] : ['ip', 'netns', 'exec', options.netns, file, ...args];
   const [program = file, ...rest] = command;
+  const { input = '', onOutput, timeoutMs, signal } = options;
   try {
-    const { stdout, stderr } = await execa(program, rest, {
+    const child = execa(program, rest, {
       env: { ...options.env, LC_ALL: 'C' },
-      input: options.input ?? '',
+      ...(typeof input === 'string' ? { input } : { stdin: input }),
       stripFinalNewline: false,
       maxBuffer: maxOutputBytes,
-      ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
-      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+      ...(onOutput === undefined ? {} : { buffer: { stdout: false } }),
+      ...(timeoutMs === undefined ? {} : { timeout: timeoutMs }),
+      ...(signal === undefined ? {} : { cancelSignal: signal }),
     });
-    return { stdout, stderr };
+    if (child.pid !== undefined) options.onStart?.(child.pid);
+    if (onOutput !== undefined) child.stdout?.on('data', onOutput);
+    const { stdout, stderr } = await child;
+    return { stdout: text(stdout), stderr: text(stderr) };
   } catch (error) {
     throw toExecError(command.join(' '), error);
   }

@@ -36,9 +36,15 @@ export class FakeIptables {
 
   readonly run = async (file: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Output> => {
     if (this.isMissing) throw fail(file, -1, '', true);
-    if (file.endsWith('-save')) return { stdout: this.save(args[1] ?? 'nat'), stderr: '' };
-    this.restores.push(options.input ?? '');
-    this.#restore(options.input ?? '');
+    if (file.endsWith('-save')) {
+      const stdout = this.save(args[1] ?? 'nat');
+      options.onOutput?.(Buffer.from(stdout));
+      return { stdout: options.onOutput === undefined ? stdout : '', stderr: '' };
+    }
+    const { input = '' } = options;
+    const text = typeof input === 'string' ? input : [...input].join('');
+    this.restores.push(text);
+    this.#restore(text);
     return { stdout: '', stderr: '' };
   };
 

@@ -1,18 +1,22 @@
-import { ExecError, run as runProgram } from '../../linux/exec.ts';
-import type { Applied, ApplyFailure, Changes, Plan } from '../backend.ts';
+import { ExecError, type Output, type RunOptions, run as runProgram } from '../../linux/exec.ts';
+import type { Logger } from '../../log.ts';
+import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
-import type { IptablesObject, Table } from './objects.ts';
-import { parse } from './parse.ts';
-import { lineCount, render, type Step, stepsOf } from './render.ts';
+import type { NftGeneration } from './generation.ts';
+import type { IptablesObject } from './objects.ts';
+import { lineCount, render, renderParts, type Step, stepsOf } from './render.ts';
 import type { IptablesTools } from './tools.ts';
+import { runLocked } from './xtables-lock.ts';
 
 export interface IptablesIO {
   readonly tools: IptablesTools;
   /** Starts programs; the default is this process's own network namespace. */
   readonly run?: typeof runProgram;
+  /** For what an operator must know and isn't an error: who holds the lock, what an earlier start left. */
+  readonly log?: Pick<Logger, 'info' | 'warn'>;
+  /** Counts what this process commits to nf_tables in the network namespace of `run`; without it, drift costs a look at the rules. */
+  readonly generation?: NftGeneration;
 }
-
-const TABLES: readonly Table[] = ['filter', 'nat'];
 
 /**
  * Lines in one call of iptables-nft-restore. Its user space is quadratic in the size of its input (2 000 Services of ten
@@ -20,28 +24,19 @@ const TABLES: readonly Table[] = ['filter', 'nat'];
  */
 const BATCH_LINES = 3000;
 
-/** iptables-nft-save of a large table and the restore of one batch take about a second; this is for a tool that hangs. */
+/** The restore of one batch or of a whole legacy table takes seconds at most; this is for a tool that hangs. */
 const TIMEOUT_MS = 60_000;
 
-/** Our objects in the kernel. Rejects with ExecError when the tool is missing or fails. */
-export async function readPlan({ tools, run = runProgram }: IptablesIO): Promise<Plan<IptablesObject>> {
-  const plan: Plan<IptablesObject> = new Map();
-  for (const table of TABLES) {
-    const { stdout } = await run(tools.save, ['-t', table], { timeoutMs: TIMEOUT_MS });
-    for (const [key, object] of parse(stdout, table)) plan.set(key, object);
-  }
-  return plan;
-}
-
-/** Carries `changes` out, in batches; see Backend.apply. */
+/** Carries `changes` out, in as few calls as the variant likes; see Backend.apply. */
 export async function applyChanges(
   changes: Changes<IptablesObject>,
   current: Plan<IptablesObject>,
-  io: IptablesIO,
+  { io, ...options }: { readonly io: IptablesIO } & KernelCallOptions,
 ): Promise<Applied<IptablesObject>> {
   const steps = stepsOf(changes);
   const failures: ApplyFailure[] = [];
-  for (const batch of batchesOf(steps)) failures.push(...(await applySteps(batch, io)));
+  const batches = io.tools.variant === 'legacy' ? wholeTables(steps) : batchesOf(steps);
+  for (const batch of batches) failures.push(...(await applySteps(batch, { io, ...options })));
   return { plan: patch(current, changes, new Set(failures.map(({ key }) => key))), failures };
 }
 
@@ -66,25 +61,56 @@ export function* batchesOf(steps: readonly Step[]): Iterable<Step[]> {
 }
 
 /**
+ * For legacy, where each call copies the whole table out of the kernel and back: nat in one call, between what comes to
+ * filter and what goes from it, because a refusal is there before its entry in nat goes, and goes after its entry came.
+ */
+export function wholeTables(steps: readonly Step[]): Step[][] {
+  const nat = steps.filter(({ object }) => object.table === 'nat');
+  const filter = steps.filter(({ object }) => object.table === 'filter');
+  const calls = nat.length === 0 ? [filter] : [filter.filter(isAddition), nat, filter.filter(isRemoval)];
+  return calls.filter(call => call.length > 0);
+}
+
+const isRemoval = (step: Step) => step.isRemoval;
+const isAddition = (step: Step) => !step.isRemoval;
+
+/**
  * One call for all steps; when it is refused, the halves by themselves, so that one bad object costs only itself. A call
  * that fails with nothing in it to refuse (no permission, no tool) rejects.
  */
-async function applySteps(steps: readonly Step[], io: IptablesIO): Promise<ApplyFailure[]> {
+async function applySteps(
+  steps: readonly Step[],
+  call: { readonly io: IptablesIO } & KernelCallOptions,
+): Promise<ApplyFailure[]> {
   try {
-    await restore(render(steps), io);
+    await restoreSteps(steps, call);
     return [];
   } catch (error) {
     if (!(error instanceof ExecError) || error.exitCode === -1) throw error;
     const [only] = steps;
     if (only !== undefined && steps.length === 1) {
-      await restore(`*${only.object.table}\nCOMMIT\n`, io);
+      await restore(`*${only.object.table}\nCOMMIT\n`, call);
       return [{ key: only.key, error }];
     }
     const middle = Math.ceil(steps.length / 2);
-    return [...(await applySteps(steps.slice(0, middle), io)), ...(await applySteps(steps.slice(middle), io))];
+    return [...(await applySteps(steps.slice(0, middle), call)), ...(await applySteps(steps.slice(middle), call))];
   }
 }
 
-async function restore(input: string, { tools, run = runProgram }: IptablesIO): Promise<void> {
-  await run(tools.restore, ['--noflush'], { input, timeoutMs: TIMEOUT_MS });
+async function restoreSteps(steps: readonly Step[], call: { readonly io: IptablesIO } & KernelCallOptions) {
+  const { tools, generation } = call.io;
+  // A whole table is tens of MB: its text is made while the tool reads it.
+  if (tools.variant === 'legacy') await restore({ [Symbol.iterator]: () => renderParts(steps) }, call);
+  else if (generation === undefined) await restore(render(steps), call);
+  else await generation.counting(() => restore(render(steps), call));
+}
+
+function restore(
+  input: NonNullable<RunOptions['input']>,
+  { io, signal }: { readonly io: IptablesIO } & KernelCallOptions,
+): Promise<Output> {
+  const { tools, run = runProgram, log } = io;
+  const options = { input, timeoutMs: TIMEOUT_MS };
+  if (tools.variant === 'nft') return run(tools.restore, ['--noflush'], options);
+  return runLocked({ file: tools.restore, args: ['--noflush'], options, run, signal, log });
 }

@@ -1,8 +1,10 @@
 import type { Backend } from '../backend.ts';
 import { changeCount, diff } from '../diff.ts';
-import { applyChanges, type IptablesIO, readPlan } from './apply.ts';
+import { applyChanges, type IptablesIO } from './apply.ts';
+import { DriftWatch } from './drift.ts';
 import type { IptablesObject } from './objects.ts';
 import { planRoute, unserved } from './plan.ts';
+import { readPlan } from './read.ts';
 import type { IptablesOptions } from './rules.ts';
 import { planShared } from './shared-rules.ts';
 import { toolsOf } from './tools.ts';
@@ -15,12 +17,17 @@ export const IPTABLES_NFT = toolsOf('nft', 'IPv4');
  * answer changes, everything must be planned again.
  */
 export function createIptablesBackend(options: () => IptablesOptions, io: IptablesIO): Backend<IptablesObject> {
+  const drift = new DriftWatch(io);
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
     unserved,
-    read: () => readPlan(io),
-    apply: (changes, current) => applyChanges(changes, current, io),
+    read: () => drift.read(),
+    apply: (changes, current, callOptions) => {
+      drift.noteWrite();
+      return applyChanges(changes, current, { io, ...callOptions });
+    },
+    hasDrifted: (current, callOptions) => drift.hasDrifted(current, callOptions),
     close: async ({ cleanup }) => {
       if (cleanup) await removeAll(io);
     },
@@ -31,7 +38,7 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
 export async function removeAll(io: IptablesIO): Promise<number> {
   const current = await readPlan(io);
   const changes = diff(current, new Map());
-  const { failures } = await applyChanges(changes, current, io);
+  const { failures } = await applyChanges(changes, current, { io });
   if (failures.length > 0) {
     throw new AggregateError(
       failures.map(({ error }) => error),

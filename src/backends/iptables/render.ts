@@ -47,20 +47,36 @@ export function stepsOf(changes: Changes<IptablesObject>): Step[] {
 
 /** The text for `iptables-restore --noflush`: one section, so one transaction, per run of steps in the same table. */
 export function render(steps: readonly Step[]): string {
-  const lines: string[] = [];
+  return [...linesOf(steps), ''].join('\n');
+}
+
+/** Lines in one part of `renderParts`: about 100 kB. */
+const PART_LINES = 500;
+
+/** The same text in parts, each made when it is asked for. */
+export function* renderParts(steps: readonly Step[]): Generator<string> {
+  let part: string[] = [];
+  for (const line of linesOf(steps)) {
+    part.push(line);
+    if (part.length < PART_LINES) continue;
+    yield `${part.join('\n')}\n`;
+    part = [];
+  }
+  if (part.length > 0) yield `${part.join('\n')}\n`;
+}
+
+function* linesOf(steps: readonly Step[]): Generator<string> {
   for (let start = 0; start < steps.length; ) {
     const table = steps[start]?.object.table;
     let end = start;
     while (end < steps.length && steps[end]?.object.table === table) end += 1;
     const section = steps.slice(start, end);
-    lines.push(`*${table}`);
-    for (const { object } of section) if (object.kind !== 'rule') lines.push(declaration(object.name));
-    for (const step of section) lines.push(...commandsOf(step));
-    lines.push('COMMIT');
+    yield `*${table}`;
+    for (const { object } of section) if (object.kind !== 'rule') yield declaration(object.name);
+    for (const step of section) yield* commandsOf(step);
+    yield 'COMMIT';
     start = end;
   }
-  lines.push('');
-  return lines.join('\n');
 }
 
 /** How many lines a step takes, without making them. */
