@@ -110,8 +110,9 @@ class WaitNotices implements Disposable {
     const isWaiting = this.isRefused || (this.pid !== undefined && (await isWithoutLock(this.#lockFile, this.pid)));
     const holder = isWaiting ? await flockHolder(this.#lockFile) : undefined;
     if (this.#isOver) return;
-    // The other family's tool isn't worth a line.
-    if (isWaiting && holder?.parent !== process.pid) {
+    // The other family's turn isn't worth a line.
+    const isOurs = holder?.parent === process.pid && holder.command.includes('tables-legacy-restore');
+    if (isWaiting && !isOurs) {
       const who =
         holder === undefined
           ? 'a process that cannot be seen from here (in another PID namespace?)'
