@@ -64,8 +64,9 @@ const unreachedParts = {
   },
 };
 
-/** esbuild's options but for entry points and output. */
+/** esbuild's options but for entry points and output. netlink stays in node_modules: it finds its native code beside itself. */
 export const bundleOptions = {
+  external: ['netlink/*'],
   bundle: true,
   splitting: true,
   platform: 'node',

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { NftGeneration } from './backends/iptables/generation.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
@@ -13,6 +14,7 @@ import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
+import { readGeneration } from './linux/nfnetlink.ts';
 import { setOomScoreAdj } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
@@ -61,7 +63,12 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const metrics = createMetrics(version);
   const syncPeriodMs = () => live.configuration.iptables.syncPeriodMs;
   const health = new SyncHealth({ families, syncPeriodMs, source: () => sourceHealth(store, source), now: Date.now });
-  const common = { variant, configuration, nodeName, store, health, metrics, log, compactHeap };
+  const generation = new NftGeneration({
+    read: readGeneration,
+    onUnavailable: error =>
+      log.info({ err: error }, 'nf_tables does not tell its generation: our rules are read every sync period instead'),
+  });
+  const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap };
   const proxies = families.map(family => new FamilyProxy({ family, ...common }));
   for (const proxy of proxies) resources.defer(() => proxy.close());
   followStore({ store, proxies, health, metrics, nodeName, log });

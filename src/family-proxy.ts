@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Backend } from './backends/backend.ts';
 import type { IptablesIO } from './backends/iptables/apply.ts';
 import { createIptablesBackend } from './backends/iptables/backend.ts';
+import type { NftGeneration } from './backends/iptables/generation.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
@@ -23,6 +24,8 @@ export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly variant: Variant;
   /** Starts programs; see IptablesIO. */
   readonly run?: IptablesIO['run'];
+  /** The process's count of commits to nf_tables; see IptablesIO. */
+  readonly generation?: NftGeneration;
   readonly nodeName: string;
   readonly store: Store;
   /** Gives unused memory back; called in a quiet moment after a full sync. */
@@ -67,11 +70,10 @@ export class FamilyProxy {
   #syncs = 0;
 
   constructor(options: FamilyProxyOptions) {
-    const { family, configuration, variant, run, nodeName, store, log } = options;
+    const { family, configuration, nodeName, store, log } = options;
     this.#options = options;
     this.#configuration = configuration;
-    const io = { tools: toolsOf(variant, family), ...(run === undefined ? {} : { run }) };
-    this.backend = createIptablesBackend(() => this.#planned, io);
+    this.backend = createIptablesBackend(() => this.#planned, ioOf(options));
     this.#reporter = new SyncReporter(options, this.backend);
     this.#feed = new ModelFeed({
       store,
@@ -90,6 +92,7 @@ export class FamilyProxy {
         return { minSyncPeriodMs, maxRetryMs: syncPeriodMs, driftCheckMs: syncPeriodMs };
       },
       now: () => performance.now(),
+      onDrift: () => this.#reporter.queued(),
       onSync: report => this.#finishSync(report),
       onError: (error, retryMs) => {
         this.#isSyncing = false;
@@ -243,6 +246,15 @@ export class FamilyProxy {
     this.#syncsSinceCompaction += report.isFull ? SYNCS_TO_COMPACT : 1;
     this.#compactWhenQuiet();
   }
+}
+
+function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions): IptablesIO {
+  return {
+    tools: toolsOf(variant, family),
+    log: log.child({ component: 'backend', family }),
+    ...(run === undefined ? {} : { run }),
+    ...(generation === undefined ? {} : { generation }),
+  };
 }
 
 /** A line for each thing that changed. */

@@ -58,6 +58,11 @@ export interface Backend<O> {
    * `signal` ends it at once. Absent where nobody else can. True isn't proof: the caller reads and compares.
    */
   hasDrifted?(current: Plan<O>, options?: KernelCallOptions): Promise<boolean>;
+  /**
+   * Called when the first sync of a start has succeeded: takes away what an earlier one left elsewhere in the kernel and is
+   * not used any more. What cannot be done is logged; rejects only when `signal` ends its wait.
+   */
+  tidy?(options?: KernelCallOptions): Promise<void>;
   /** Leaves the rules in place; with `cleanup`, removes ours and nothing else. */
   close(options: { cleanup: boolean }): Promise<void>;
 }

@@ -44,6 +44,8 @@ export interface LoopOptions<O> {
   readonly coalesceMs: number;
   /** When an answer changes, call `markDirty` for it to take effect at once. */
   readonly timing: () => SyncTiming;
+  /** Somebody else may have changed our objects: a sync begins that no event asked for. */
+  readonly onDrift?: () => void;
   readonly onSync: (report: SyncReport) => void;
   /** A whole sync that failed: nothing is known to be lost, and it is tried again in `retryMs`. */
   readonly onError: (error: unknown, retryMs: number) => void;
@@ -181,6 +183,7 @@ export class SyncLoop<O> {
       this.#noteRefusals(report);
       this.#notBeforeMs = now() + timing().minSyncPeriodMs;
       onSync(report);
+      if (cause === 'start' && report.failures.length === 0) await this.#options.backend.tidy?.({ signal });
     } catch (error) {
       this.#applied = undefined;
       if (signal.aborted && error === signal.reason) return;
@@ -201,7 +204,10 @@ export class SyncLoop<O> {
     // Events go first, but not for ever.
     const mayWait = this.#lookDueAtMs + timing().driftCheckMs > nowMs;
     if (this.#queuedAtMs !== undefined && mayWait) return 'change';
-    if (this.#lookDueAtMs <= nowMs && (await this.#hasDrifted(signal, mayWait))) return 'drift';
+    if (this.#lookDueAtMs <= nowMs && (await this.#hasDrifted(signal, mayWait))) {
+      this.#options.onDrift?.();
+      return 'drift';
+    }
     return this.#queuedAtMs === undefined ? undefined : 'change';
   }
 
@@ -256,7 +262,9 @@ export class SyncLoop<O> {
     this.#queuedAtMs = undefined;
     const model = pull();
     const isFull = known === undefined || previous === undefined;
-    const changes = isFull ? this.#fullChanges(current, model) : changesSince(backend, { previous, current, model });
+    const changes = isFull
+      ? diff(current, planAll(backend, model), { settle: backend.settle })
+      : changesSince(backend, { previous, current, model });
     const isRepair = cause === 'drift' || cause === 'recheck';
     const foreign = isRepair && previous !== undefined ? this.#foreignTo(previous, model, changes) : [];
     const plannedAtMs = now();
@@ -270,10 +278,6 @@ export class SyncLoop<O> {
     const repaired = foreign.filter(key => !failed.has(key));
     const planMs = plannedAtMs - startedAtMs;
     return { cause, isFull, changes: changeCount(changes), failures, repaired, planMs, applyMs, queuedAtMs };
-  }
-
-  #fullChanges(current: Plan<O>, model: Model): Changes<O> {
-    return diff(current, planAll(this.#options.backend, model), { settle: this.#options.backend.settle });
   }
 
   /** Keys of `changes` that neither a change in the cluster nor an earlier refusal explains. */

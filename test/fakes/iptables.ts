@@ -1,5 +1,5 @@
 import type { IptablesIO } from '../../src/backends/iptables/apply.ts';
-import { toolsOf } from '../../src/backends/iptables/tools.ts';
+import { type IptablesTools, toolsOf } from '../../src/backends/iptables/tools.ts';
 import { ExecError, type Output, type RunOptions } from '../../src/linux/exec.ts';
 
 const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
@@ -24,25 +24,37 @@ export class FakeIptables {
   /** When set, every call fails as if the tool were missing. */
   isMissing = false;
 
-  constructor() {
+  /** Calls that find the xtables lock held by somebody else, from now on; as iptables-restore before 1.8.8, which doesn't wait. */
+  lockedCalls = 0;
+  readonly #tools: IptablesTools;
+
+  /** A kernel with the programs of one variant and family; the others are missing. */
+  constructor(tools: IptablesTools = toolsOf('nft', 'IPv4')) {
+    this.#tools = tools;
     for (const [table, chains] of Object.entries(BUILT_IN)) {
       this.#tables.set(table, new Map(chains.map(chain => [chain, []])));
     }
   }
 
   get io(): IptablesIO {
-    return { tools: toolsOf('nft', 'IPv4'), run: this.run };
+    return { tools: this.#tools, run: this.run };
   }
 
   readonly run = async (file: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Output> => {
-    if (this.isMissing) throw fail(file, -1, '', true);
-    if (file.endsWith('-save')) {
-      const stdout = this.save(args[1] ?? 'nat');
+    const { save, restore } = this.#tools;
+    if (this.isMissing || (file !== save && file !== restore)) throw fail(file, -1, '', true);
+    if (file === save) {
+      const tables = args[0] === '-t' ? args.slice(1, 2) : Object.keys(BUILT_IN);
+      const stdout = tables.map(table => this.save(table)).join('');
       options.onOutput?.(Buffer.from(stdout));
       return { stdout: options.onOutput === undefined ? stdout : '', stderr: '' };
     }
     const { input = '' } = options;
     const text = typeof input === 'string' ? input : [...input].join('');
+    if (this.lockedCalls > 0) {
+      this.lockedCalls -= 1;
+      throw fail(file, 4, 'Another app is currently holding the xtables lock. Perhaps you want to use the -w option?');
+    }
     this.restores.push(text);
     this.#restore(text);
     return { stdout: '', stderr: '' };

@@ -1,10 +1,9 @@
 import type { Backend } from '../backend.ts';
-import { changeCount, diff } from '../diff.ts';
 import { applyChanges, type IptablesIO } from './apply.ts';
 import { DriftWatch } from './drift.ts';
 import type { IptablesObject } from './objects.ts';
 import { planRoute, unserved } from './plan.ts';
-import { readPlan } from './read.ts';
+import { removeAll, removeLeftovers } from './removal.ts';
 import type { IptablesOptions } from './rules.ts';
 import { planShared } from './shared-rules.ts';
 import { toolsOf } from './tools.ts';
@@ -28,22 +27,9 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
       return applyChanges(changes, current, { io, ...callOptions });
     },
     hasDrifted: (current, callOptions) => drift.hasDrifted(current, callOptions),
+    tidy: callOptions => removeLeftovers(io, callOptions),
     close: async ({ cleanup }) => {
       if (cleanup) await removeAll(io);
     },
   };
-}
-
-/** Takes every rule and chain of ours out of the kernel; other programs' stay. Resolves to how many objects went; rejects when one can't. */
-export async function removeAll(io: IptablesIO): Promise<number> {
-  const current = await readPlan(io);
-  const changes = diff(current, new Map());
-  const { failures } = await applyChanges(changes, current, { io });
-  if (failures.length > 0) {
-    throw new AggregateError(
-      failures.map(({ error }) => error),
-      failures.map(({ key, error }) => `cannot remove ${key}: ${error.message}`).join('\n'),
-    );
-  }
-  return changeCount(changes);
 }

@@ -30,12 +30,26 @@ export async function readPlan(io: IptablesIO): Promise<Plan<IptablesObject>> {
   return (await readTables(io)).plan;
 }
 
+/**
+ * As `readPlan`, of the tables that the kernel has by now: with `-t`, the legacy tools make it load those that it hasn't. For a
+ * variant that nothing of this node may be using.
+ */
+export async function readExisting(io: IptablesIO): Promise<Plan<IptablesObject>> {
+  const plan: Plan<IptablesObject> = new Map();
+  const { text } = await saveText(io, undefined);
+  for (const section of text.split(/^(?=\*)/m)) {
+    const table = TABLES.find(name => section.startsWith(`*${name}\n`));
+    if (table !== undefined) for (const [key, object] of parse(section, table)) plan.set(key, object);
+  }
+  return plan;
+}
+
 /** Our objects in the kernel and the fingerprint of the tables that they are in. Rejects as `readPlan` does. */
 export async function readTables(io: IptablesIO): Promise<Reading> {
   const plan: Plan<IptablesObject> = new Map();
   const saves = await Promise.all(TABLES.map(table => saveText(io, table)));
-  for (const { table, text } of saves) {
-    for (const [key, object] of parse(text, table)) plan.set(key, object);
+  for (const [i, { text }] of saves.entries()) {
+    for (const [key, object] of parse(text, TABLES[i] ?? 'nat')) plan.set(key, object);
   }
   return { plan, fingerprint: saves.map(({ digest }) => digest).join(' ') };
 }
@@ -50,17 +64,18 @@ export async function fingerprint(io: IptablesIO, { signal }: KernelCallOptions 
   return digests.join(' ');
 }
 
-async function saveText(io: IptablesIO, table: Table): Promise<{ table: Table; text: string; digest: string }> {
+/** `table` undefined = all that there are. */
+async function saveText(io: IptablesIO, table: Table | undefined): Promise<{ text: string; digest: string }> {
   return persist(async () => {
     const chunks: Buffer[] = [];
     const digest = await save({ io, table, keep: chunk => chunks.push(chunk) });
-    return { table, text: Buffer.concat(chunks).toString(), digest };
+    return { text: Buffer.concat(chunks).toString(), digest };
   });
 }
 
 interface Save {
   readonly io: IptablesIO;
-  readonly table: Table;
+  readonly table: Table | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Gets the tool's output in parts. */
   readonly keep: (chunk: Buffer) => unknown;
@@ -81,8 +96,9 @@ async function save({ io, table, signal, keep }: Save): Promise<string> {
     end = (end + chunk.toString('latin1')).slice(-END_LENGTH);
   };
   const stop = signal === undefined ? {} : { signal };
-  await run(tools.save, ['-t', table], { timeoutMs: TIMEOUT_MS, onOutput, ...stop });
-  if (!isWhole(end)) throw new IncompleteSaveError(tools.save, table);
+  const args = table === undefined ? [] : ['-t', table];
+  await run(tools.save, args, { timeoutMs: TIMEOUT_MS, onOutput, ...stop });
+  if (!isWhole(end)) throw new IncompleteSaveError([tools.save, ...args].join(' '));
   return hash.digest('base64');
 }
 
@@ -98,8 +114,8 @@ function isWhole(end: string): boolean {
 class IncompleteSaveError extends Error {
   override readonly name = 'IncompleteSaveError';
 
-  constructor(tool: string, table: Table) {
-    super(`${tool} -t ${table}: the output ends in the middle`);
+  constructor(op: string) {
+    super(`${op}: the output ends in the middle`);
   }
 }
 

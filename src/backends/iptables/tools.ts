@@ -19,7 +19,7 @@ export interface IptablesTools {
 type Run = typeof runProgram;
 
 export const VARIANTS: readonly Variant[] = ['nft', 'legacy'];
-const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
+export const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 
 /** By name: the plain `iptables-save` is whichever of both the distribution's alternatives point to. */
 export function toolsOf(variant: Variant, family: IPFamily): IptablesTools {

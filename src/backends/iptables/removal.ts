@@ -1,0 +1,68 @@
+import { ExecError } from '../../linux/exec.ts';
+import type { KernelCallOptions } from '../backend.ts';
+import { changeCount, diff } from '../diff.ts';
+import { applyChanges, type IptablesIO } from './apply.ts';
+import { readExisting } from './read.ts';
+import { describeToolError, FAMILIES, otherTools, toolsOf, VARIANTS } from './tools.ts';
+
+/**
+ * Takes every rule and chain of ours out of one variant and family; other programs' stay, and so do the kubelet's. Resolves to
+ * how many objects went; rejects when one can't, and with ExecError when the tool is missing or fails.
+ */
+export async function removeAll(io: IptablesIO, options: KernelCallOptions = {}): Promise<number> {
+  const current = await readExisting(io);
+  const changes = diff(current, new Map());
+  const { failures } = await applyChanges(changes, current, { io, ...options });
+  if (failures.length > 0) {
+    throw new AggregateError(
+      failures.map(({ error }) => error),
+      failures.map(({ key, error }) => `cannot remove ${key}: ${error.message}`).join('\n'),
+    );
+  }
+  return changeCount(changes);
+}
+
+/**
+ * Takes our rules out of the variant that we don't use: the node's variant has changed, and packets would pass the old ones too.
+ * Called once ours are programmed, so that Services work all the while. Never rejects but by `signal`: what cannot be removed is
+ * in the log.
+ */
+export async function removeLeftovers(io: IptablesIO, options: KernelCallOptions = {}): Promise<void> {
+  const tools = otherTools(io.tools);
+  const where = `iptables-${tools.variant}`;
+  try {
+    const count = await removeAll({ ...io, tools }, options);
+    if (count > 0) io.log?.info({ count }, `${count} rules and chains of ours were left in ${where}: removed`);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (error instanceof ExecError && error.isNotFound) return;
+    io.log?.warn({ err: error }, `what an earlier start left in ${where} cannot be removed: packets pass it too`);
+  }
+}
+
+/**
+ * Takes our rules out of both variants and both families of this network namespace. Tools that aren't installed have nothing in
+ * the kernel that they could remove. Resolves to how many objects went; rejects, with all reasons, when some cannot be removed,
+ * after having removed the others, or when no tool is there.
+ */
+export async function removeEverywhere(io: Omit<IptablesIO, 'tools'> = {}): Promise<number> {
+  let count = 0;
+  const missing: Error[] = [];
+  const failed: unknown[] = [];
+  const all = VARIANTS.flatMap(variant => FAMILIES.map(family => toolsOf(variant, family)));
+  for (const tools of all) {
+    try {
+      count += await removeAll({ ...io, tools });
+    } catch (error) {
+      if (error instanceof ExecError && error.isNotFound) missing.push(new Error(describeToolError(error)));
+      else failed.push(error);
+    }
+  }
+  if (missing.length === all.length) failed.push(...missing);
+  if (failed.length > 0) throw new AggregateError(failed, failed.map(messageOf).join('\n'));
+  return count;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
