@@ -32,104 +32,141 @@ export interface LockedCall {
  * @throws ExecError as `run` does; `signal`'s reason once that is aborted while it waits.
  */
 export async function runLocked(call: LockedCall): Promise<Output> {
-  const { log, signal, options } = call;
-  const lockFile = options.env?.XTABLES_LOCKFILE ?? process.env.XTABLES_LOCKFILE ?? LOCK_FILE;
-  using notices = new WaitNotices(lockFile, log);
+  const { signal } = call;
+  await using watch = new LockWatch(call);
   for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(retryMs * 2, MAX_RETRY_MS)) {
     try {
-      return await attempt(call, lockFile, notices);
+      return await attempt(call, watch);
     } catch (error) {
       if (!isLockHeld(error)) throw error;
     }
+    watch.wasRefused();
     signal?.throwIfAborted();
-    notices.isRefused = true;
     await delay(retryMs);
   }
 }
 
-/** One run of the program, ended when it takes too long, or is no longer wanted, and not because it works. */
-async function attempt(call: LockedCall, lockFile: string, notices: WaitNotices): Promise<Output> {
-  const { file, args, options, run = runProgram, signal } = call;
-  const { timeoutMs, ...rest } = options;
+async function attempt(call: LockedCall, watch: LockWatch): Promise<Output> {
+  const { file, args, options, run = runProgram } = call;
+  const { timeoutMs: _, ...rest } = options;
   const stop = new AbortController();
-  const isWaiting = async () => notices.pid !== undefined && (await isWithoutLock(lockFile, notices.pid));
-  let timer = setTimeout(onTime, timeoutMs);
-  async function onTime(): Promise<void> {
-    if (await isWaiting()) timer = setTimeout(onTime, timeoutMs);
-    else stop.abort();
-  }
-  let isAborted = false;
-  const onAbort = async () => {
-    // It may be about to take the lock, or have it: then it works, and soon ends by itself.
-    while (notices.pid !== undefined && !isAborted) {
-      isAborted = await isWaiting();
-      if (isAborted) stop.abort();
-      else await delay(STOP_CHECK_MS);
-    }
-  };
-  signal?.addEventListener('abort', onAbort);
   try {
-    return await run(file, args, { ...rest, signal: stop.signal, onStart: pid => (notices.pid = pid) });
+    return await run(file, args, { ...rest, signal: stop.signal, onStart: pid => watch.started(pid, stop) });
   } catch (error) {
-    if (isAborted) signal?.throwIfAborted();
-    if (!(error instanceof ExecError) || !stop.signal.aborted) throw error;
-    throw new ExecError(error.op, { ...error, isTimeout: true, cause: error });
-  } finally {
-    notices.pid = undefined;
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
+    if (stop.signal.reason === TOO_LONG && error instanceof ExecError) {
+      throw new ExecError(error.op, { ...error, isTimeout: true, cause: error });
+    }
+    if (stop.signal.aborted) call.signal?.throwIfAborted();
+    throw error;
   }
 }
 
-/** Says who holds the lock while a program waits for it, and when the wait is over. */
-class WaitNotices implements Disposable {
-  /** The program that runs. */
-  pid: number | undefined;
-  /** Whether a program was refused for the lock, so that the next one waits too, whatever it does just now. */
-  isRefused = false;
+const TOO_LONG = 'took too long';
+const NOT_WANTED = 'not wanted any more';
+
+/** A program that runs, and when it has had its time. */
+interface Running {
+  readonly pid: number;
+  readonly stop: AbortController;
+  dueAtMs: number;
+}
+
+/**
+ * Watches a program that may be waiting for the lock: says who holds it, and when the wait is over; ends the program when it is no
+ * longer wanted and only waits, or when it works for too long.
+ */
+class LockWatch implements AsyncDisposable {
+  readonly #call: LockedCall;
   readonly #lockFile: string;
-  readonly #log: LockedCall['log'];
   readonly #beganAtMs = performance.now();
-  #timer: NodeJS.Timeout;
+  readonly #finished: Promise<void>;
+  #running: Running | undefined;
+  /** A program was refused: even if none has the file open just now, we wait. */
+  #isRefused = false;
+  #noticeAtMs = this.#beganAtMs + FIRST_NOTICE_MS;
   #wasSaid = false;
   #isOver = false;
+  #wake: () => void = () => undefined;
 
-  constructor(lockFile: string, log: LockedCall['log']) {
-    this.#lockFile = lockFile;
-    this.#log = log;
-    this.#timer = setTimeout(() => this.#notice(FIRST_NOTICE_MS), FIRST_NOTICE_MS);
+  constructor(call: LockedCall) {
+    this.#call = call;
+    this.#lockFile = call.options.env?.XTABLES_LOCKFILE ?? process.env.XTABLES_LOCKFILE ?? LOCK_FILE;
+    call.signal?.addEventListener('abort', this.#onAbort);
+    this.#finished = this.#watch();
   }
 
-  [Symbol.dispose](): void {
+  started(pid: number, stop: AbortController): void {
+    this.#running = { pid, stop, dueAtMs: performance.now() + this.#call.options.timeoutMs };
+    this.#wake();
+  }
+
+  wasRefused(): void {
+    this.#running = undefined;
+    this.#isRefused = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { signal, log } = this.#call;
+    signal?.removeEventListener('abort', this.#onAbort);
     this.#isOver = true;
-    clearTimeout(this.#timer);
-    if (this.#wasSaid) this.#log?.info(this.#fields, `the xtables lock was free after ${this.#seconds} s`);
+    this.#wake();
+    await this.#finished;
+    if (this.#wasSaid) log?.info({ lockFile: this.#lockFile }, `the xtables lock was free after ${this.#seconds} s`);
   }
 
-  async #notice(waitMs: number): Promise<void> {
-    const isWaiting = this.isRefused || (this.pid !== undefined && (await isWithoutLock(this.#lockFile, this.pid)));
-    const holder = isWaiting ? await flockHolder(this.#lockFile) : undefined;
-    if (this.#isOver) return;
+  readonly #onAbort = () => this.#wake();
+
+  async #watch(): Promise<void> {
+    for (;;) {
+      await this.#sleep();
+      if (this.#isOver) return;
+      const isWaiting = this.#isRefused || (await this.#isWithoutLock());
+      const running = this.#running;
+      const nowMs = performance.now();
+      if (running !== undefined && isWaiting) {
+        if (this.#call.signal?.aborted === true) running.stop.abort(NOT_WANTED);
+        else running.dueAtMs = nowMs + this.#call.options.timeoutMs;
+      } else if (running !== undefined && running.dueAtMs <= nowMs) {
+        running.dueAtMs = Number.POSITIVE_INFINITY;
+        running.stop.abort(TOO_LONG);
+      }
+      if (isWaiting && this.#noticeAtMs <= nowMs) await this.#notice();
+      if (this.#noticeAtMs <= nowMs) this.#noticeAtMs += Math.min(nowMs - this.#beganAtMs, MAX_NOTICE_MS);
+    }
+  }
+
+  /** Until there is something to look at. */
+  async #sleep(): Promise<void> {
+    const nowMs = performance.now();
+    const stopAtMs = this.#call.signal?.aborted === true ? nowMs + STOP_CHECK_MS : Number.POSITIVE_INFINITY;
+    const nextMs = Math.min(this.#noticeAtMs, this.#running?.dueAtMs ?? Number.POSITIVE_INFINITY, stopAtMs);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const timer = setTimeout(resolve, Math.max(nextMs - nowMs, 0));
+    if (!this.#isOver) await promise;
+    clearTimeout(timer);
+  }
+
+  async #isWithoutLock(): Promise<boolean> {
+    return this.#running !== undefined && (await isWithoutLock(this.#lockFile, this.#running.pid));
+  }
+
+  async #notice(): Promise<void> {
+    const holder = await flockHolder(this.#lockFile);
     // The other family's turn isn't worth a line.
     const isOurs = holder?.parent === process.pid && holder.command.includes('tables-legacy-restore');
-    if (isWaiting && !isOurs) {
-      const who =
-        holder === undefined
-          ? 'a process that cannot be seen from here (in another PID namespace?)'
-          : `process ${holder.pid}: ${holder.command}`;
-      const since = `waiting for the xtables lock ${this.#lockFile} since ${this.#seconds} s`;
-      this.#log?.warn(this.#fields, `${since}, held by ${who}; rules stay as they are until it is free`);
-      this.#wasSaid = true;
-    }
-    const nextMs = Math.min(waitMs * 2, MAX_NOTICE_MS);
-    this.#timer = setTimeout(() => this.#notice(nextMs), waitMs);
+    if (this.#isOver || isOurs) return;
+    const who =
+      holder === undefined
+        ? 'a process that cannot be seen from here (in another PID namespace?)'
+        : `process ${holder.pid}: ${holder.command}`;
+    const text = `waiting for the xtables lock ${this.#lockFile} since ${this.#seconds} s, held by ${who}`;
+    const fields = { lockFile: this.#lockFile, holder: holder?.pid };
+    this.#call.log?.warn(fields, `${text}; rules stay as they are until it is free`);
+    this.#wasSaid = true;
   }
 
   get #seconds(): string {
     return ((performance.now() - this.#beganAtMs) / 1000).toFixed(1);
-  }
-
-  get #fields(): { lockFile: string } {
-    return { lockFile: this.#lockFile };
   }
 }
