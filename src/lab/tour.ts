@@ -57,6 +57,16 @@ function pathsOf(lab: Lab): [Path, ...Path[]] {
     ...nodes.map(({ name }) => ({ from: name, label: `node ${name}`, to, target: virtual })),
     ...nodes.map(atNode),
     { ...pod, to: `${to} UDP`, target: { ...virtual, protocol: 'udp' } },
+    ...(lab.hasIPv6 ? pathsOverIPv6(pod) : []),
+  ];
+}
+
+function pathsOverIPv6(pod: Pick<Path, 'from' | 'label'>): Path[] {
+  const virtual = { address: web.clusterIP6, port: web.port };
+  const node = { address: nodes[0].address6, port: web.nodePort };
+  return [
+    { ...pod, to: `ClusterIP  [${virtual.address}]:${virtual.port}`, target: virtual },
+    { from: 'client', label: 'off-cluster client', to: `NodePort   [${node.address}]:${node.port}`, target: node },
   ];
 }
 
