@@ -1,7 +1,7 @@
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js';
 import { type Clock, systemClock } from './clock.ts';
 import { type EndpointsSource, EndpointsWatch } from './endpoints-watch.ts';
-import { anonymousKubeConfig, loadKubeConfig } from './kubeconfig.ts';
+import { anonymousKubeConfig, loadKubeConfig, type Place } from './kubeconfig.ts';
 import type { Log } from './log.ts';
 import type { Kind, Node, Service } from './objects.ts';
 import { Reflector } from './reflector.ts';
@@ -17,6 +17,8 @@ export interface ApiSourceOptions {
   /** Without it and kubeConfig: `server` without credentials, or the service account of the pod we run in. */
   readonly kubeconfigPath?: string;
   readonly kubeConfig?: KubeConfig;
+  /** Where the service account is looked for. */
+  readonly place?: Place;
   /** Takes the place of the kubeconfig's server URL. */
   readonly server?: string;
   /** Default `auto`. */
@@ -44,10 +46,10 @@ const SERVICES: Resource<Service> = { kind: 'Service', path: '/api/v1/services',
 const NODES: Resource<Node> = { kind: 'Node', path: '/api/v1/nodes', trim: TRIMMERS.Node };
 const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node'];
 
-function configLoader({ kubeConfig, kubeconfigPath, server }: ApiSourceOptions): () => KubeConfig {
+function configLoader({ kubeConfig, kubeconfigPath, place, server }: ApiSourceOptions): () => KubeConfig {
   if (kubeConfig !== undefined) return () => kubeConfig;
   if (kubeconfigPath === undefined && server !== undefined) return () => anonymousKubeConfig(server);
-  return () => loadKubeConfig(kubeconfigPath);
+  return () => loadKubeConfig(kubeconfigPath, place);
 }
 
 /**

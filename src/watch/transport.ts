@@ -3,7 +3,7 @@ import https from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js';
 import { ApiError, parseRetryAfter, statusError } from './api-error.ts';
 import { type Clock, Watchdog } from './clock.ts';
-import { currentConfig } from './kubeconfig.ts';
+import { currentConfig, type KubeUser } from './kubeconfig.ts';
 
 /** A successful answer. */
 export interface ApiResponse {
@@ -32,6 +32,8 @@ export interface TransportOptions {
   readonly clock: Clock;
 }
 
+/** A little more than exec plugins have (kubeconfig.ts), for whatever else may hang. */
+const CREDENTIALS_DEADLINE_MS = 65_000;
 const CONNECT_DEADLINE_MS = 10_000;
 /** A little more than kube-apiserver's own limit for a request (--request-timeout, 60 s): let it say why. */
 const RESPONSE_DEADLINE_MS = 65_000;
@@ -59,7 +61,7 @@ export class HttpTransport implements Transport {
   }
 
   async get(path: string, options: GetOptions): Promise<ApiResponse> {
-    const { url, request } = await this.#prepare(path);
+    const { url, request } = await this.#prepare(path, options.signal);
     try {
       const response = await this.#sendAgain(url, { ...request, signal: options.signal });
       const status = response.statusCode ?? 0;
@@ -75,22 +77,45 @@ export class HttpTransport implements Transport {
     for (const agent of Object.values(this.#agents)) agent.destroy();
   }
 
-  async #prepare(path: string): Promise<{ url: URL; request: https.RequestOptions }> {
-    const headers: Record<string, string> = { Accept: 'application/json', 'User-Agent': this.#options.userAgent };
+  async #prepare(path: string, signal: AbortSignal): Promise<{ url: URL; request: https.RequestOptions }> {
+    const headers: http.OutgoingHttpHeaders = {
+      Accept: 'application/json',
+      'User-Agent': this.#options.userAgent,
+    };
     const request: https.RequestOptions = { headers };
     try {
       this.#config ??= currentConfig(this.#options.loadKubeConfig(), this.#options.server);
-      await this.#config.applyToHTTPSOptions(request);
+      await this.#inTime(this.#config.applyToHTTPSOptions(request), signal);
     } catch (cause) {
-      throw new ApiError('credentials', `no credentials for the API server: ${messageOf(cause)}`, { cause });
+      const reason = messageOf(cause).trim() || 'the plugin failed without a word';
+      throw new ApiError('credentials', `no credentials for the API server: ${reason}`, { cause });
     }
     // A token file may end with a newline, which no header may hold.
-    if (headers.Authorization !== undefined) headers.Authorization = headers.Authorization.trim();
+    if (typeof headers.Authorization === 'string') headers.Authorization = headers.Authorization.trim();
+    const user: KubeUser | null = this.#config.getCurrentUser();
+    Object.assign(headers, user?.impersonation);
     const cluster = this.#config.getCurrentCluster();
     const server = cluster?.server ?? '';
     const url = new URL(server.replace(/\/+$/, '') + path);
     if (!cluster?.proxyUrl) request.agent = url.protocol === 'http:' ? this.#agents['http:'] : this.#agents['https:'];
     return { url, request };
+  }
+
+  /** Fails when the credentials take too long, or nobody waits for them any more. */
+  async #inTime(credentials: Promise<void>, signal: AbortSignal): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const seconds = CREDENTIALS_DEADLINE_MS / 1000;
+    const cancel = this.#options.clock.after(CREDENTIALS_DEADLINE_MS, () =>
+      reject(new Error(`none within ${seconds} s`)),
+    );
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort);
+    try {
+      await Promise.race([credentials, promise]);
+    } finally {
+      cancel();
+      signal.removeEventListener('abort', abort);
+    }
   }
 
   /** A kept connection may have been closed by the server a moment ago: that is no failure, the next one is tried. */

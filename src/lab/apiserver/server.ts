@@ -70,6 +70,8 @@ export interface ApiServer extends AsyncDisposable {
   snapshot(): StoreSnapshot;
   /** Brings back an older state with its resourceVersions, as a restore of etcd does; all connections break. */
   restore(snapshot: StoreSnapshot): void;
+  /** From now on this is the only bearer token that is accepted: the old one was rotated away. */
+  requireToken(token: string): void;
   /** Takes an API group away, or serves it (again): a server that is replaced by another release. */
   serveGroup(group: string, isServed: boolean): void;
   /** Closes all connections and the port. */
@@ -82,10 +84,12 @@ class EmbeddedApiServer implements ApiServer {
   readonly #server: Server;
   readonly #faults = new Faults();
   readonly #withoutGroups: Set<string>;
+  #token: string | undefined;
   readonly #bookmarks: NodeJS.Timeout;
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
+    this.#token = options.token;
     this.#withoutGroups = new Set(options.withoutGroups);
     this.store = options.store ?? new Store(options);
     if (options.kubernetesService !== undefined) createKubernetesService(this.store, options.kubernetesService);
@@ -171,6 +175,10 @@ class EmbeddedApiServer implements ApiServer {
     this.store.restore(snapshot);
   }
 
+  requireToken(token: string): void {
+    this.#token = token;
+  }
+
   serveGroup(group: string, isServed: boolean): void {
     if (isServed) this.#withoutGroups.delete(group);
     else this.#withoutGroups.add(group);
@@ -205,7 +213,7 @@ class EmbeddedApiServer implements ApiServer {
       response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('ok');
       return;
     }
-    const { token } = this.#options;
+    const token = this.#token;
     if (token !== undefined && request.headers.authorization !== `Bearer ${token}`) throw unauthorized();
     if (pathname === '/openapi/v2') {
       const { type, body } = openApiV2(request.headers.accept ?? '');
