@@ -1,4 +1,4 @@
-import type { Configuration, ConfigurationFields } from './config/configuration.ts';
+import { type Configuration, type ConfigurationFields, configurationOf } from './config/configuration.ts';
 import { watchConfiguration } from './config/configuration-watch.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import type { Logger } from './log.ts';
@@ -48,27 +48,16 @@ export class LiveConfiguration {
 
 /** `next` with the values of the fields that take effect at the next start only: see field-effects.ts. */
 export function keepStartFields(current: LoadedConfiguration, next: LoadedConfiguration): LoadedConfiguration {
-  const { nodeName, mode, bindAddress, iptables } = current.configuration;
-  const { nodeName: _, ...configuration } = next.configuration;
-  const { hostnameOverride } = current.fields.kubeProxy;
+  const { hostnameOverride, bindAddress, mode } = current.fields.kubeProxy;
+  const fields = {
+    kubeProxy: { ...next.fields.kubeProxy, hostnameOverride, bindAddress, mode },
+    node: { ...next.fields.node, iptables: current.fields.node.iptables },
+  };
+  const { apiServer } = next.configuration;
   return {
     ...next,
-    configuration: {
-      ...configuration,
-      ...(nodeName === undefined ? {} : { nodeName }),
-      mode,
-      bindAddress,
-      iptables: { ...configuration.iptables, variant: iptables.variant },
-    },
-    fields: {
-      kubeProxy: {
-        ...next.fields.kubeProxy,
-        hostnameOverride,
-        bindAddress: current.fields.kubeProxy.bindAddress,
-        mode: current.fields.kubeProxy.mode,
-      },
-      node: { ...next.fields.node, iptables: current.fields.node.iptables },
-    },
+    fields,
+    configuration: { ...configurationOf(fields), ...(apiServer === undefined ? {} : { apiServer }) },
   };
 }
 

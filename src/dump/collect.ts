@@ -4,7 +4,7 @@ import type { IptablesIO } from '../backends/iptables/apply.ts';
 import { IPTABLES_NFT } from '../backends/iptables/backend.ts';
 import { readPlan } from '../backends/iptables/read.ts';
 import { toolsOf } from '../backends/iptables/tools.ts';
-import { askSocket } from '../http/socket.ts';
+import { askSocket, SocketTimeoutError } from '../http/socket.ts';
 import { ExecError } from '../linux/exec.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import { kernelFamily } from './from-rules.ts';
@@ -60,7 +60,7 @@ function absence(error: Error, socketPath: string, timeoutMs: number): string {
   const code = 'code' in error ? error.code : '';
   if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ECONNREFUSED') return `no daemon at ${socketPath}`;
   if (code === 'EACCES' || code === 'EPERM') throw new DumpError(`not allowed to ask ${socketPath}: dump needs root`);
-  if (error.name === 'TimeoutError') return `the daemon at ${socketPath} didn't answer for ${timeoutMs / 1000} s`;
+  if (error instanceof SocketTimeoutError) return `the daemon at ${socketPath} didn't answer for ${timeoutMs / 1000} s`;
   return `the daemon at ${socketPath} broke off (${error.message})`;
 }
 

@@ -77,15 +77,7 @@ export class HttpListener {
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#retries;
-    if (!this.#server.listening) return;
-    const force = setTimeout(() => this.#server.closeAllConnections(), GRACE_MS);
-    // A connection that becomes idle only now would be kept for the client's next request.
-    const sweep = setInterval(() => this.#server.closeIdleConnections(), SWEEP_MS);
-    await new Promise<void>(resolve => {
-      this.#server.close(() => resolve());
-    });
-    clearTimeout(force);
-    clearInterval(sweep);
+    await closeServer(this.#server);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -115,6 +107,19 @@ export class HttpListener {
     }
     return failure;
   }
+}
+
+/** Takes no more connections, lets requests that are being answered finish (1 s), and resolves when all are closed. */
+export async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const force = setTimeout(() => server.closeAllConnections(), GRACE_MS);
+  // A connection that becomes idle only now would be kept for the client's next request.
+  const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS);
+  await new Promise<void>(resolve => {
+    server.close(() => resolve());
+  });
+  clearTimeout(force);
+  clearInterval(sweep);
 }
 
 async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {

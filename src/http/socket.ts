@@ -2,12 +2,11 @@
 import { rm } from 'node:fs/promises';
 import { createServer, request, type Server } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { listenOnce } from './listen.ts';
+import { closeServer, listenOnce } from './listen.ts';
 import { type Routes, serveRoutes } from './routes.ts';
 
 /** sun_path of unix(7), without its closing NUL. */
 export const SOCKET_PATH_LIMIT = 107;
-const GRACE_MS = 1000;
 
 /**
  * Serves the routes on a socket, in the place of whatever is at `path`: the caller knows that nobody lives there, because it
@@ -18,7 +17,7 @@ export async function serveSocket(path: string, routes: Routes): Promise<AsyncDi
   await rm(path, { force: true });
   const failure = await listenPrivately(server, path);
   if (failure !== undefined) throw failure;
-  return { [Symbol.asyncDispose]: () => close(server) };
+  return { [Symbol.asyncDispose]: () => closeServer(server) };
 }
 
 /** What went wrong, undefined when it listens. The file is root's alone from its first moment. */
@@ -34,13 +33,18 @@ function listenPrivately(server: Server, path: string): Promise<Error | undefine
   });
 }
 
-async function close(server: Server): Promise<void> {
-  const force = setTimeout(() => server.closeAllConnections(), GRACE_MS);
-  await new Promise<void>(resolve => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
-  });
-  clearTimeout(force);
+export interface SocketAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** Somebody listens, and doesn't answer. */
+export class SocketTimeoutError extends Error {
+  override readonly name = 'SocketTimeoutError';
+
+  constructor(ms: number) {
+    super(`no answer for ${ms / 1000} s`);
+  }
 }
 
 export interface SocketRequest {
@@ -48,29 +52,33 @@ export interface SocketRequest {
   readonly path: string;
   /** Makes it a POST. */
   readonly body?: string;
-  /** For the whole answer; then it rejects with a TimeoutError. */
+  /** For the whole answer; then it rejects with a SocketTimeoutError. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
 
 /** Asks a socket once, on a connection of its own. Rejects with the system's error when nobody answers. */
-export function askSocket(asking: SocketRequest): Promise<{ readonly status: number; readonly body: string }> {
-  const { socketPath, path, body } = asking;
-  const timeout = AbortSignal.timeout(asking.timeoutMs);
-  const signal = asking.signal === undefined ? timeout : AbortSignal.any([timeout, asking.signal]);
+export async function askSocket({ socketPath, path, body, timeoutMs, signal }: SocketRequest): Promise<SocketAnswer> {
+  const { promise, resolve, reject } = Promise.withResolvers<SocketAnswer>();
   const post = { method: 'POST', headers: { 'Content-Length': Buffer.byteLength(body ?? '') } };
-  return new Promise((resolve, reject) => {
-    // Node reports an AbortError of its own; the reason says which signal it was.
-    const fail = (error: unknown) => reject(toError(signal.aborted ? signal.reason : error));
-    const outgoing = request(
-      { socketPath, path, agent: false, signal, ...(body === undefined ? {} : post) },
-      response => {
-        text(response).then(answer => resolve({ status: response.statusCode ?? 0, body: answer }), fail);
-      },
-    );
-    outgoing.once('error', fail);
-    outgoing.end(body);
+  const outgoing = request({ socketPath, path, agent: false, ...(body === undefined ? {} : post) }, response => {
+    text(response).then(answer => resolve({ status: response.statusCode ?? 0, body: answer }), reject);
   });
+  const giveUp = (error: Error) => {
+    reject(error);
+    outgoing.destroy();
+  };
+  const abort = () => giveUp(toError(signal?.reason));
+  const timer = setTimeout(() => giveUp(new SocketTimeoutError(timeoutMs)), timeoutMs);
+  signal?.addEventListener('abort', abort);
+  outgoing.on('error', reject).end(body);
+  if (signal?.aborted === true) abort();
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
 }
 
 function toError(reason: unknown): Error {

@@ -32,6 +32,9 @@ export interface WriterOptions {
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
+const STANDS_BY = 'handed over: this process stands by, ready to write again when the other one ends';
+const GOES = 'this process writes no more, and frees the lock';
+
 /** The waits between two requests to a holder that doesn't hand over. */
 const FIRST_ASK_AGAIN_MS = 1000;
 const LAST_ASK_AGAIN_MS = 60_000;
@@ -64,8 +67,7 @@ export class Writer {
       using _lock = held;
       this.#say(isFirst ? 'this process writes the rules' : 'the lock is free: this process writes the rules again');
       await this.#write(signal);
-      if (!signal.aborted)
-        this.#say('handed over: this process stands by, ready to write again when the other one ends');
+      this.#say(signal.aborted ? GOES : STANDS_BY);
     }
   }
 

@@ -1,95 +1,172 @@
-/** More daemons on a node of a lab than the lab's own: the next version, a second one by mistake. */
-import { existsSync, readFileSync } from 'node:fs';
+/** Several daemons on one node of a lab, what each says about whether it writes, and tools that can be made slow. */
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { kproxyProgram } from '../../src/lab/install.ts';
 import type { Lab } from '../../src/lab/lab.ts';
-import { awaitEnd, isAlive, launch, markedEnv, type ProcessId, signalProcess } from '../../src/lab/process.ts';
-import { eventually, type LogLine } from './daemon-lab.ts';
+import { eventually, type LogLine, logLines } from './daemon-lab.ts';
 
-/** What the lifecycle says when a daemon begins to write. */
 const WRITES = /this process writes the rules/;
-const HANDED_OVER = /^handed over/;
+const WRITES_NO_MORE = /^handed over|^this process writes no more/;
 
-export interface ExtraOptions {
-  readonly node: string;
-  /** Of this lab's extra daemons; names the log. */
-  readonly name: string;
-  /** The configuration file; default: the one of the node's own daemon. */
-  readonly config?: string;
+/** From taking the lock to giving it up or dying; times are milliseconds since the epoch, by the log. */
+interface TenureTimes {
+  readonly from: number;
+  readonly to: number;
 }
 
-/** A daemon beside the lab's own, with the same configuration and runtime directory. It's the lab's to end. */
+type TimedLine = LogLine & { readonly time: string; readonly changes?: number };
+
+/** Programs that change rules, as slow as a test wants them; those of a daemon that was killed change nothing any more. */
+export class SlowTools {
+  readonly #directory: string;
+
+  constructor(lab: Lab) {
+    this.#directory = join(lab.directory, 'slow-tools');
+    mkdirSync(this.#directory);
+    for (const program of ['iptables-nft-restore', 'ip6tables-nft-restore']) {
+      const path = join(this.#directory, program);
+      const wait = `if [ -e ${this.#switch} ]; then touch ${this.#busy}; sleep 1.5; kill -0 $PPID 2>/dev/null || exit 1; fi`;
+      writeFileSync(path, `#!/bin/sh\n${wait}\nexec /usr/sbin/${program} "$@"\n`);
+      chmodSync(path, 0o755);
+    }
+  }
+
+  /** For the daemons that shall use them. */
+  get env(): Record<string, string> {
+    return { PATH: `${this.#directory}:${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` };
+  }
+
+  slowDown(): void {
+    writeFileSync(this.#switch, '');
+  }
+
+  speedUp(): void {
+    for (const path of [this.#switch, this.#busy]) rmSync(path, { force: true });
+  }
+
+  /** Since `slowDown`, a program has been started. */
+  get busyFile(): string {
+    return this.#busy;
+  }
+
+  get #switch(): string {
+    return join(this.#directory, 'slow');
+  }
+
+  get #busy(): string {
+    return join(this.#directory, 'busy');
+  }
+}
+
+/** One of several daemons of a node. */
 export class ExtraDaemon {
-  readonly id: ProcessId;
-  /** Resolves to a sentence when it ends, such as `exited with status 0`. */
+  readonly name: string;
+  readonly pid: number;
+  /** Settles when it ends, with a sentence such as `exited with status 0`. */
   readonly ended: Promise<string>;
-  readonly #logFile: string;
+  readonly #lab: Lab;
+  /** '' while it lives. */
+  #fate = '';
+  #endedAt: number | undefined;
 
-  private constructor(launched: { id: ProcessId; ended: Promise<string> }, logFile: string) {
-    this.id = launched.id;
-    this.ended = launched.ended;
-    this.#logFile = logFile;
-  }
-
-  static async start(lab: Lab, { node, name, config }: ExtraOptions): Promise<ExtraDaemon> {
-    const logFile = join(lab.directory, `${node}-${name}.log`);
-    const launched = await launch({
-      netns: lab.netns(node),
-      command: [kproxyProgram, 'run', '--config', config ?? join(lab.directory, `${node}.yaml`)],
-      env: markedEnv(lab.name, lab.env(node)),
-      logFile,
+  private constructor(lab: Lab, name: string, started: { readonly pid: number; readonly ended: Promise<string> }) {
+    this.#lab = lab;
+    this.name = name;
+    this.pid = started.pid;
+    this.ended = started.ended;
+    void started.ended.then(how => {
+      this.#fate = how;
+      this.#endedAt ??= Date.now();
     });
-    return new ExtraDaemon(launched, logFile);
   }
 
-  get lines(): readonly LogLine[] {
-    if (!existsSync(this.#logFile)) return [];
-    return readFileSync(this.#logFile, 'utf8')
-      .split('\n')
-      .slice(0, -1)
-      .map(line => JSON.parse(line) as LogLine);
+  static async start(
+    lab: Lab,
+    node: string,
+    options: { name: string; env?: Record<string, string> },
+  ): Promise<ExtraDaemon> {
+    const { name, env = {} } = options;
+    const args = ['--v', '4'];
+    return new ExtraDaemon(lab, name, await lab.startDaemon(node, { as: name, awaitReady: false, env, args }));
   }
 
-  get messages(): readonly string[] {
-    return this.lines.map(({ msg }) => msg);
+  /** How it ended; '' while it lives. */
+  get fate(): string {
+    return this.#fate;
   }
 
-  /** Whether it is the node's writer, by its own log. */
+  get lines(): readonly TimedLine[] {
+    return logLines(this.#lab, this.name) as readonly TimedLine[];
+  }
+
+  /** When it was the node's writer, by its own log. */
+  get tenures(): readonly TenureTimes[] {
+    const turns = this.lines.filter(({ msg }) => WRITES.test(msg) || WRITES_NO_MORE.test(msg));
+    return turns.flatMap(({ msg, time }, index) => {
+      if (!WRITES.test(msg)) return [];
+      const end = turns[index + 1];
+      return [
+        {
+          from: Date.parse(time),
+          to: end === undefined ? (this.#endedAt ?? Number.POSITIVE_INFINITY) : Date.parse(end.time),
+        },
+      ];
+    });
+  }
+
   get isWriting(): boolean {
-    return (
-      this.lines
-        .map(({ msg }) => WRITES.test(msg) || (HANDED_OVER.test(msg) ? false : undefined))
-        .findLast(said => said !== undefined) ?? false
-    );
+    return this.tenures.at(-1)?.to === Number.POSITIVE_INFINITY;
+  }
+
+  /** When it changed rules. */
+  get changedAt(): readonly number[] {
+    return this.lines
+      .filter(({ component, changes = 0 }) => component === 'backend' && changes > 0)
+      .map(({ time }) => Date.parse(time));
+  }
+
+  async writes(): Promise<void> {
+    await eventually(() => expect(this.isWriting, this.#text).toBe(true));
+  }
+
+  async waits(): Promise<void> {
+    await eventually(() => expect(this.lines.length > 0 && !this.isWriting, this.#text).toBe(true));
   }
 
   /** Resolves when the log has such a line. */
   async says(what: RegExp): Promise<void> {
-    await eventually(() =>
-      expect(
-        this.messages.filter(line => what.test(line)),
-        this.messages.join('\n'),
-      ).not.toEqual([]),
-    );
+    await eventually(() => expect(this.#text).toMatch(what));
   }
 
-  async writes(): Promise<void> {
-    await eventually(() => expect(this.isWriting, this.messages.join('\n')).toBe(true));
-  }
-
-  async isAlive(): Promise<boolean> {
-    return isAlive(this.id);
-  }
-
-  async signal(how: NodeJS.Signals): Promise<void> {
-    await signalProcess(this.id, how);
+  signal(how: NodeJS.Signals): void {
+    if (this.#fate === '') process.kill(this.pid, how);
   }
 
   /** Sends a signal that ends it and returns how it ended. */
   async end(how: NodeJS.Signals = 'SIGTERM'): Promise<string> {
-    await this.signal(how);
-    expect(await awaitEnd([this.id], 10_000)).toEqual([]);
+    // The next one may begin before we hear of the end.
+    if (how === 'SIGKILL') this.#endedAt ??= Date.now();
+    this.signal(how);
     return this.ended;
+  }
+
+  get #text(): string {
+    return this.lines.map(({ msg }) => msg).join('\n');
+  }
+}
+
+/** Never did two of them write at a time, and none changed rules while it wasn't the writer. */
+export function expectOneWriter(daemons: readonly ExtraDaemon[]): void {
+  const tenures = daemons.flatMap(daemon => daemon.tenures.map(times => ({ ...times, name: daemon.name })));
+  const inOrder = tenures.toSorted((a, b) => a.from - b.from || a.to - b.to);
+  for (const [index, next] of inOrder.slice(1).entries()) {
+    const { name, to } = inOrder[index]!;
+    expect(to, `${name} still wrote when ${next.name} began`).toBeLessThanOrEqual(next.from);
+  }
+  for (const { name, tenures: own, changedAt } of daemons) {
+    for (const at of changedAt) {
+      const isDuring = own.some(({ from, to }) => from <= at && at <= to);
+      expect(isDuring, `${name} changed rules at ${new Date(at).toISOString()}, when it was not the writer`).toBe(true);
+    }
   }
 }

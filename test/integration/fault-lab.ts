@@ -1,5 +1,6 @@
 /** What the fault tests share: Services whose every lost connection is seen, and traffic to them while something goes wrong. */
 import { expect } from 'vitest';
+import type { TrafficTarget } from '../../src/lab/exchange.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { type NodeLayout, nodes } from '../../src/lab/layout.ts';
 import type { PodState } from '../../src/lab/state.ts';
@@ -131,8 +132,11 @@ export class Stage {
     }
   }
 
-  /** Starts traffic from a pod of a node and from off-cluster through it, over both families, TCP and UDP. */
-  async startTraffic(node = this.node): Promise<StageTraffic> {
+  /** Both Services over both families, TCP and UDP: from a pod, and from off-cluster through a node. */
+  targetsOf(node = this.node): {
+    readonly inside: readonly TrafficTarget[];
+    readonly outside: readonly TrafficTarget[];
+  } {
     const { lab } = this;
     const udp = { protocol: 'udp' } as const;
     const hosts = (service: Watched) => (lab.hasIPv6 ? [service.clusterIP, service.clusterIP6] : [service.clusterIP]);
@@ -145,9 +149,15 @@ export class Stage {
       ...nodeHosts.flatMap(address => [steady, moving].map(({ nodePort: port }) => ({ address, port }))),
       ...nodeHosts.map(address => ({ address, port: steady.nodePort, ...udp })),
     ];
+    return { inside, outside };
+  }
+
+  /** Starts traffic from a pod of a node and from off-cluster through it. */
+  async startTraffic(node = this.node): Promise<StageTraffic> {
+    const { inside, outside } = this.targetsOf(node);
     const running = await Promise.all([
-      lab.traffic(this.clientOn(node).name, { targets: inside, connectionsPerSecond: 100, held: 10 }),
-      lab.traffic('client', { targets: outside, connectionsPerSecond: 100, held: 10 }),
+      this.lab.traffic(this.clientOn(node).name, { targets: inside, connectionsPerSecond: 100, held: 10 }),
+      this.lab.traffic('client', { targets: outside, connectionsPerSecond: 100, held: 10 }),
     ]);
     return new StageTraffic(running);
   }

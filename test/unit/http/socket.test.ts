@@ -84,7 +84,9 @@ describe('a socket', () => {
 
   test('an asker gives up after its time, or when told to', async () => {
     await using _server = await serveSocket(socketPath, { '/a': () => new Promise<Reply>(() => undefined) });
-    await expect(askSocket({ socketPath, path: '/a', timeoutMs: 20 })).rejects.toMatchObject({ name: 'TimeoutError' });
+    await expect(askSocket({ socketPath, path: '/a', timeoutMs: 20 })).rejects.toMatchObject({
+      name: 'SocketTimeoutError',
+    });
     const signal = AbortSignal.abort(new Error('enough'));
     await expect(askSocket({ socketPath, path: '/a', timeoutMs: 5000, signal })).rejects.toThrow('enough');
   });
