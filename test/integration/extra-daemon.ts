@@ -150,6 +150,12 @@ export class ExtraDaemon {
     return this.ended;
   }
 
+  /** Its log in short, for a test that failed. */
+  get story(): string {
+    const lines = this.lines.map(({ time, msg }) => `  ${time} ${msg}`);
+    return [`${this.name} (process ${this.pid}): ${this.fate || 'alive'}`, ...lines].join('\n');
+  }
+
   get #text(): string {
     return this.lines.map(({ msg }) => msg).join('\n');
   }

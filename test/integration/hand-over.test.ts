@@ -24,7 +24,8 @@ describeLab('one writer on a node', () => {
   afterAll(async () => {
     await lab.close();
   });
-  afterEach(async () => {
+  afterEach(async ({ task }) => {
+    if (task.result?.state === 'fail') for (const daemon of daemons) console.error(daemon.story);
     tools.speedUp();
     const all = daemons;
     daemons = [];
