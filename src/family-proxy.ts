@@ -7,6 +7,7 @@ import type { NftGeneration } from './backends/iptables/generation.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
+import { masqueradeBitOf } from './backends/iptables/shared-rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
 import type { Configuration } from './config/configuration.ts';
@@ -60,7 +61,7 @@ export class FamilyProxy {
   #basis: Basis;
   /** What the newest plan was made with. */
   #planned: IptablesOptions;
-  /** The mark that the kernel's rules set, once a sync has succeeded. */
+  /** The bit that rules in the kernel mark with, as far as known. */
   #masqueradeBit: number | undefined;
   #isStarted = false;
   #compaction: NodeJS.Timeout | undefined;
@@ -83,8 +84,16 @@ export class FamilyProxy {
     });
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
+    const { backend } = this;
     this.#loop = new SyncLoop({
-      backend: this.backend,
+      backend: {
+        ...backend,
+        read: async call => {
+          const plan = await backend.read(call);
+          this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
+          return plan;
+        },
+      },
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
       timing: () => {

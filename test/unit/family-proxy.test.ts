@@ -166,6 +166,22 @@ describe('FamilyProxy', () => {
     expect(kernel.save('nat') + kernel.save('filter')).not.toMatch(/0x4000|0xc000/);
   });
 
+  it('honours the mark of the rules that a predecessor left, until its own is in force', async () => {
+    const kernel = new FakeIptables();
+    const first = start({ kernel });
+    first.proxy.start();
+    await first.settled();
+    await first.proxy.close();
+    const before = kernel.restores.length;
+    const next = start({ kernel, configuration: { ...byNode, iptables: { ...byNode.iptables, masqueradeBit: 31 } } });
+    next.proxy.start();
+    await next.settled();
+    expect(kernel.restores.slice(before).join('\n')).toContain(
+      '--mark 0x4000/0x4000 -j MARK --set-xmark 0x80000000/0x80004000',
+    );
+    expect(kernel.save('nat') + kernel.save('filter')).not.toMatch(/0x4000\b/);
+  });
+
   it('goes from one mark to a third while the second could not be programmed', async () => {
     const { proxy, kernel, settled } = start();
     proxy.start();

@@ -35,6 +35,15 @@ export function planShared(options: IptablesOptions): ReadonlyMap<string, Iptabl
   ]);
 }
 
+/** The bit that rules in the kernel mark with; undefined when none do. */
+export function masqueradeBitOf(plan: Pick<ReadonlyMap<string, IptablesObject>, 'get'>): number | undefined {
+  const marking = plan.get(`nat/${CHAIN.markMasq}`);
+  const mask =
+    marking?.kind === 'chain' ? /^-j MARK --set-xmark (0x[0-9a-f]+)\/\1$/.exec(marking.rules)?.[1] : undefined;
+  const bit = Math.log2(Number(mask));
+  return Number.isInteger(bit) ? bit : undefined;
+}
+
 function maskOf(bit: number): string {
   return `0x${(2 ** bit).toString(16)}`;
 }

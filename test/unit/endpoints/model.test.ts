@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
 import { endpointText, type Model, type ServiceRoute } from '../../../src/endpoints/types.ts';
-import type { EndpointSlice, Service } from '../../../src/watch/objects.ts';
+import type { EndpointSlice, IPFamily, Service } from '../../../src/watch/objects.ts';
 import { service, slice, sliceEndpoint, snapshot } from '../../fakes/objects.ts';
 
 const node = { name: 'node-a', zone: 'zone-a' };
 
-function build(services: Service[], slices: EndpointSlice[] = []): Model {
+function build(services: Service[], slices: EndpointSlice[] = [], family: IPFamily = 'IPv4'): Model {
   const snap = snapshot(services, slices);
-  return updateModel(emptyModel('IPv4', node), snap, snap.services.keys(), node);
+  return updateModel(emptyModel(family, node), snap, snap.services.keys(), node);
 }
 
 function route(model: Model, key = 'default/web:http/TCP'): ServiceRoute {
@@ -65,6 +65,51 @@ describe('endpoints of a route', () => {
     ];
     const local = route(build([service({ internalTrafficPolicy: 'Local' })], [slice({ endpoints })]));
     expect(local.localEndpoints.map(endpointText)).toEqual(['10.244.1.2:8080']);
+  });
+});
+
+describe('a Service of two families', () => {
+  const dual = service({
+    clusterIPs: ['10.96.0.10', 'fd00:10:96::10'],
+    externalIPs: ['192.0.2.1', '2001:db8::1'],
+    loadBalancerIngress: [
+      { ip: '2001:db8::2', ipMode: 'VIP' },
+      { ip: '2001:db8::3', ipMode: 'Proxy' },
+      { ip: '198.51.100.2', ipMode: 'VIP' },
+    ],
+    loadBalancerSourceRanges: ['203.0.113.0/24', '2001:db8:f::/48'],
+  });
+  const slices = [
+    slice(),
+    slice({ name: 'web-6', family: 'IPv6', endpoints: [sliceEndpoint('fd00::2', { nodeName: 'node-a' })] }),
+  ];
+
+  it.each([
+    ['IPv4', ['10.96.0.10', '192.0.2.1', '198.51.100.2', '203.0.113.0/24'], ['10.244.1.2:8080', '10.244.2.2:8080']],
+    ['IPv6', ['fd00:10:96::10', '2001:db8::1', '2001:db8::2', '2001:db8:f::/48'], ['[fd00::2]:8080']],
+  ] as const)('has in %s the addresses and endpoints of that family only', (family, addresses, endpoints) => {
+    const { servicePort: port, endpoints: found } = route(build([dual], slices, family));
+    const { externalIPs, loadBalancerVIPs, loadBalancerSourceRanges } = port;
+    expect([port.clusterIP, ...externalIPs, ...loadBalancerVIPs, ...loadBalancerSourceRanges]).toEqual(addresses);
+    expect(found.map(endpointText)).toEqual(endpoints);
+  });
+
+  it('loses an address of one family to an older Service, and keeps the other', () => {
+    const older = service({
+      name: 'older',
+      creationTimestamp: '2025-01-01T00:00:00Z',
+      clusterIPs: ['fd00:10:96::11'],
+      externalIPs: ['2001:db8::1', '192.0.2.1'],
+    });
+    const externalIPs = (family: IPFamily) => route(build([dual, older], slices, family)).servicePort.externalIPs;
+    expect(externalIPs('IPv6')).toEqual([]);
+    // The other Service has no IPv4 at all, so that it serves no address of it.
+    expect(externalIPs('IPv4')).toEqual(['192.0.2.1']);
+  });
+
+  it('refuses in the family that has no endpoint, and serves in the other', () => {
+    expect(route(build([dual], slices.slice(0, 1), 'IPv6')).hasAnyEndpoints).toBe(false);
+    expect(route(build([dual], slices.slice(0, 1), 'IPv4')).hasAnyEndpoints).toBe(true);
   });
 });
 
