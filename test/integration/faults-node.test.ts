@@ -100,6 +100,31 @@ describeLab('what befalls a daemon, under traffic', () => {
       await awaitAllOk(2 * manyServices);
     }));
 
+  test('kill -9 while a change is on its way to the kernel, and that arrives after the next daemon is ready: repaired', () =>
+    stage.withoutLoss(async () => {
+      const { env, file } = held('hold-change', 1);
+      const configuration = (text: string) => `${text}iptables: { syncPeriod: 2s }\n`;
+      await lab.stopDaemon(nodeA.name);
+      await lab.startDaemon(nodeA.name, { env, configuration });
+      await awaitAllOk(2 * manyServices);
+      writeFileSync(file, '');
+      await stage.move();
+      await eventually(() => expect(existsSync(`${file}.held`)).toBe(true));
+      await lab.stopDaemon(nodeA.name, 'SIGKILL');
+      await stage.move(); // back again: for the next daemon nothing has changed
+      await lab.startDaemon(nodeA.name, { configuration });
+      const logged = logLines(lab, nodeA.name).length;
+      rmSync(file);
+      const repairs = () =>
+        logLines(lab, nodeA.name)
+          .slice(logged)
+          .filter(({ msg }) => msg.includes('repaired'));
+      await eventually(() => expect(repairs().length).toBeGreaterThan(0));
+      await stage.awaitMoved();
+      await stage.expectMoved();
+      await awaitAllOk(2 * manyServices);
+    }));
+
   test('two daemons started at once: one of them writes; when it dies the other does', () =>
     stage.withoutLoss(async () => {
       await lab.stopDaemon(nodeA.name);
