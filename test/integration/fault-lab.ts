@@ -109,6 +109,19 @@ export class Stage {
     this.#movers = [to, from];
   }
 
+  /** Tells the API server that the moving endpoint is gone, and resolves when `through` returned and the node has that in its rules. */
+  async empty(through: () => Promise<void>): Promise<void> {
+    await setDual(this.lab, moving.name, []);
+    await through();
+    await awaitDual(this.lab, { service: moving.name, pods: [], on: [this.node.name] });
+  }
+
+  /** The ways to the Service whose endpoint moves, as reports of traffic name them. */
+  isMoving(target: string): boolean {
+    const hosts = [`${moving.clusterIP}:`, `[${moving.clusterIP6}]:`];
+    return hosts.some(host => target.startsWith(host)) || target.includes(`:${moving.nodePort}/`);
+  }
+
   /** The API server is back at the time before a move. */
   noteMovedBack(): void {
     const [from, to] = this.#movers;

@@ -210,6 +210,30 @@ describeLab('while the API server fails, under traffic', () => {
     await moveThrough(() => stage.move());
   });
 
+  test('new connections are refused only while no endpoint is ready; open ones live on even then', async () => {
+    await using traffic = await stage.startTraffic();
+    const refusing = await lab.fault('refuse', { ...daemons, status: 503 });
+    await lab.fault('dropConnections', daemons);
+    const goneAt = Date.now();
+    await stage.empty(async () => {
+      await delay(1000);
+      await refusing.end();
+    });
+    await delay(500);
+    await stage.move();
+    await stage.awaitMoved();
+    const readyAt = Date.now();
+    await delay(300);
+    for (const { failures, targets, held, ...counts } of await traffic.stop()) {
+      expect(counts.refused + counts.answered).toBe(counts.opened);
+      expect(held.failed).toBe(0);
+      expect(failures.filter(({ at }) => at < goneAt || at > readyAt + 200)).toEqual([]);
+      const failed = Object.entries(targets).filter(([, { failed }]) => failed > 0);
+      const ofMoving = Object.keys(targets).filter(target => stage.isMoving(target));
+      expect(failed.map(([target]) => target).toSorted()).toEqual(ofMoving.toSorted());
+    }
+  });
+
   test('a server that is down when the daemon starts: the rules stay, and readiness waits for it', () =>
     stage.withoutLoss(async () => {
       await lab.stopDaemon(nodeA.name);
