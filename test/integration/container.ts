@@ -11,6 +11,7 @@ import type { Lab } from '../../src/lab/lab.ts';
 import { healthzPort } from '../../src/lab/layout.ts';
 import {
   awaitEnd,
+  endProcesses,
   labVariable,
   launch,
   markedEnv,
@@ -20,7 +21,7 @@ import {
 } from '../../src/lab/process.ts';
 import { ExecError, type Output, run } from '../../src/linux/exec.ts';
 import { daemonPod, keptCapabilities } from '../unit/deploy/manifest.ts';
-import { eventually } from './daemon-lab.ts';
+import { eventually, type LogLine } from './daemon-lab.ts';
 import { gateEnv, nodeFilesOf } from './node-files.ts';
 
 const SCRIPT = fileURLToPath(new URL('container.sh', import.meta.url));
@@ -38,7 +39,7 @@ export interface ContainerOptions {
 }
 
 /** A container that runs, or ran. */
-export class Container {
+export class Container implements AsyncDisposable {
   /** Settles when it ends, with a sentence on how. */
   readonly ended: Promise<string>;
   readonly #options: ContainerOptions;
@@ -87,6 +88,14 @@ export class Container {
     return readFileSync(this.#logFile, 'utf8');
   }
 
+  /** The log lines so far, when it runs the daemon. */
+  get lines(): readonly LogLine[] {
+    return this.log
+      .split('\n')
+      .slice(0, -1)
+      .map(line => JSON.parse(line) as LogLine);
+  }
+
   /** Resolves when /readyz on the node answers 200. @throws what the container said */
   async awaitReady(): Promise<void> {
     const { lab, node } = this.#options;
@@ -131,7 +140,12 @@ export class Container {
     return readFile(`/proc/${(await this.#first()).pid}/status`, 'utf8');
   }
 
-  /** Ends it; resolves to how it ended. */
+  /** Ends it if it still runs. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await endProcesses([this.#unshare], 0); // and with it, by --kill-child, all that is inside
+  }
+
+  /** Ends it; resolves to how it ended. One that has just begun takes no SIGTERM: it is process 1, and has no handler yet. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<string> {
     await signalProcess(await this.#first(), signal);
     const left = await awaitEnd([this.#unshare], 10_000);

@@ -22,8 +22,10 @@ export function nodeFilesOf(lab: Lab, node: string): string {
   return join(lab.directory, `${node}.files`);
 }
 
+export type Variant = 'nft' | 'legacy';
+
 export interface NodeFilesOptions {
-  readonly variant: 'nft' | 'legacy';
+  readonly variant: Variant;
   /** What the service account's token file holds. */
   readonly token: string;
 }
@@ -46,7 +48,7 @@ export async function makeNodeFiles(lab: Lab, node: string, { variant, token }: 
 export async function writeConfiguration(
   lab: Lab,
   node: string,
-  { variant, fields = {} }: { readonly variant: 'nft' | 'legacy'; readonly fields?: Readonly<Record<string, unknown>> },
+  { variant, fields = {} }: { readonly variant: Variant; readonly fields?: Readonly<Record<string, unknown>> },
 ): Promise<void> {
   const [proxy, own] = [...parseAllDocuments(configurationText())].map(document => document.toJS() as object);
   const documents = [
