@@ -16,8 +16,8 @@ const explained = [...page.matchAll(/^\| (`[^|]+`) +\|/gm)]
 
 /** What is the same in every such line. */
 function fixedParts(line: string): string[] {
-  const parts = line.split(/…|FILE|SERVICE|^Service(?: \S+)?:/);
-  return parts.map(part => part.replaceAll(/^[\s;]+|[\s;]+$/g, '')).filter(part => part.length > 1);
+  const parts = line.split(/…|FILE|SERVICE|IPv4 and IPv6|^IPv6|^Service(?: \S+)?:/);
+  return parts.map(part => part.replaceAll(/^[\s;)]+|[\s;(]+$/g, '')).filter(part => part.length > 1);
 }
 
 test('the page explains more than a handful of log lines', () => {
