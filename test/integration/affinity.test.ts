@@ -143,4 +143,26 @@ describeLab('session affinity', () => {
       expect(seen.size).toBe(2);
     });
   });
+
+  test('with iptables-legacy too, a client stays, and moves when its endpoint goes', async () => {
+    const ours = '---\napiVersion: kproxy-ts.dev/v1alpha1\nkind: NodeConfiguration\niptables: { variant: legacy }\n';
+    for (const { name } of nodes) {
+      await lab.stopDaemon(name);
+      await lab.startDaemon(name, { configuration: text => text + ours });
+    }
+    for (const family of ['IPv4', 'IPv6'] as const) {
+      const { clusterIP, nodePort, use } = await create(family, 5, { timeoutSeconds: 600, pods: lab.pods });
+      const inside = { address: clusterIP, port: 80, protocol: 'tcp' } as const;
+      const chosen = await answeredBy('client', inside);
+      expect(chosen).toHaveLength(1);
+      expect(await answeredBy('client', { ...inside, address: FAMILIES[family].node, port: nodePort })).toEqual(chosen);
+      const [first, ...others] = lab.pods.filter(({ name }) => !chosen.includes(name));
+      await use([first!, ...lab.pods.filter(({ name }) => chosen.includes(name))]);
+      expect(await answeredBy('client', inside)).toEqual(chosen);
+      await use([first!, ...others]);
+      const next = await answeredBy('client', inside);
+      expect(next).toHaveLength(1);
+      expect(next).not.toEqual(chosen);
+    }
+  });
 });
