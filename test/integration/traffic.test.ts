@@ -80,6 +80,29 @@ describeLab('traffic in a lab', () => {
     expect(Object.values(report.targets).map(({ failed }) => failed > 0)).toEqual([true, true]);
   });
 
+  test('a pod that is frozen: lines that are late count as failures, and none is lost when it goes on', async () => {
+    const { process: frozen } = second;
+    await using running = await lab.traffic(first.name, {
+      targets: [{ address: second.ip, port: podPort }],
+      connectionsPerSecond: 20,
+      held: 3,
+      timeoutMs: 5000,
+      stallMs: 300,
+    });
+    await signalProcess(frozen!, 'SIGSTOP');
+    await delay(1000);
+    await signalProcess(frozen!, 'SIGCONT');
+    await delay(500);
+    const report = await running.stop();
+    expect(report.held).toMatchObject({ opened: 3, failed: 3 });
+    expect(report.failures.map(({ kind, isHeld }) => [kind, isHeld])).toEqual(
+      report.failures.map(() => ['timedOut', true]),
+    );
+    expect(report.held.longestWaitMs).toBeGreaterThan(900);
+    expect(report.answered).toBe(report.opened);
+    expect(report.latencyMs.max).toBeGreaterThan(900);
+  });
+
   test('an address that drops everything times out, a pod that dies resets what is held', async () => {
     const { pod } = await lab.addPod(nodeA.name);
     await createService(lab, { name: 'dying', clusterIP: '10.96.9.2', ports: bothProtocols }, [endpoint(pod)]);
