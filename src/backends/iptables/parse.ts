@@ -49,15 +49,33 @@ export function parse(text: string, table: Table): ReadonlyMap<string, IptablesO
   return distinct(objects);
 }
 
-/** Objects by key; a rule that is there twice gets a key that no Plan wants, so that one of the two goes. */
+/**
+ * Objects by key. A rule that is there twice, or in the wrong place, gets a key that no Plan wants, so that it goes (and comes
+ * again in its place).
+ */
 function distinct(objects: readonly IptablesObject[]): ReadonlyMap<string, IptablesObject> {
   const map = new Map<string, IptablesObject>();
+  const misplaced = misplacedJumps(objects);
   for (const object of objects) {
     let key = objectKey(object);
+    if (misplaced.has(object)) key += ' (not last)';
     while (map.has(key)) key += ' (again)';
     map.set(key, object);
   }
   return map;
+}
+
+/** Jumps to KUBE-NODEPORTS before other rules of KUBE-SERVICES: a NodePort would take what is addressed to a Service. */
+function misplacedJumps(objects: readonly IptablesObject[]): ReadonlySet<IptablesObject> {
+  const misplaced = new Set<IptablesObject>();
+  let hasEntryAfter = false;
+  for (const object of objects.toReversed()) {
+    if (object.kind !== 'rule' || object.table !== 'nat' || object.chain !== CHAIN.services) continue;
+    const isJump = object.rule.endsWith(`-j ${CHAIN.nodePorts}`);
+    if (isJump && hasEntryAfter) misplaced.add(object);
+    hasEntryAfter ||= !isJump;
+  }
+  return misplaced;
 }
 
 function isWhole(table: Table, name: string): boolean {
