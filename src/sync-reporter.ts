@@ -1,7 +1,9 @@
 import type { ApplyFailure, Backend } from './backends/backend.ts';
+import { describeToolError } from './backends/iptables/tools.ts';
 import type { SyncReport } from './backends/loop.ts';
 import { type Model, servicePortText } from './endpoints/types.ts';
 import type { SyncHealth } from './http/health-state.ts';
+import { ExecError } from './linux/exec.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { IPFamily } from './watch/objects.ts';
@@ -21,6 +23,8 @@ export class SyncReporter {
   readonly #options: SyncReporterOptions;
   readonly #backend: Pick<Backend<unknown>, 'unserved'>;
   #refused = '';
+  /** Why the last sync failed; undefined when it didn't. */
+  #failure: string | undefined;
   readonly #unserved = new Map<string, string>();
 
   constructor(options: SyncReporterOptions, backend: Pick<Backend<unknown>, 'unserved'>) {
@@ -65,6 +69,7 @@ export class SyncReporter {
     // A partial sync that went well says nothing about what was refused before.
     if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
     health.updated(family);
+    this.#failure = undefined;
     this.#reportRepaired(report.repaired);
     const { cause, isFull, changes, planMs, applyMs } = report;
     const fields = { component: 'backend', family, cause, changes, planMs: round(planMs), applyMs: round(applyMs) };
@@ -96,16 +101,22 @@ export class SyncReporter {
     log.error(fields, `the kernel refused ${failures[0]?.key}${more}; the rest of what changed is programmed`);
   }
 
-  /** A whole sync failed and will be tried again in `retryMs`. */
+  /** A whole sync failed and will be tried again in `retryMs`. One line until the reason changes. */
   failed(error: unknown, retryMs: number): void {
     const { health, metrics, log, family } = this.#options;
     metrics.syncFailures.inc({ ip_family: family });
-    health.failed(family, error instanceof Error ? error.message : String(error));
-    log.error(
-      { component: 'backend', family, err: error, retryMs },
-      'rules could not be programmed; they stay as they were',
-    );
+    const reason = error instanceof ExecError ? describeToolError(error) : messageOf(error);
+    health.failed(family, reason);
+    const fields = { component: 'backend', family, err: error, retryMs };
+    const line = `rules could not be programmed; they stay as they were: ${reason}`;
+    if (reason === this.#failure) log.debug(fields, line);
+    else log.error(fields, line);
+    this.#failure = reason;
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function round(ms: number): number {

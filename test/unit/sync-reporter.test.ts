@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createIptablesBackend } from '../../src/backends/iptables/backend.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { SyncHealth } from '../../src/http/health-state.ts';
+import { ExecError } from '../../src/linux/exec.ts';
 import { createLogger } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { SyncReporter } from '../../src/sync-reporter.ts';
@@ -80,6 +81,29 @@ describe('SyncReporter', () => {
     reporter.planned(modelOf(service()));
     reporter.planned(ranges('203.0.113.0/24'));
     expect(messages()).toHaveLength(1);
+  });
+
+  it('says once why syncs fail, until the reason changes or one succeeds', () => {
+    const { reporter, messages } = start();
+    const missing = new ExecError('iptables-nft-save -t nat', {
+      exitCode: -1,
+      stdout: '',
+      stderr: '',
+      isNotFound: true,
+      isTimeout: false,
+      cause: undefined,
+    });
+    const line = (why: string, level = 'error') =>
+      `${level} rules could not be programmed; they stay as they were: ${why}`;
+    const why = 'iptables-nft-save -t nat: no such program (Debian package iptables)';
+    reporter.failed(missing, 250);
+    reporter.failed(missing, 500);
+    reporter.failed(new Error('other'), 1000);
+    expect(messages()).toEqual([line(why), line(why, 'debug'), line('other')]);
+    reporter.synced(report([]), emptyModel('IPv4', { name: '', zone: '' }));
+    messages();
+    reporter.failed(new Error('other'), 250);
+    expect(messages()).toEqual([line('other')]);
   });
 
   it('is not ready after a failed sync, and is after the next one', () => {
