@@ -1,6 +1,6 @@
 import { ownText } from '../text/own-text.ts';
 import { isRecord } from './fields.ts';
-import type { Listed, Resource } from './resource.ts';
+import type { Listed, Resource, Unchanged } from './resource.ts';
 
 interface Identity {
   readonly key: string;
@@ -17,29 +17,41 @@ function identityOf(raw: unknown): Identity | undefined {
   return { key: isInside ? `${namespace}/${name}` : name, version: `${uid} ${resourceVersion}` };
 }
 
+/** An object that the target holds, in this version. */
+interface Held extends Unchanged {
+  readonly version: string;
+}
+
 /**
  * Which version of each object the target holds, by key: a relist then trims and keeps only what differs, so that no second
- * copy of the cluster lives while it goes on. About 150 bytes an object.
+ * copy of the cluster lives while it goes on. About 200 bytes an object.
  */
 export class HeldVersions {
-  readonly #versions = new Map<string, string>();
+  readonly #held = new Map<string, Held>();
 
-  holds(identity: Identity): boolean {
-    return this.#versions.get(identity.key) === identity.version;
+  /** What the target holds, when it is just this. */
+  find({ key, version }: Identity): Held | undefined {
+    const held = this.#held.get(key);
+    return held?.version === version ? held : undefined;
+  }
+
+  keep(held: Held): void {
+    this.#held.set(held.key, held);
   }
 
   /** The target holds this object now. */
   note(raw: unknown): void {
     const identity = identityOf(raw);
-    if (identity !== undefined) this.#versions.set(ownText(identity.key), ownText(identity.version));
+    if (identity === undefined) return;
+    this.keep({ key: ownText(identity.key), version: ownText(identity.version), isUnchanged: true });
   }
 
   forget(key: string): void {
-    this.#versions.delete(key);
+    this.#held.delete(key);
   }
 
   clear(): void {
-    this.#versions.clear();
+    this.#held.clear();
   }
 }
 
@@ -73,13 +85,14 @@ export class CompleteList<T> {
   /** A new or newer object of the list. */
   add(raw: unknown): void {
     const identity = identityOf(raw);
-    this.#versions.note(raw);
-    if (identity !== undefined && this.#held.holds(identity)) {
+    const held = identity === undefined ? undefined : this.#held.find(identity);
+    if (held !== undefined) {
       this.#unchanged += 1;
-      const key = ownText(identity.key);
-      this.#entries.set(key, { key, isUnchanged: true });
+      this.#versions.keep(held);
+      this.#entries.set(held.key, held);
       return;
     }
+    this.#versions.note(raw);
     const trimmed = this.#resource.trim(raw);
     this.#entries.set(trimmed.key ?? `without a name ${this.#entries.size}`, trimmed);
   }

@@ -55,7 +55,7 @@ let trimmed: string[];
 let transport: HttpTransport;
 let reflector: Reflector<unknown>;
 
-function startReflector(): void {
+function startReflector(random = 0.5): void {
   clock = new ManualClock();
   store = new Store();
   log = recordedLog();
@@ -71,7 +71,7 @@ function startReflector(): void {
   const { signal } = new AbortController();
   const target = storeTarget(store, 'Service');
   const contact = new ServerContact({ clock, log, collections: 1 });
-  const ours = new Reflector({ resource, target, transport, contact, clock, random: () => 0.5, log, signal });
+  const ours = new Reflector({ resource, target, transport, contact, clock, random: () => random, log, signal });
   store.announce(['Service']);
   ours.start();
   reflector = ours as unknown as Reflector<unknown>;
@@ -267,6 +267,20 @@ describe('410', () => {
       await clock.pass(delay);
     }
     await server.next();
+  });
+});
+
+describe('the time of a watch', () => {
+  it.each([
+    [0, '300'],
+    [0.5, '450'],
+    [0.999, '600'],
+  ])('is spread over five to ten minutes, so that nodes don’t come back together (%d)', async (random, seconds) => {
+    await server.next();
+    await reflector[Symbol.asyncDispose]();
+    await transport[Symbol.asyncDispose]();
+    startReflector(random);
+    expect((await server.next()).query).toMatchObject({ timeoutSeconds: seconds });
   });
 });
 
