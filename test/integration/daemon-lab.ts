@@ -17,17 +17,19 @@ import { ExecError, run } from '../../src/linux/exec.ts';
 import type { IPFamily } from '../../src/net/ip.ts';
 import { describeUnless } from './requires.ts';
 
-const why = await findObstacle();
+/** Why there can be no lab with daemons here; '' when there can. */
+export const lacking = await findObstacle();
 
 /** Tests that need a lab with daemons; skipped, with the reason in their title, where there can be none. */
 export function describeLab(title: string, body: () => void): void {
-  describeUnless(why, title, body);
+  describeUnless(lacking, title, body);
 }
 
 async function findObstacle(): Promise<string> {
   if (!existsSync(join(projectDir, 'dist/kproxy-ts.mjs'))) return "the daemons run from dist/: 'npm run build' first";
   try {
-    for (const tool of ['iptables-nft-save', 'iptables-nft-restore', 'nft', 'curl']) await run(tool, ['--version']);
+    for (const tool of ['iptables-nft-save', 'iptables-nft-restore', 'nft', 'curl', 'ss', 'flock'])
+      await run(tool, ['--version']);
   } catch (error) {
     if (error instanceof ExecError) return error.message;
     throw error;
