@@ -15,7 +15,7 @@ import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
 import { readGeneration } from './linux/nfnetlink.ts';
-import { setOomScoreAdj } from './linux/oom-score.ts';
+import { oomScoreSetter } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
@@ -53,7 +53,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
   for (const warning of loaded.warnings) log.warn({ component: 'config' }, warning);
   const signal = stopSignal(log);
-  await setOomScoreAdj(configuration.oomScoreAdj, { log });
+  const setOomScoreAdj = oomScoreSetter({ log });
+  await setOomScoreAdj(configuration.oomScoreAdj);
   const nodeName = resolveNodeName(configuration.nodeName, hostname);
   const paths = await prepareRuntimeDir(options.runtimeDir);
   const { families, variant } = await settleFamilies(configuration, log);
@@ -85,7 +86,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     },
     (next: Configuration) => servers.configure(next),
     (next: Configuration) => source.configure(next),
-    (next: Configuration) => setOomScoreAdj(next.oomScoreAdj, { log }),
+    (next: Configuration) => setOomScoreAdj(next.oomScoreAdj),
   ];
   const file = options.configurationFile;
   if (file !== undefined) resources.use(await live.follow({ file, parts, log, signal }));

@@ -21,6 +21,16 @@ export async function setOomScoreAdj(value: number, options: OomScoreOptions): P
   }
 }
 
+/** The same for a value that may change: one that is asked for again is neither written nor warned of again. */
+export function oomScoreSetter(options: OomScoreOptions): (value: number) => Promise<void> {
+  let asked: number | undefined;
+  return async value => {
+    if (value === asked) return;
+    asked = value;
+    await setOomScoreAdj(value, options);
+  };
+}
+
 function reasonOf(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'EACCES' || code === 'EPERM') return 'to lower it, the process needs CAP_SYS_RESOURCE';

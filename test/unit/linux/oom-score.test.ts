@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { setOomScoreAdj } from '../../../src/linux/oom-score.ts';
+import { oomScoreSetter, setOomScoreAdj } from '../../../src/linux/oom-score.ts';
 import { recordedLog } from '../../fakes/recorded-log.ts';
 
 let directory: string;
@@ -33,6 +33,16 @@ test('a file that cannot be written is a warning', async () => {
   await setOomScoreAdj(-999, { path: directory, log });
   expect(log.lines).toHaveLength(1);
   expect(log.lines[0]).toMatch(/^warn oomScoreAdj -999 is not in effect: EISDIR/);
+});
+
+test('a value that stays the same over changes of the configuration is warned of once', async () => {
+  const set = oomScoreSetter({ path: directory, log });
+  for (const value of [-999, -999, -997, -999]) await set(value);
+  expect(log.lines.map(line => line.replace(/ is not .*/, ''))).toEqual([
+    'warn oomScoreAdj -999',
+    'warn oomScoreAdj -997',
+    'warn oomScoreAdj -999',
+  ]);
 });
 
 /** Sets a value in a process of its own, without capabilities, and tells what became of it. */
