@@ -1,5 +1,5 @@
 import { mkdir, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { SOCKET_NAME } from '../dump/server.ts';
 import { SOCKET_PATH_LIMIT } from '../http/socket.ts';
 
@@ -37,7 +37,7 @@ export async function prepareRuntimeDir(directory: string): Promise<RuntimePaths
     throw new RuntimeDirError(directory, `its path may have ${bytes} bytes, because of the socket in it`);
   }
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await ensureDirectory(directory);
     for (const path of [paths.lock, paths.next]) await (await open(path, 'a', 0o600)).close();
   } catch (error) {
     if (error instanceof Error && 'code' in error)
@@ -45,6 +45,20 @@ export async function prepareRuntimeDir(directory: string): Promise<RuntimePaths
     throw error;
   }
   return paths;
+}
+
+/** Not mkdir's `recursive`, which of a read-only file system says ENOENT, and of /proc nothing: it tries for ever (Node 24). */
+async function ensureDirectory(path: string): Promise<void> {
+  const make = () => mkdir(path, { mode: 0o700 });
+  try {
+    await make();
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'EEXIST') return; // a file in its place fails when something is opened in it
+    if (code !== 'ENOENT' || dirname(path) === path) throw error;
+    await ensureDirectory(dirname(path));
+    await make();
+  }
 }
 
 function reasonOf(error: Error & { readonly code: unknown }): string {

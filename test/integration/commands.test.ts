@@ -1,7 +1,10 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { isDumpState } from '../../src/dump/state.ts';
+import { projectDir } from '../../src/lab/install.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes, web } from '../../src/lab/layout.ts';
+import type { ExecError } from '../../src/linux/exec.ts';
 import { answers, ask, awaitUsed, describeLab, enoughFor, labName, masqueradedAt, rulesOf } from './daemon-lab.ts';
 
 const node = nodes[0];
@@ -97,6 +100,53 @@ describeLab('commands beside a daemon', () => {
     expect((await lab.exec(node.name, ['kproxy-ts', 'cleanup'])).stdout).toBe(
       '0 chains and rules of kproxy-ts removed\n',
     );
+  });
+
+  test.for([
+    [
+      'a runtime directory on a read-only file system',
+      'mount -t tmpfs -o ro none /mnt && RUN --runtime-dir /mnt/kproxy-ts',
+      "kproxy-ts: can't use the runtime directory /mnt/kproxy-ts: the file system is read-only (--runtime-dir names another)",
+    ],
+    [
+      'a runtime directory that cannot be made',
+      'RUN --runtime-dir /proc/kproxy-ts',
+      /^kproxy-ts: can't use the runtime directory \/proc\/kproxy-ts: .*ENOENT.*\(--runtime-dir names another\)$/,
+    ],
+    [
+      'a node without flock',
+      'cp -sn /usr/bin/[!X]* /usr/sbin/* /mnt && rm /mnt/flock && PATH=/mnt RUN',
+      'kproxy-ts: flock, which keeps a second daemon from writing: no such program (Debian package util-linux)',
+    ],
+    [
+      'a node without iptables',
+      'mount -t tmpfs none /usr/sbin && RUN',
+      /^kproxy-ts: iptables cannot be used on this node; its rules are untouched\nIPv4: .*no such program \(Debian package iptables\)/,
+    ],
+  ] as const)('%s: one clear message, and the rules are as they were', async ([_, script, said]) => {
+    const rules = await ruleLines();
+    const { KPROXY_TS_RUNTIME_DIR: runtimeDir = '' } = lab.env(node.name);
+    const program = join(projectDir, 'bin/kproxy-ts');
+    const config = lab.configurationFile(node.name);
+    // In a mount namespace of its own, where /mnt is what the test needs.
+    const run = `exec ${program} run --config ${config}`;
+    const prepared = script.startsWith('cp') ? `mount -t tmpfs none /mnt && ${script}` : script;
+    const command = prepared.replace(
+      /(PATH=\S+ )?RUN/,
+      (_match, path = '') => `${path === '' ? '' : `export ${path}&& `}${run}`,
+    );
+    const outcome = lab.exec(node.name, ['unshare', '--mount', 'sh', '-c', command], {
+      env: { KPROXY_TS_RUNTIME_DIR: runtimeDir },
+      timeoutMs: 20_000,
+    });
+    const { exitCode, stderr } = await outcome.then(
+      () => ({ exitCode: 0, stderr: '' }),
+      (error: ExecError) => error,
+    );
+    expect(exitCode).toBe(1);
+    if (typeof said === 'string') expect(stderr.trim()).toBe(said);
+    else expect(stderr.trim()).toMatch(said);
+    expect(await ruleLines()).toBe(rules);
   });
 
   test('a daemon programs everything again after a cleanup', async () => {

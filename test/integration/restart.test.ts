@@ -136,7 +136,15 @@ describeLab('a daemon that restarts', () => {
     expect(status).toBe(503);
     expect(JSON.parse(body)).toMatchObject({
       ready: false,
-      missing: expect.arrayContaining([{ part: 'IPv4', reason: 'not programmed yet' }]),
+      missing: [
+        {
+          part: 'cluster',
+          reason: expect.stringMatching(/^no complete list of .* yet: the API server has said nothing yet$/),
+        },
+        { part: 'IPv4', reason: 'not programmed yet' },
+        ...(lab.hasIPv6 ? [{ part: 'IPv6', reason: 'not programmed yet' }] : []),
+      ],
+      apiServer: { lastContact: null },
     });
     expect(await handlesOf(lab, nodeA.name)).toBe(before);
     expect(await ask(lab, onA.name, { address: '10.96.4.13', port: 80 })).toEqual(answers([onB], fromPod(onA)));
