@@ -134,14 +134,14 @@ export class Reflector<T> implements AsyncDisposable {
 
   /**
    * After a restore of etcd the server is behind us: a watch from our version would stay silent until it has caught up
-   * (recorded: `watch from a future resourceVersion`).
+   * (recorded: `watch from a future resourceVersion`). One that has overtaken us by then looks as if it only went on (hence
+   * etcdutl's --bump-revision).
    */
   async #verifyVersion(): Promise<void> {
     const ours = this.#resourceVersion;
     if (ours === undefined) return;
     const { resource, transport } = this.#options;
-    const { path, query } = resource;
-    const theirs = await readVersion({ transport, path, query, signal: this.#signal });
+    const theirs = await readVersion({ ...resource, transport, signal: this.#signal });
     this.#heard();
     if (!isOlder(theirs, ours)) return;
     this.#forgetVersions(theirs);
@@ -255,8 +255,7 @@ export class Reflector<T> implements AsyncDisposable {
   async #hasMissed(signal: AbortSignal): Promise<boolean> {
     const { resource, transport } = this.#options;
     if (this.#resourceVersion === undefined) return false;
-    const { path, query } = resource;
-    return hasEventsAfter(this.#resourceVersion, { transport, path, query, signal });
+    return hasEventsAfter(this.#resourceVersion, { ...resource, transport, signal });
   }
 
   #heard(): void {

@@ -79,6 +79,11 @@ async function convergence(): Promise<void> {
   }
 }
 
+const DISTURBANCES = [
+  ...['delete', 'deleteSlice', 'drop', 'end', 'compact', 'breathe'],
+  ...['cut', 'break', 'expire', 'refuse', 'slow', 'stall'],
+] as const;
+
 describe('against the embedded API server', () => {
   it('three kinds arrive and are followed', async () => {
     cluster.create('services', 'default', serviceInput('web'));
@@ -136,6 +141,24 @@ describe('against the embedded API server', () => {
     await convergence();
   });
 
+  it('a server that falls silent without an end is noticed, and followed again when it speaks', async () => {
+    await startSource();
+    await store.synced;
+    server.stall();
+    cluster.create('services', 'default', serviceInput('a'));
+    const noticed = () =>
+      Object.values(source.stats).every(({ failures, isConnected }) => failures > 0 && !isConnected);
+    while (!noticed()) await new Promise(setImmediate);
+    expect(source.failingSinceMs).toBeGreaterThan(0);
+    expect(log.lines.filter(line => line.startsWith('warn')).slice(0, 1)).toEqual([
+      expect.stringMatching(/^warn \w+: silent for 60 s; trying again, what is known stays$/),
+    ]);
+    server.endFaults();
+    await convergence();
+    while (source.failingSinceMs > 0) await new Promise(setImmediate);
+    expect(log.lines.some(line => line.startsWith('info the API server answers again after'))).toBe(true);
+  }, 20_000);
+
   it('a bearer token is sent', async () => {
     await server.close();
     await startServer({ token: 'secret' });
@@ -154,7 +177,7 @@ describe('against the embedded API server', () => {
       fc.record({ do: fc.constant('put' as const), name, port: fc.integer({ min: 1, max: 5 }) }),
       fc.record({ do: fc.constant('slice' as const), name, port: fc.integer({ min: 1, max: 5 }) }),
       fc.record({
-        do: fc.constantFrom('delete', 'deleteSlice', 'drop', 'end', 'compact', 'breathe'),
+        do: fc.constantFrom(...DISTURBANCES),
         name,
         port: fc.constant(1),
       }),
@@ -173,6 +196,12 @@ describe('against the embedded API server', () => {
       delete: key => void (cluster.get('services', 'default', key) && cluster.delete('services', 'default', key)),
       deleteSlice: key =>
         void (cluster.get('endpointslices', 'default', key) && cluster.delete('endpointslices', 'default', key)),
+      cut: () => server.cutWatches({ ending: 'end' }),
+      break: () => server.cutWatches(),
+      expire: () => server.expireWatches(),
+      refuse: () => void server.refuse({ status: 503, retryAfterSeconds: 1, forMs: 5 }),
+      slow: () => void server.slow({ delayMs: 2, forMs: 10 }),
+      stall: () => void server.stall({ forMs: 10 }),
       drop: () => server.dropWatches(),
       end: () => server.endWatches(),
       compact: () => server.compact(),
