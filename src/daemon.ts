@@ -22,7 +22,7 @@ import { addWatchMetrics } from './metric-readings.ts';
 import { createMetrics } from './metrics.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
-import { followStore, sourceHealth } from './store-followers.ts';
+import { followStore, observeStore, sourceHealth } from './store-followers.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -42,7 +42,7 @@ export interface DaemonOptions {
 
 /**
  * Runs until SIGTERM or SIGINT; the rules stay in place. The composition root: the only place where defaults meet ports. First
- * what every daemon has: configuration, families, store, source. Then it waits for the lock; whoever has that opens the
+ * what every daemon has: configuration, store, source, families. Then it waits for the lock; whoever has that opens the
  * servers and programs the node (see `Writer`).
  * @throws ConfigurationError, RuntimeDirError, LockError, NoUsableFamilyError, ListenError, FileSourceError when it cannot start.
  */
@@ -57,11 +57,18 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await setOomScoreAdj(configuration.oomScoreAdj);
   const nodeName = resolveNodeName(configuration.nodeName, hostname);
   const paths = await prepareRuntimeDir(options.runtimeDir);
-  const { families, variant } = await settleFamilies(configuration, log);
 
   await using resources = new AsyncDisposableStack();
   const store = new Store();
   const metrics = createMetrics(version);
+  observeStore({ store, metrics, log });
+  const source = await ClusterSource.start({ configuration, source: options.source, nodeName, version, store, log });
+  resources.use(source);
+  addWatchMetrics(metrics.registry, source);
+  log.info({ nodeName, mode: configuration.mode, source: options.source }, 'waiting for the first complete list');
+
+  // While that is under way: on a large node the tools take a second to say what there is.
+  const { families, variant } = await settleFamilies(configuration, log);
   const syncPeriodMs = () => live.configuration.iptables.syncPeriodMs;
   const health = new SyncHealth({ families, syncPeriodMs, source: () => sourceHealth(store, source), now: Date.now });
   const generation = new NftGeneration({
@@ -72,11 +79,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap };
   const proxies = families.map(family => new FamilyProxy({ family, ...common }));
   for (const proxy of proxies) resources.defer(() => proxy.close());
-  followStore({ store, proxies, health, metrics, nodeName, log });
-  const source = await ClusterSource.start({ configuration, source: options.source, nodeName, version, store, log });
-  resources.use(source);
-  addWatchMetrics(metrics.registry, source);
-  log.info({ nodeName, mode: configuration.mode, source: options.source }, 'waiting for the first complete list');
+  followStore({ store, proxies, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: configuration.mode, fields: () => live.fields, log });
   const parts = [

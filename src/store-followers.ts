@@ -9,23 +9,34 @@ import { countChanges } from './watch/changes.ts';
 import { problemLogger } from './watch/log.ts';
 import type { Store } from './watch/store.ts';
 
+export interface FirstFollowers {
+  readonly store: Store;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** Metrics and log of what the store gets. To be called before a source writes into it. */
+export function observeStore({ store, metrics, log }: FirstFollowers): void {
+  store.onProblem(problemLogger(log.child({ component: 'watch' })));
+  countStoreChanges(store, metrics);
+}
+
 export interface StoreFollowers {
   readonly store: Store;
   readonly proxies: readonly FamilyProxy[];
   readonly health: SyncHealth;
   readonly metrics: Metrics;
   readonly nodeName: string;
-  readonly log: Logger;
 }
 
-/** To be called before a source writes into the store. */
-export function followStore({ store, proxies, health, metrics, nodeName, log }: StoreFollowers): void {
-  store.onProblem(problemLogger(log.child({ component: 'watch' })));
+/** Tells families and health what changes from now on; families begin with what the store holds when they are made. */
+export function followStore({ store, proxies, health, metrics, nodeName }: StoreFollowers): void {
+  const seeNode = () => health.sawNode(store.snapshot.nodes.get(nodeName));
+  seeNode();
   store.onDirty(dirty => {
-    health.sawNode(store.snapshot.nodes.get(nodeName));
+    seeNode();
     for (const proxy of proxies) proxy.note(dirty);
   });
-  countStoreChanges(store, metrics);
   addModelMetrics(metrics.registry, () => proxies.map(proxy => proxy.model));
 }
 

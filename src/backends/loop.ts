@@ -125,6 +125,8 @@ export class SyncLoop<O> {
     this.#work?.abort();
     this.#work = undefined;
     await this.#running;
+    // Tens of MB on a large node, which `resume` reads anew.
+    if (this.#work === undefined) this.#applied = undefined;
   }
 
   /** Goes on after `pause`. Somebody else may have written meanwhile: everything is read and compared, soon. */
