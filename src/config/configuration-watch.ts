@@ -2,7 +2,7 @@ import { type Clock, pause, systemClock } from '../watch/clock.ts';
 import type { Log } from '../watch/log.ts';
 import { type Difference, differencesOf, differenceText } from './differences.ts';
 import { ConfigurationError } from './error.ts';
-import { type LoadedConfiguration, parseConfiguration, readConfigurationText } from './load.ts';
+import { type LoadedConfiguration, parseConfiguration, readFollowedText } from './load.ts';
 import { PathWatch } from './path-watch.ts';
 
 /** A burst of events is over after so much quiet: an editor's two writes, the kubelet's symlinks. */
@@ -111,7 +111,7 @@ class ConfigurationWatch implements AsyncDisposable {
     await this.#path.arm();
     let text: string;
     try {
-      text = await readConfigurationText(path);
+      text = await readFollowedText(path);
       if (text.trim() === '') throw new ConfigurationError(path, [{ path: '', message: 'is empty' }]);
     } catch (error) {
       this.#noteUnreadable(error);

@@ -1,12 +1,26 @@
 import {
+  type DocumentOptions,
   isScalar,
   LineCounter,
   type ParsedNode,
+  type ParseOptions,
   parseAllDocuments,
+  type SchemaOptions,
   type Document as YAMLDocument,
   type YAMLParseError,
 } from 'yaml';
 import { ConfigurationError } from './error.ts';
+
+/**
+ * Go's YAML, which kube-proxy reads with, is 1.1: `yes` and `on` are true, `010` is eight. But it has no numbers with colons in them
+ * (`10:30`) and, in JSON's terms, no times.
+ */
+const GO_YAML: Pick<ParseOptions & DocumentOptions & SchemaOptions, 'version' | 'merge' | 'customTags'> = {
+  version: '1.1',
+  merge: true,
+  customTags: tags => tags.filter(tag => typeof tag === 'string' || !(tag.format === 'TIME' || tag.tag === TIMESTAMP)),
+};
+const TIMESTAMP = 'tag:yaml.org,2002:timestamp';
 
 /** What a file holds, and a line for each thing in it that somebody may have meant otherwise. */
 export interface ReadDocuments {
@@ -34,7 +48,7 @@ export function readDocuments(text: string, source: string): ReadDocuments {
     twice.set(at, `${at} stands twice in its mapping; the last one counts`);
     return false; // Not an error.
   };
-  const parsed = [...parseAllDocuments(text, { merge: true, lineCounter: lines, uniqueKeys: noteTwice })];
+  const parsed = [...parseAllDocuments(text, { ...GO_YAML, lineCounter: lines, uniqueKeys: noteTwice })];
   const errors = parsed.flatMap(document => document.errors);
   if (errors.length > 0) throw new ConfigurationError(source, errors.map(syntaxProblem));
   const documents = parsed

@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readFile } from 'node:fs/promises';
 import { type Configuration, type ConfigurationFields, configurationOf } from './configuration.ts';
 import type { Mapping } from './document-check.ts';
 import { type Document, readDocuments } from './documents.ts';
@@ -11,6 +12,10 @@ import { checkNodeDocument, nodeWarnings } from './node-document.ts';
 
 /** The source of what flags say, for messages. */
 const COMMAND_LINE = 'command line';
+
+const MIB = 2 ** 20;
+/** A ConfigMap holds at most 1 MiB. */
+const LARGEST_BYTES = 8 * MIB;
 
 /** A configuration, and a line for each thing in the file that has no effect. */
 export interface LoadedConfiguration {
@@ -47,14 +52,38 @@ export function defaultConfiguration(flags: GivenFlags = {}): LoadedConfiguratio
  * @throws ConfigurationError that says why it can't be read; its cause is the system's error.
  */
 export async function readConfigurationText(path: string): Promise<string> {
+  return readText(path, () => readFile(path, 'utf8'));
+}
+
+/**
+ * The same of a file that is followed. Only a regular file can be: to open a pipe waits for its writer, for ever if none comes, and
+ * then the daemon would neither follow the file nor end.
+ * @throws ConfigurationError
+ */
+export async function readFollowedText(path: string): Promise<string> {
+  return readText(path, async () => {
+    // Without O_NONBLOCK the opening would wait already.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stats = await file.stat();
+    if (!stats.isFile() && !stats.isDirectory()) throw unreadable(path, 'cannot be read: is not a regular file');
+    if (stats.size > LARGEST_BYTES) throw unreadable(path, `cannot be read: is larger than ${LARGEST_BYTES / MIB} MiB`);
+    return await file.readFile('utf8');
+  });
+}
+
+async function readText(path: string, read: () => Promise<string>): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await read();
   } catch (error) {
+    if (error instanceof ConfigurationError) throw error;
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     const reason = { ENOENT: 'no such file', EACCES: 'permission denied', EISDIR: 'is a directory' }[code];
-    const message = `cannot be read: ${reason ?? String(error)}`;
-    throw new ConfigurationError(path, [{ path: '', message }], { cause: error });
+    throw unreadable(path, `cannot be read: ${reason ?? String(error)}`, error);
   }
+}
+
+function unreadable(path: string, message: string, cause?: unknown): ConfigurationError {
+  return new ConfigurationError(path, [{ path: '', message }], { cause });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { link, mkdir, mkdtemp, open, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -241,13 +242,17 @@ describe('what was read last stays when the file', () => {
     expect(log.lines[0]).toBe(`error ${path}: is empty; the configuration stays as it is`);
   });
 
-  test('becomes something that cannot be read', async () => {
+  test.each([
+    ['a directory', () => mkdir(path), 'is a directory'],
+    ['a pipe that nobody writes to', () => execFileSync('mkfifo', [path]), 'is not a regular file'],
+    ['larger than any configuration', () => writeFile(path, Buffer.alloc(9 * 2 ** 20)), 'is larger than 8 MiB'],
+  ])('becomes %s, and then a file again', async (_what, make, reason) => {
     const clock = new ManualClock();
     await writeFile(path, config(14));
     await start({ clock });
     await unlink(path);
-    await mkdir(path);
-    const line = `error ${path}: cannot be read: is a directory; the configuration stays as it is`;
+    await make();
+    const line = `error ${path}: cannot be read: ${reason}; the configuration stays as it is`;
     await passing(clock, 500, () => expect(log.lines).toEqual([line]));
     await rm(path, { recursive: true });
     await writeFile(path, config(15));

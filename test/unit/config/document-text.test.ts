@@ -14,6 +14,11 @@ test('the defaults as a file are the defaults, without a warning but for the mis
   ]);
 });
 
+test('a name that an older YAML takes for something else is quoted', () => {
+  const { fields } = defaultConfiguration({ 'hostname-override': 'no' });
+  expect(configurationText(fields)).toContain('hostnameOverride: "no"\n');
+});
+
 const duration = fc.integer({ min: 1, max: 100_000_000 }).map(ms => `${ms}ms`);
 const port = fc.integer({ min: 1, max: 65_535 });
 const kubeProxy = fc.record(

@@ -431,6 +431,16 @@ describe('errors', () => {
     });
   });
 
+  test("scalars are YAML 1.1's, as in kube-proxy's decoder", () => {
+    const fields =
+      'iptables: { masqueradeBit: 010, masqueradeAll: yes }\nbindAddressHardFail: On\noomScoreAdj: -0x10\n';
+    const { configuration } = parse(`${fields}bindAddress: ::1\nfeatureGates: { A: off }\n`);
+    expect(configuration).toMatchObject({ iptables: { masqueradeBit: 8, masqueradeAll: true }, oomScoreAdj: -16 });
+    expect(errorOf(`${HEADER}hostnameOverride: 10:30\nbindAddress: 2001-01-01\n`).problems).toEqual([
+      expect.objectContaining({ path: 'bindAddress', message: expect.stringContaining('2001-01-01') }),
+    ]);
+  });
+
   test('empty documents are left out', () => {
     expect(parseConfiguration(`---\n---\n${HEADER}---\n# nothing\n`, 'a').warnings).toEqual([]);
   });
