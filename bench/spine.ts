@@ -5,36 +5,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { run } from '../src/linux/exec.ts';
-import { renderTable } from '../src/text/table.ts';
-
-interface Row {
-  readonly figure: string;
-  readonly ours: string;
-  readonly beside: string;
-  readonly ratio: number;
-  readonly target: number;
-  /** Whether the ratio must be at least the target; else at most. */
-  readonly isFloor?: boolean;
-}
+import { mb, measure, median, ms, type Row, report } from './spine/rows.ts';
 
 const LOAD_RUNS = 5;
-
-/** Runs bench/spine/NAME.ts in a fresh network namespace; it prints one JSON document. */
-async function measure<T>(name: string, args: readonly (string | number)[]): Promise<T> {
-  const script = fileURLToPath(new URL(`./spine/${name}.ts`, import.meta.url));
-  const command = ['--net', process.execPath, '--max-semi-space-size=4', script, ...args.map(String)];
-  const { stdout } = await run('unshare', command, { timeoutMs: 300_000 });
-  return JSON.parse(stdout) as T;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-const ms = (value: number) => `${value < 10 ? value.toFixed(2) : Math.round(value)} ms`;
-const mb = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
 
 async function fullLoad(directory: string): Promise<Row[]> {
   const services = 2000;
@@ -116,17 +89,9 @@ async function memory(): Promise<Row[]> {
   ];
 }
 
-const isMet = ({ ratio, target, isFloor = false }: Row) => (isFloor ? ratio >= target : ratio <= target);
-
 const directory = await mkdtemp(join(tmpdir(), 'kproxy-bench-'));
 try {
-  const rows = [...(await fullLoad(directory)), ...(await oneChange()), ...(await memory())];
-  const cells = rows.map(row => {
-    const target = `${row.isFloor ? '≥' : '≤'} ${row.target}`;
-    return [row.figure, row.ours, row.beside, row.ratio.toFixed(2), target, isMet(row) ? 'met' : 'MISSED'];
-  });
-  process.stdout.write(renderTable([['FIGURE', 'OURS', 'BESIDE', 'RATIO', 'TARGET', ''], ...cells]));
-  process.exitCode = rows.every(isMet) ? 0 : 1;
+  report([...(await fullLoad(directory)), ...(await oneChange()), ...(await memory())]);
 } finally {
   await rm(directory, { recursive: true });
 }

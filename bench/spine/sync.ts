@@ -1,13 +1,25 @@
 import type { Backend } from '../../src/backends/backend.ts';
-import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
+import { createIptablesBackend } from '../../src/backends/iptables/backend.ts';
+import { NftGeneration } from '../../src/backends/iptables/generation.ts';
 import type { IptablesObject } from '../../src/backends/iptables/objects.ts';
+import { toolsOf, type Variant } from '../../src/backends/iptables/tools.ts';
 import { SyncLoop, type SyncReport } from '../../src/backends/loop.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
+import { readGeneration } from '../../src/linux/nfnetlink.ts';
 import type { Snapshot } from '../../src/watch/snapshot.ts';
 import { IPTABLES_OPTIONS } from '../../test/fakes/objects.ts';
 import { NODE } from './cluster.ts';
 
-export const backend = createIptablesBackend(() => IPTABLES_OPTIONS, { tools: IPTABLES_NFT });
+/** As the daemon makes it. */
+export function backendOf(variant: Variant): Backend<IptablesObject> {
+  const generation = new NftGeneration({
+    read: readGeneration,
+    onUnavailable: error => process.stderr.write(`${String(error)}\n`),
+  });
+  return createIptablesBackend(() => IPTABLES_OPTIONS, { tools: toolsOf(variant, 'IPv4'), generation });
+}
+
+export const backend = backendOf('nft');
 
 /** The product's loop over a cluster that the caller sets; `sync` resolves when the kernel has it, to what it took in ms. */
 export function startLoop(through: Backend<IptablesObject> = backend) {

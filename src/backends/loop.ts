@@ -1,7 +1,7 @@
 import type { Model } from '../endpoints/types.ts';
-import type { ApplyFailure, Backend, Changes, Plan } from './backend.ts';
+import type { ApplyFailure, Backend, Plan } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
-import { changesSince, touchedBy } from './route-changes.ts';
+import { changesSince, unexplained } from './route-changes.ts';
 
 /**
  * Why a sync was made: the first one after a start or a pause; something changed in the cluster; an error or a refusal made
@@ -187,7 +187,9 @@ export class SyncLoop<O> {
       onSync(report);
       if (cause === 'start' && report.failures.length === 0) await this.#options.backend.tidy?.({ signal });
     } catch (error) {
+      // What was pulled may be lost: nothing but a full sync knows what is to be done.
       this.#applied = undefined;
+      this.#planned = undefined;
       if (signal.aborted && error === signal.reason) return;
       const retryMs = this.#nextRetryMs();
       this.#recheckAtMs = now() + retryMs;
@@ -267,9 +269,9 @@ export class SyncLoop<O> {
     const changes = isFull
       ? diff(current, planAll(backend, model), { settle: backend.settle })
       : changesSince(backend, { previous, current, model });
-    const isRepair = cause === 'drift' || cause === 'recheck';
-    const foreign = isRepair && previous !== undefined ? this.#foreignTo(previous, model, changes) : [];
     const plannedAtMs = now();
+    const isRepair = cause === 'drift' || cause === 'recheck';
+    const foreign = isRepair && previous !== undefined ? unexplained(backend, { previous, model, changes }) : [];
     this.#planned = model;
     const { plan, failures } = isEmpty(changes)
       ? { plan: current, failures: [] }
@@ -277,16 +279,9 @@ export class SyncLoop<O> {
     this.#applied = plan;
     const applyMs = now() - plannedAtMs;
     const failed = new Set(failures.map(({ key }) => key));
-    const repaired = foreign.filter(key => !failed.has(key));
+    const repaired = foreign.filter(key => !failed.has(key) && !this.#refused.has(key));
     const planMs = plannedAtMs - startedAtMs;
     return { cause, isFull, changes: changeCount(changes), failures, repaired, planMs, applyMs, queuedAtMs };
-  }
-
-  /** Keys of `changes` that neither a change in the cluster nor an earlier refusal explains. */
-  #foreignTo(previous: Model, model: Model, { created, updated, deleted }: Changes<O>): string[] {
-    const { keys } = touchedBy(this.#options.backend, previous, model);
-    const isForeign = (key: string) => !keys.has(key) && !this.#refused.has(key);
-    return [...created.keys(), ...updated.keys(), ...deleted.keys()].filter(isForeign);
   }
 }
 

@@ -19,8 +19,18 @@ export function changesSince<O>(
   return diff(before, next, { settle: backend.settle });
 }
 
+/** Keys of `changes` that no change of a route from `previous` to `model` explains. */
+export function unexplained<O>(
+  backend: Pick<Backend<O>, 'planRoute'>,
+  { previous, model, changes }: { previous: Model; model: Model; changes: Changes<O> },
+): string[] {
+  const { keys } = touchedBy(backend, previous, model);
+  const all = [...changes.created.keys(), ...changes.updated.keys(), ...changes.deleted.keys()];
+  return all.filter(key => !keys.has(key));
+}
+
 /** The objects of the routes that changed from `previous` to `model`, and the keys of all that these had or have. */
-export function touchedBy<O>(
+function touchedBy<O>(
   backend: Pick<Backend<O>, 'planRoute'>,
   previous: Model,
   model: Model,
