@@ -15,6 +15,8 @@ export const CHAIN = {
   postrouting: 'KUBE-POSTROUTING',
   markMasq: 'KUBE-MARK-MASQ',
   forward: 'KUBE-FORWARD',
+  /** kube-proxy's, in filter: what load balancer source ranges shut out. */
+  proxyFirewall: 'KUBE-PROXY-FIREWALL',
 } as const;
 
 const PER_SERVICE = /^KUBE-(?:SVC|SVL|EXT|FW|SEP)-[A-Z2-7]{16}$/;
