@@ -23,6 +23,8 @@ export class SyncReporter {
   readonly #options: SyncReporterOptions;
   readonly #backend: Pick<Backend<unknown>, 'unserved'>;
   #refused = '';
+  /** Why the kernel can't be read; undefined when it can. */
+  #unread: string | undefined;
   /** Why the last sync failed; undefined when it didn't. */
   #failure: string | undefined;
   readonly #unserved = new Map<string, string>();
@@ -70,6 +72,7 @@ export class SyncReporter {
     if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
     health.updated(family);
     this.#failure = undefined;
+    this.#reportUnread(report.unread?.message);
     this.#reportRepaired(report.repaired);
     const { cause, isFull, changes, planMs, applyMs } = report;
     const fields = { component: 'backend', family, cause, changes, planMs: round(planMs), applyMs: round(applyMs) };
@@ -78,6 +81,19 @@ export class SyncReporter {
     if (isFull && cause !== 'drift') {
       log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
     } else if (changes > 0) log.debug(fields, 'programmed');
+  }
+
+  /** A line when it begins, and one when it is over. */
+  #reportUnread(reason: string | undefined): void {
+    if (reason === this.#unread) return;
+    this.#unread = reason;
+    const fields = { component: 'backend', family: this.#options.family };
+    if (reason === undefined) this.#options.log.info(fields, 'our rules can be read again');
+    else
+      this.#options.log.warn(
+        fields,
+        `our rules cannot be read: ${reason}; changes reach the kernel, drift is not seen`,
+      );
   }
 
   #reportRepaired(keys: readonly string[]): void {

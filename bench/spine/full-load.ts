@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { diff } from '../../src/backends/diff.ts';
 import { batchesOf, wholeTables } from '../../src/backends/iptables/apply.ts';
 import { render, stepsOf } from '../../src/backends/iptables/render.ts';
-import { planAll } from '../../src/backends/loop.ts';
+import { planAll } from '../../src/backends/route-changes.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { clusterOf, NODE } from './cluster.ts';
 import { backendOf, startLoop } from './sync.ts';

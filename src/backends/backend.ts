@@ -30,6 +30,11 @@ export interface KernelCallOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What the kernel holds can't be told as long as another program leaves it so, though it takes our changes. */
+export class UnreadableError extends Error {
+  override readonly name = 'UnreadableError';
+}
+
 /**
  * One way to carry Services in the kernel, for one IP family. Pure parts decide, `read` and `apply` do; nothing else has
  * side effects. Every backend passes the same suite.
@@ -46,7 +51,7 @@ export interface Backend<O> {
    * the others. Pure; the identity where a Plan has no positions.
    */
   settle?(before: O, after: O): O;
-  /** Ours in the kernel now. Rejects when the kernel or its tool cannot be asked. */
+  /** Ours in the kernel now. Rejects when the kernel or its tool cannot be asked, with UnreadableError where it only can't be told. */
   read(options?: KernelCallOptions): Promise<Plan<O>>;
   /**
    * Makes `changes` true, starting from `current`, which it may turn into the Plan that it returns; idempotent. Objects that the kernel refuses are reported, the others

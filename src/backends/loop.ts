@@ -1,7 +1,8 @@
 import type { Model } from '../endpoints/types.ts';
-import type { ApplyFailure, Backend, Plan } from './backend.ts';
+import { type ApplyFailure, type Backend, type Plan, UnreadableError } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
-import { changesSince, unexplained } from './route-changes.ts';
+import { readKernel } from './read-kernel.ts';
+import { changesSince, planAll, unexplained } from './route-changes.ts';
 
 /**
  * Why a sync was made: the first one after a start or a pause; something changed in the cluster; an error or a refusal made
@@ -24,6 +25,8 @@ export interface SyncReport {
   readonly applyMs: number;
   /** When the first event of this sync arrived, on the clock's scale. */
   readonly queuedAtMs: number;
+  /** Why the kernel couldn't be read when it should last have been, and drift can't be seen. */
+  readonly unread?: Error | undefined;
 }
 
 /** Periods in ms; asked whenever the next sync is scheduled, so they may change while the loop runs. */
@@ -85,6 +88,7 @@ export class SyncLoop<O> {
   #lookedAtMs = 0;
   /** Keys of what the kernel refused last. */
   #refused: ReadonlySet<string> = new Set();
+  #unread: UnreadableError | undefined;
   #isFirst = true;
   #isClosed = false;
   /** Aborted by `pause` and `close`; undefined while paused. */
@@ -229,6 +233,7 @@ export class SyncLoop<O> {
       signal.throwIfAborted();
       // The event's sync comes now; the look is still due after it.
       if (look.signal.aborted) return false;
+      if (error instanceof UnreadableError) return true;
       throw error;
     } finally {
       this.#look = undefined;
@@ -259,7 +264,7 @@ export class SyncLoop<O> {
     const known = cause === 'change' ? this.#applied : undefined;
     // What is read takes its place: two of them would be twice the memory.
     if (known === undefined) this.#applied = undefined;
-    const current = known ?? (await backend.read({ signal }));
+    const current = known ?? (await this.#read(signal));
     const startedAtMs = now();
     if (known === undefined) this.#lookedAtMs = startedAtMs;
     const queuedAtMs = this.#queuedAtMs ?? beganAtMs;
@@ -281,17 +286,14 @@ export class SyncLoop<O> {
     const failed = new Set(failures.map(({ key }) => key));
     const repaired = foreign.filter(key => !failed.has(key) && !this.#refused.has(key));
     const planMs = plannedAtMs - startedAtMs;
-    return { cause, isFull, changes: changeCount(changes), failures, repaired, planMs, applyMs, queuedAtMs };
+    const unread = this.#unread;
+    return { cause, isFull, changes: changeCount(changes), failures, repaired, planMs, applyMs, queuedAtMs, unread };
   }
-}
 
-/** Everything that the kernel shall hold for `model`, the shared objects first, then one route after the other. */
-export function planAll<O>(
-  backend: Pick<Backend<O>, 'planRoute' | 'planShared'>,
-  model: Model,
-): ReadonlyMap<string, O> {
-  const plan = new Map<string, O>(backend.planShared(model));
-  for (const route of model.routes.values())
-    for (const [key, object] of backend.planRoute(route)) plan.set(key, object);
-  return plan;
+  async #read(signal: AbortSignal): Promise<Plan<O>> {
+    const call = { planned: this.#planned, refused: this.#refused, signal };
+    const { plan, unread } = await readKernel(this.#options.backend, call);
+    this.#unread = unread;
+    return plan;
+  }
 }

@@ -47,3 +47,14 @@ function touchedBy<O>(
   }
   return { next, keys };
 }
+
+/** Everything that the kernel shall hold for `model`, the shared objects first, then one route after the other. */
+export function planAll<O>(
+  backend: Pick<Backend<O>, 'planRoute' | 'planShared'>,
+  model: Model,
+): ReadonlyMap<string, O> {
+  const plan = new Map<string, O>(backend.planShared(model));
+  for (const route of model.routes.values())
+    for (const [key, object] of backend.planRoute(route)) plan.set(key, object);
+  return plan;
+}

@@ -95,7 +95,7 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   configSyncPeriod: never('a watch has no need of it'),
   portRange: never("kube-proxy doesn't use it either"),
   windowsRunAsService: never(WINDOWS),
-  [`${NODE_PATH_PREFIX}iptables.variant`]: atStart('rules of the other variant would stay behind'),
+  [`${NODE_PATH_PREFIX}iptables.variant`]: atStart('ours in the other variant are removed at a start'),
   [`${NODE_PATH_PREFIX}watch.endpoints`]: now,
 };
 

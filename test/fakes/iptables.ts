@@ -8,6 +8,9 @@ const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
 };
 const TARGETS = new Set(['ACCEPT', 'DROP', 'RETURN', 'REJECT', 'DNAT', 'MASQUERADE', 'MARK']);
 
+/** All that iptables-nft-save says of such a table; it exits with 0. */
+const UNPRINTABLE = "# Table `nat' is incompatible, use 'nft' tool.\n";
+
 type Chains = Map<string, string[]>;
 
 /**
@@ -23,6 +26,8 @@ export class FakeIptables {
   readonly refuse = new Set<string>();
   /** When set, every call fails as if the tool were missing. */
   isMissing = false;
+  /** When set, nat holds a rule that only nft can print. */
+  isUnprintable = false;
 
   /** Calls that find the xtables lock held by somebody else, from now on; as iptables-restore before 1.8.8, which doesn't wait. */
   lockedCalls = 0;
@@ -45,7 +50,7 @@ export class FakeIptables {
     if (this.isMissing || (file !== save && file !== restore)) throw fail(file, -1, '', true);
     if (file === save) {
       const tables = args[0] === '-t' ? args.slice(1, 2) : Object.keys(BUILT_IN);
-      const stdout = tables.map(table => this.save(table)).join('');
+      const stdout = tables.map(table => this.#print(table)).join('');
       options.onOutput?.(Buffer.from(stdout));
       return { stdout: options.onOutput === undefined ? stdout : '', stderr: '' };
     }
@@ -63,6 +68,10 @@ export class FakeIptables {
   /** What `nft delete table` does: the table is gone, and the next use makes it anew with built-in chains only. */
   dropTable(table: string): void {
     this.#tables.set(table, new Map((BUILT_IN[table] ?? []).map(chain => [chain, []])));
+  }
+
+  #print(table: string): string {
+    return this.isUnprintable && table === 'nat' ? UNPRINTABLE : this.save(table);
   }
 
   save(table: string): string {

@@ -7,7 +7,7 @@ import { diff } from '../../src/backends/diff.ts';
 import { createIptablesBackend } from '../../src/backends/iptables/backend.ts';
 import { endpointChain } from '../../src/backends/iptables/names.ts';
 import { toolsOf } from '../../src/backends/iptables/tools.ts';
-import { planAll } from '../../src/backends/loop.ts';
+import { planAll } from '../../src/backends/route-changes.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { obstacle } from '../../src/lab/netns.ts';
 import { type RunOptions, run } from '../../src/linux/exec.ts';

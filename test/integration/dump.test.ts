@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diff } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
 import { endpointChain } from '../../src/backends/iptables/names.ts';
-import { planAll } from '../../src/backends/loop.ts';
+import { planAll } from '../../src/backends/route-changes.ts';
 import { dumpCommand } from '../../src/dump/command.ts';
 import { daemonDump } from '../../src/dump/from-model.ts';
 import { DUMP_PATH, dumpRoute, SOCKET_NAME } from '../../src/dump/server.ts';

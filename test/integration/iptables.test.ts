@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diff, isEmpty } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
 import { removeAll } from '../../src/backends/iptables/removal.ts';
-import { planAll } from '../../src/backends/loop.ts';
+import { planAll } from '../../src/backends/route-changes.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { obstacle } from '../../src/lab/netns.ts';
 import { type RunOptions, run } from '../../src/linux/exec.ts';

@@ -54,6 +54,18 @@ describe('SyncReporter', () => {
     expect(messages()).toHaveLength(1);
   });
 
+  it('says once that our rules cannot be read, and once that they can', () => {
+    const { reporter, messages } = start();
+    const unread = new Error('iptables-nft-save cannot print the table nat');
+    for (const isFull of [true, false])
+      reporter.synced({ ...report([], isFull), cause: 'drift', changes: 0, unread }, empty);
+    expect(messages()).toEqual([
+      'warn our rules cannot be read: iptables-nft-save cannot print the table nat; changes reach the kernel, drift is not seen',
+    ]);
+    reporter.synced({ ...report([]), cause: 'drift', changes: 0 }, empty);
+    expect(messages()).toEqual(['info our rules can be read again']);
+  });
+
   it('says what somebody else changed, and nothing of a look that found nothing', () => {
     const { reporter, messages } = start();
     reporter.synced({ ...report([]), cause: 'drift', changes: 0 }, empty);

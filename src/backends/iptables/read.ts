@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ExecError, run as runProgram } from '../../linux/exec.ts';
-import type { KernelCallOptions, Plan } from '../backend.ts';
+import { type KernelCallOptions, type Plan, UnreadableError } from '../backend.ts';
 import type { IptablesIO } from './apply.ts';
 import type { IptablesObject, Table } from './objects.ts';
 import { parse } from './parse.ts';
@@ -98,6 +98,7 @@ async function save({ io, table, signal, keep }: Save): Promise<string> {
   const stop = signal === undefined ? {} : { signal };
   const args = table === undefined ? [] : ['-t', table];
   await run(tools.save, args, { timeoutMs: TIMEOUT_MS, onOutput, ...stop });
+  if (INCOMPATIBLE.test(end)) throw new UnreadableError(unreadable(tools.save, table));
   if (!isWhole(end)) throw new IncompleteSaveError([tools.save, ...args].join(' '));
   return hash.digest('base64');
 }
@@ -108,6 +109,14 @@ const VOLATILE = /^#.*\n|\[\d+:\d+\]$/gm;
 /** A table that nobody has used prints nothing (nft); any other ends with COMMIT and a comment. */
 function isWhole(end: string): boolean {
   return end === '' || /^COMMIT\n(?:#.*\n)*$/m.test(end);
+}
+
+/** All that iptables-nft-save says of a table with a rule or chain that only nft can print; iptables-nft-restore still works there. */
+const INCOMPATIBLE = /^# Table `\w+' is incompatible, use 'nft' tool\.$/m;
+
+function unreadable(program: string, table: Table | undefined): string {
+  const where = table === undefined ? 'a table' : `the table ${table}`;
+  return `${program} cannot print ${where}: another program wrote into it with nft ('nft list ruleset' shows what)`;
 }
 
 /** The tool ended well, but its output did not. */

@@ -290,6 +290,33 @@ function shelf() {
   return { backend, objects, asked, hold: (held: boolean) => (isHeld = held) };
 }
 
+describe('SyncLoop over a table that cannot be printed', () => {
+  it('programs changes as before, says so in its reports, and repairs drift once it can be read', async () => {
+    const kernel = new FakeIptables();
+    const { set, next } = start(kernel, { timing: { driftCheckMs: 20 } });
+    await set([service()], [slice()]);
+    kernel.isUnprintable = true;
+    expect(await next()).toMatchObject({ cause: 'drift', changes: 0, unread: { name: 'UnreadableError' } });
+    const report = await set([service()], [slice({ endpoints: [sliceEndpoint('10.244.1.9')] })]);
+    expect(report).toMatchObject({ failures: [], unread: { message: expect.stringContaining('table nat') } });
+    expect(kernel.save('nat')).toContain('10.244.1.9');
+    kernel.dropTable('nat');
+    kernel.isUnprintable = false;
+    await vi.waitFor(() => expect(kernel.save('nat')).toContain('10.244.1.9'));
+    expect(await set([])).toMatchObject({ unread: undefined });
+  });
+
+  it('starts only once it can be read', async () => {
+    const kernel = new FakeIptables();
+    kernel.isUnprintable = true;
+    const { set, next } = start(kernel);
+    expect(await set([service()], [slice()])).toMatchObject({ name: 'UnreadableError' });
+    expect(kernel.restores).toEqual([]);
+    kernel.isUnprintable = false;
+    expect(await next()).toMatchObject({ failures: [], unread: undefined });
+  });
+});
+
 describe('SyncLoop, looking for drift', () => {
   const model = emptyModel('IPv4', node);
 

@@ -3,7 +3,7 @@ import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
 import { parse } from '../../../src/backends/iptables/parse.ts';
 import { planRoute } from '../../../src/backends/iptables/plan.ts';
 import { planShared } from '../../../src/backends/iptables/shared-rules.ts';
-import { planAll } from '../../../src/backends/loop.ts';
+import { planAll } from '../../../src/backends/route-changes.ts';
 import { daemonDump } from '../../../src/dump/from-model.ts';
 import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
 import type { Model } from '../../../src/endpoints/types.ts';

@@ -3,7 +3,7 @@ import { diff } from '../../../../src/backends/diff.ts';
 import { createIptablesBackend } from '../../../../src/backends/iptables/backend.ts';
 import { removeEverywhere, removeLeftovers } from '../../../../src/backends/iptables/removal.ts';
 import { toolsOf } from '../../../../src/backends/iptables/tools.ts';
-import { planAll } from '../../../../src/backends/loop.ts';
+import { planAll } from '../../../../src/backends/route-changes.ts';
 import { emptyModel, updateModel } from '../../../../src/endpoints/model.ts';
 import { createLogger } from '../../../../src/log.ts';
 import type { EndpointSlice, Service } from '../../../../src/watch/objects.ts';
