@@ -3,10 +3,20 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { toolsOf, type Variant } from '../../src/backends/iptables/tools.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
-import { nodes, web } from '../../src/lab/layout.ts';
+import { healthzPort, nodes, web } from '../../src/lab/layout.ts';
 import type { PodState } from '../../src/lab/state.ts';
 import type { IPFamily } from '../../src/watch/objects.ts';
-import { awaitUsed, describeLab, eventually, handlesOf, labName, logLines } from './daemon-lab.ts';
+import {
+  awaitUsed,
+  bothProtocols,
+  createService,
+  describeLab,
+  endpoint,
+  eventually,
+  handlesOf,
+  labName,
+  logLines,
+} from './daemon-lab.ts';
 
 const [nodeA, nodeB] = nodes;
 const SYNC_PERIOD_S = 1;
@@ -251,6 +261,26 @@ iptables:
     expect(logLines(lab, nodeA.name).slice(logged)).toEqual([]);
     const said = logLines(lab, nodeA.name).filter(({ msg }) => msg.includes('does not tell its generation'));
     expect(said).toEqual([]);
+  });
+
+  test('legacy: while the xtables lock is held for longer than two sync periods, /livez fails; then all is made up for', async () => {
+    const statusOf = async (route: string) => {
+      const url = `http://127.0.0.1:${healthzPort}${route}`;
+      return (await lab.exec(nodeB.name, ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', url])).stdout;
+    };
+    expect(await statusOf('/livez')).toBe('200');
+    const seconds = 3 * SYNC_PERIOD_S + 3;
+    const held = lab.exec(nodeB.name, ['sh', '-c', `exec flock --no-fork "$XTABLES_LOCKFILE" sleep ${seconds}`]);
+    await createService(lab, { name: 'late', clusterIP: '10.96.7.7', ports: bothProtocols }, [endpoint(pods[0]!)]);
+    await eventually(async () => expect(await statusOf('/livez')).toBe('503'));
+    await held;
+    await eventually(async () => expect(await statusOf('/livez')).toBe('200'));
+    await awaitUsed(lab, { service: 'default/late', pods: pods.slice(0, 1), on: [nodeB.name] });
+    expect((await rules(SUBJECTS[1]!)).lines.join('\n')).toContain('10.96.7.7/32');
+    const said = logLines(lab, nodeB.name).map(({ msg }) => msg);
+    expect(said).toContainEqual(expect.stringMatching(/^waiting for the xtables lock .* held by process \d+: sleep /));
+    expect(said).toContainEqual(expect.stringMatching(/^the xtables lock was free after /));
+    expect(said).not.toContainEqual(expect.stringMatching(/^rules could not be programmed/));
   });
 
   test.for(SUBJECTS.flatMap(subject => DAMAGES.map(damage => ({ ...subject, ...damage }))))(
