@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import { isRecord } from './fields.ts';
 
 /**
@@ -61,9 +62,10 @@ export function statusError(httpStatus: number, body: unknown, retryAfterMs = 0)
   const status = isRecord(body) ? body : {};
   const details = isRecord(status.details) ? status.details : {};
   const code = typeof status.code === 'number' && status.code > 0 ? status.code : httpStatus;
-  const text = typeof body === 'string' ? body.trim() : status.message;
+  const said = typeof body === 'string' ? body.trim() : status.message;
+  const text = typeof said === 'string' && said !== '' ? said : (STATUS_CODES[code] ?? 'without a message');
   const inBody = typeof details.retryAfterSeconds === 'number' ? details.retryAfterSeconds * 1000 : 0;
-  return new ApiError('status', `${code} ${typeof text === 'string' ? text.slice(0, 500) : 'without a message'}`, {
+  return new ApiError('status', `${code} ${text.slice(0, 500)}`, {
     status: code,
     reason: typeof status.reason === 'string' ? status.reason : '',
     retryAfterMs: Math.max(inBody, retryAfterMs),

@@ -17,6 +17,8 @@ const GROUP_PATH = '/apis/discovery.k8s.io';
 const SLICES_PATH = `${GROUP_PATH}/v1/endpointslices`;
 const ENDPOINTS_PATH = '/api/v1/endpoints';
 const IDLE_DEADLINE_MS = 10_000;
+/** One slice at most, and nothing that would fill the memory. */
+const MOST_BYTES = 32 * 2 ** 20;
 
 export interface EndpointsWatchOptions {
   readonly from: EndpointsSource;
@@ -29,7 +31,12 @@ async function readJson(transport: Transport, path: string, signal: AbortSignal)
   try {
     const { body } = await transport.get(path, { idleDeadlineMs: IDLE_DEADLINE_MS, signal });
     const chunks: Uint8Array[] = [];
-    for await (const chunk of body) chunks.push(chunk);
+    let bytes = 0;
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > MOST_BYTES) throw new ApiError('protocol', `more than ${MOST_BYTES / 2 ** 20} MiB: ${path}`);
+    }
     return JSON.parse(Buffer.concat(chunks).toString('utf8'));
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) return undefined;

@@ -19,6 +19,7 @@ const ELEMENT_DEPTH = 2;
 export class ListSplitter {
   /** The text without the items. */
   readonly #frame: Uint8Array[] = [];
+  #frameBytes = 0;
   #element: Uint8Array[] = [];
   #elementBytes = 0;
   #depth = 0;
@@ -26,7 +27,7 @@ export class ListSplitter {
   #isEscaped = false;
   #isInItems = false;
 
-  /** The texts of the items that this chunk completes. Throws an ApiError for an item of more than 32 MiB. */
+  /** The texts of the items that this chunk completes. Throws an ApiError for more than 32 MiB in an item or around them. */
   push(chunk: Uint8Array): string[] {
     const items: string[] = [];
     let start = 0;
@@ -90,6 +91,9 @@ export class ListSplitter {
     if (rest.length === 0) return;
     if (!this.#isInItems) {
       this.#frame.push(rest);
+      this.#frameBytes += rest.length;
+      if (this.#frameBytes > MOST_BYTES)
+        throw new ApiError('protocol', 'a list with more than 32 MiB around its items');
       return;
     }
     this.#element.push(rest);

@@ -45,6 +45,8 @@ export interface WatchRequest {
 }
 
 const PAGE_SIZE = 500;
+/** A page may be empty and not the last, but a server that has nothing but such would be asked without end. */
+const MOST_EMPTY_PAGES = 100;
 const LIST_IDLE_DEADLINE_MS = 60_000;
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
 
@@ -79,10 +81,18 @@ async function getList(request: ListRequest, query: Record<string, string>): Pro
 }
 
 async function listPages(request: ListRequest, first: Record<string, string>): Promise<string> {
+  let emptyPages = 0;
+  const onItem = (item: unknown) => {
+    emptyPages = 0;
+    request.onItem(item);
+  };
   for (let query = first; ; ) {
-    const page = await getList(request, query);
+    emptyPages += 1;
+    const page = await getList({ ...request, onItem }, query);
     const next = metadataOf(page).continue;
     if (typeof next !== 'string' || next === '') return versionOf(page, 'a list');
+    if (next === query.continue || emptyPages > MOST_EMPTY_PAGES)
+      throw new ApiError('protocol', 'pages without an end');
     // The token holds the resourceVersion of the first page; to name one beside it is an error.
     query = { limit: String(PAGE_SIZE), continue: next };
   }

@@ -124,7 +124,8 @@ export class Reflector<T> implements AsyncDisposable {
     const { delayMs, needsList } = this.#policy.judge(err);
     this.#failures += 1;
     if (needsList) this.#resourceVersion = undefined;
-    if (isExpired(err)) log.info({ kind, err, delayMs }, `${kind}: the server forgot where we were; listing again`);
+    if (isExpired(err) && delayMs === 0)
+      log.info({ kind, err, delayMs }, `${kind}: the server forgot where we were; listing again`);
     else {
       const message = err instanceof Error ? err.message : String(err);
       contact.failed(kind, { message, err, delayMs, isOurs: !(err instanceof ApiError) });

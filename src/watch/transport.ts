@@ -44,6 +44,18 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/**
+ * A login page or a proxy's welcome has status 200, too. It says nothing about the objects, so it is a failure of the connection:
+ * nothing is listed anew for it.
+ */
+function checkForm(response: IncomingMessage): void {
+  const { 'content-type': type = 'application/json', 'content-encoding': encoding = 'identity' } = response.headers;
+  if (/json/i.test(type) && encoding === 'identity') return;
+  response.destroy();
+  const form = encoding === 'identity' ? type : `${type}, compressed with ${encoding}`;
+  throw new ApiError('connection', `the answer is not JSON but ${form}: something else than an API server answers`);
+}
+
 /** Whoever uses the socket hears of its errors by listeners of their own. */
 const ignoreError = () => undefined;
 
@@ -65,9 +77,14 @@ export class HttpTransport implements Transport {
     try {
       const response = await this.#sendAgain(url, { ...request, signal: options.signal });
       const status = response.statusCode ?? 0;
-      if (status >= 200 && status < 300) return { body: this.#read(response, options.idleDeadlineMs) };
-      const retryAfterMs = parseRetryAfter(response.headers['retry-after'], this.#options.clock.now());
-      throw statusError(status, await this.#readError(response), retryAfterMs);
+      const { location, 'retry-after': retryAfter } = response.headers;
+      if (status >= 200 && status < 300) {
+        checkForm(response);
+        return { body: this.#read(response, options.idleDeadlineMs) };
+      }
+      const retryAfterMs = parseRetryAfter(retryAfter, this.#options.clock.now());
+      const said = await this.#readError(response);
+      throw statusError(status, location === undefined ? said : `redirects to ${location}; not followed`, retryAfterMs);
     } catch (error) {
       throw this.#failure(error);
     }

@@ -69,6 +69,16 @@ describe('the source', () => {
     expect((await server.next()).path).toBe(ENDPOINTS);
   });
 
+  it('is asked for again after an answer without an end', async () => {
+    const endless = (await server.next()).open();
+    for (let n = 0; n < 33; n += 1) void endless.bytes(Buffer.alloc(1024 * 1024, ' '));
+    await endless.closed();
+    await clock.pass(800);
+    await answer(GROUP, 200, group('v1'));
+    expect((await server.next()).path).toBe(SLICES);
+    expect(log.lines).toContain(`warn EndpointSlice: more than 32 MiB: ${GROUP}; trying again, what is known stays`);
+  });
+
   it('is asked for again when the server doesn’t answer', async () => {
     await answer(GROUP, 500);
     await clock.pass(800);

@@ -74,4 +74,12 @@ describe('a list', () => {
       for (let n = 0; n < 33; n += 1) splitter.push(megabyte);
     }).toThrow('an item of more than 32 MiB');
   });
+
+  it('without items and without an end is refused', () => {
+    const splitter = new ListSplitter();
+    const megabyte = Buffer.alloc(1024 * 1024, 'x');
+    expect(() => {
+      for (let n = 0; n < 33; n += 1) splitter.push(megabyte);
+    }).toThrow('a list with more than 32 MiB around its items');
+  });
 });

@@ -230,6 +230,17 @@ describe('a server without WatchList', () => {
     expect((await server.next()).query).toEqual({ limit: '500', resourceVersion: '0' });
   });
 
+  it.each([
+    ['a page that leads to itself', ['token', 'token']],
+    ['empty pages only', Array.from({ length: 101 }, (_, page) => `token-${page}`)],
+  ])('may have pages without an end (%s): that is a failure, not a loop', async (_what, tokens) => {
+    (await server.next()).json(422, status(422));
+    for (const token of tokens) (await server.next()).json(200, list(10, [], token));
+    await clock.pass(800);
+    expect((await server.next()).query).toEqual({ limit: '500', resourceVersion: '0' });
+    expect(log.lines).toContain('warn Service: pages without an end; trying again, what is known stays');
+  });
+
   it('may forget a page token: all is listed in one go, and nothing twice', async () => {
     (await server.next()).json(422, status(422));
     (await server.next()).json(200, list(10, ['a', 'gone'], 'token'));
@@ -267,6 +278,11 @@ describe('410', () => {
       await clock.pass(delay);
     }
     await server.next();
+    // The first is no failure; the others are one outage.
+    expect(log.lines.filter(line => line.includes('forgot where we were'))).toHaveLength(1);
+    expect(log.lines.filter(line => line.includes('410'))).toEqual([
+      'warn Service: 410 says 410; trying again, what is known stays',
+    ]);
   });
 });
 

@@ -298,6 +298,31 @@ describe('a kept connection', () => {
   });
 });
 
+describe('an answer of something else than an API server', () => {
+  it.each([
+    [
+      'a page',
+      200,
+      { 'content-type': 'text/html' },
+      'the answer is not JSON but text/html: something else than an API server answers',
+    ],
+    [
+      'compressed, which nobody asked for',
+      200,
+      { 'content-encoding': 'gzip' },
+      'the answer is not JSON but application/json, compressed with gzip: something else than an API server answers',
+    ],
+    ['a redirect', 302, { location: '/login' }, '302 redirects to /login; not followed'],
+    ['nothing', 502, {}, '502 Bad Gateway'],
+  ])('(%s) is a failure that says so', async (_what, status, headers, message) => {
+    const server = await plainServer();
+    const failed = failureOf(get(transportOf(kubeconfig({ server: `http://127.0.0.1:${server.port}` }))));
+    const { response } = await server.next();
+    response.writeHead(status, headers as Record<string, string>).end();
+    expect(await failed).toMatchObject({ message });
+  });
+});
+
 describe('what servers say', () => {
   it('Retry-After is seconds or a date', () => {
     const now = Date.parse('2026-11-20T16:00:00Z');
