@@ -100,9 +100,11 @@ describeUnless(await obstacle(), 'the xtables lock', () => {
     expect(await differences(io, cluster)).toEqual([]);
     await hold(60);
     void set(clusterOf(family, { services: 3 })).catch(() => undefined);
-    await delay(200);
+    await delay(1200);
     await loop.close();
     expect(errors).toEqual([]);
+    // It was never free.
+    expect(io.lines.at(-1)).toMatch(/^waiting for the xtables lock/);
   });
 
   it('finds who holds a lock that was taken by a process that is gone', async () => {

@@ -111,7 +111,8 @@ class LockWatch implements AsyncDisposable {
     this.#isOver = true;
     this.#wake();
     await this.#finished;
-    if (this.#wasSaid) log?.info({ lockFile: this.#lockFile }, `the xtables lock was free after ${this.#seconds} s`);
+    if (this.#wasSaid && signal?.aborted !== true)
+      log?.info({ lockFile: this.#lockFile }, `the xtables lock was free after ${this.#seconds} s`);
   }
 
   readonly #onAbort = () => this.#wake();
