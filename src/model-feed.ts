@@ -20,6 +20,17 @@ export function nodeFacts(name: string, node: Node | undefined): NodeFacts {
   return { name, zone: node?.labels[ZONE_LABEL] ?? '' };
 }
 
+/**
+ * A Node that registers anew has neither addresses nor pod CIDRs until a cloud provider and the controller that allots them have seen
+ * it: those that it had before stay in force so long.
+ */
+function withoutGaps(node: Node, before: Node | undefined): Node {
+  if (before === undefined) return node;
+  const podCIDRs = node.podCIDRs.length > 0 ? node.podCIDRs : before.podCIDRs;
+  const hasAddress = node.addresses.some(({ type }) => type === 'InternalIP' || type === 'ExternalIP');
+  return { ...node, podCIDRs, addresses: hasAddress ? node.addresses : before.addresses };
+}
+
 /** Keeps the Model of one family level with the store: events are noted as keys, `pull` brings the Model up to date. */
 export class ModelFeed {
   readonly #options: ModelFeedOptions;
@@ -45,7 +56,8 @@ export class ModelFeed {
    */
   get node(): Node | undefined {
     const { store, nodeName } = this.#options;
-    this.#node = store.snapshot.nodes.get(nodeName) ?? this.#node;
+    const now = store.snapshot.nodes.get(nodeName);
+    if (now !== undefined) this.#node = withoutGaps(now, this.#node);
     return this.#node;
   }
 

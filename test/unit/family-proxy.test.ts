@@ -114,6 +114,22 @@ describe('FamilyProxy', () => {
     expect(messages()).toEqual([]);
   });
 
+  it('keeps addresses and pod CIDRs until a Node that registers anew has its own', async () => {
+    const { proxy, kernel, store, settled, messages } = start();
+    proxy.start();
+    await settled();
+    const rules = kernel.save('nat');
+    messages();
+    store.remove('Node', 'node-a');
+    store.upsert('Node', node({ uid: 'n2', podCIDRs: [], addresses: [{ type: 'Hostname', address: 'node-a' }] }));
+    await settled();
+    expect([kernel.save('nat'), messages()]).toEqual([rules, []]);
+    store.upsert('Node', node({ uid: 'n2', podCIDRs: ['10.244.7.0/24'], addresses: [] }));
+    await settled();
+    expect(kernel.save('nat')).toContain('10.244.7.0/24');
+    expect(kernel.save('nat')).toContain('-d 192.0.2.11/32 -m comment --comment "kubernetes service nodeports');
+  });
+
   it('keeps what it knows of a Node that was deleted, and follows the one that comes in its place', async () => {
     const { proxy, kernel, store, settled } = start();
     proxy.start();

@@ -160,7 +160,7 @@ const JUMPS = [
     chain: 'FORWARD',
     rule: rule({ matches: [NEW, comment(EXTERNAL_PORTALS)], jump: CHAIN.externalServices }),
   },
-  // Service traffic passes even where the FORWARD policy is DROP.
+  // Masqueraded and established traffic passes even where the FORWARD policy is DROP; between pods the pod network must let it pass.
   { table: 'filter', chain: 'FORWARD', rule: rule({ comment: 'kubernetes forwarding rules', jump: CHAIN.forward }) },
 ] as const;
 
