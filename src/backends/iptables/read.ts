@@ -87,10 +87,12 @@ async function save({ io, table, signal, keep }: Save): Promise<string> {
   const hash = createHash('sha256');
   let rest = '';
   let end = '';
+  let isIncompatible = false;
   const onOutput = (chunk: Buffer) => {
     keep(chunk);
     const text = rest + chunk.toString('latin1');
     const length = text.lastIndexOf('\n') + 1;
+    isIncompatible ||= text.includes("' is incompatible, use") && INCOMPATIBLE.test(text);
     hash.update(text.slice(0, length).replaceAll(VOLATILE, ''), 'latin1');
     rest = text.slice(length);
     end = (end + chunk.toString('latin1')).slice(-END_LENGTH);
@@ -98,7 +100,7 @@ async function save({ io, table, signal, keep }: Save): Promise<string> {
   const stop = signal === undefined ? {} : { signal };
   const args = table === undefined ? [] : ['-t', table];
   await run(tools.save, args, { timeoutMs: TIMEOUT_MS, onOutput, ...stop });
-  if (INCOMPATIBLE.test(end)) throw new UnreadableError(unreadable(tools.save, table));
+  if (isIncompatible) throw new UnreadableError(unreadable(tools.save, table));
   if (!isWhole(end)) throw new IncompleteSaveError([tools.save, ...args].join(' '));
   return hash.digest('base64');
 }
