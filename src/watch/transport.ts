@@ -24,7 +24,7 @@ export interface Transport extends AsyncDisposable {
 }
 
 export interface TransportOptions {
-  /** Called at start and again when the server no longer takes the credentials: they may have been rotated. */
+  /** Called at start and again when the server isn't reached or takes the credentials no longer: both may have changed. */
   readonly loadKubeConfig: () => KubeConfig;
   /** Takes the place of the kubeconfig's server URL (kube-proxy's --master). */
   readonly server?: string | undefined;
@@ -65,6 +65,8 @@ export class HttpTransport implements Transport {
   /** Own agents: client-node's keeps the certificates of its first use, so that rotated ones would never be used. */
   readonly #agents = { 'http:': new http.Agent({ keepAlive: true }), 'https:': new https.Agent({ keepAlive: true }) };
   #config: KubeConfig | undefined;
+  /** The server wasn't reached: the kubeconfig may name another one by now. */
+  #isServerDoubtful = false;
 
   /** Loads the kubeconfig, so that one that cannot be read ends the start. */
   constructor(options: TransportOptions) {
@@ -101,7 +103,7 @@ export class HttpTransport implements Transport {
     };
     const request: https.RequestOptions = { headers };
     try {
-      this.#config ??= currentConfig(this.#options.loadKubeConfig(), this.#options.server);
+      this.#config = this.#currentConfig();
       await this.#inTime(this.#config.applyToHTTPSOptions(request), signal);
     } catch (cause) {
       const reason = messageOf(cause).trim() || 'the plugin failed without a word';
@@ -116,6 +118,14 @@ export class HttpTransport implements Transport {
     const url = new URL(server.replace(/\/+$/, '') + path);
     if (!cluster?.proxyUrl) request.agent = url.protocol === 'http:' ? this.#agents['http:'] : this.#agents['https:'];
     return { url, request };
+  }
+
+  /** Without a change it stays the same object, which has its exec plugin's token. */
+  #currentConfig(): KubeConfig {
+    if (this.#config !== undefined && !this.#isServerDoubtful) return this.#config;
+    const next = currentConfig(this.#options.loadKubeConfig(), this.#options.server);
+    this.#isServerDoubtful = false;
+    return this.#config?.exportConfig() === next.exportConfig() ? this.#config : next;
   }
 
   /** Fails when the credentials take too long, or nobody waits for them any more. */
@@ -211,6 +221,7 @@ export class HttpTransport implements Transport {
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     const isRefused = error instanceof ApiError && error.status === 401;
     if (isRefused || /CERT|TLS|SSL|SELF_SIGNED|VERIFY/.test(code)) this.#config = undefined;
+    this.#isServerDoubtful ||= !(error instanceof ApiError && error.kind === 'status');
     if (error instanceof ApiError) return error;
     return new ApiError('connection', `${messageOf(error)}${code === '' ? '' : ` (${code})`}`, { cause: error });
   }

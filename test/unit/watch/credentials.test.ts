@@ -263,6 +263,17 @@ describe('a proxy', () => {
   });
 });
 
+it('a kubeconfig that names another server is followed when the old one is not reached', async () => {
+  const server = stack.use(await ScriptedServer.start());
+  const path = kubeconfig({ server: 'http://127.0.0.1:1' }, {});
+  const transport = ofFile(path);
+  expect(await failure(get(transport))).toContain('ECONNREFUSED');
+  rmSync(path);
+  expect(await failure(get(transport))).toContain(`kubeconfig ${path} cannot be read`);
+  kubeconfig({ server: `http://127.0.0.1:${server.port}` }, { token: 'new' });
+  expect(authorization(await asked(server, transport))).toBe('Bearer new');
+});
+
 it('a user who acts as another says so in every request, groups and all', async () => {
   const server = stack.use(await ScriptedServer.start());
   const user = {
