@@ -20,6 +20,7 @@ import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
 import { createMetrics } from './metrics.ts';
+import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
@@ -69,6 +70,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
 
   // While that is under way: on a large node the tools take a second to say what there is.
   const { families, variant } = await settleFamilies(configuration, log);
+  await warnOfPredecessors({ log });
   const syncPeriodMs = () => live.configuration.iptables.syncPeriodMs;
   const health = new SyncHealth({ families, syncPeriodMs, source: () => sourceHealth(store, source), now: Date.now });
   const generation = new NftGeneration({
