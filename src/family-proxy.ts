@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Backend } from './backends/backend.ts';
+import type { Plan } from './backends/backend.ts';
 import type { IptablesIO } from './backends/iptables/apply.ts';
-import { createIptablesBackend } from './backends/iptables/backend.ts';
+import { createIptablesBackend, type IptablesBackend } from './backends/iptables/backend.ts';
 import type { NftGeneration } from './backends/iptables/generation.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
 import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
@@ -10,6 +10,7 @@ import type { IptablesOptions } from './backends/iptables/rules.ts';
 import { masqueradeBitOf } from './backends/iptables/shared-rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop, type SyncReport } from './backends/loop.ts';
+import { readKernel } from './backends/read-kernel.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
 import type { Model, NodeFacts } from './endpoints/types.ts';
@@ -56,7 +57,7 @@ export class FamilyProxy {
   readonly #reporter: SyncReporter;
   readonly #feed: ModelFeed;
   readonly #loop: SyncLoop<IptablesObject>;
-  readonly backend: Backend<IptablesObject>;
+  readonly backend: IptablesBackend;
   #configuration: Configuration;
   #basis: Basis;
   /** What the newest plan was made with. */
@@ -85,14 +86,15 @@ export class FamilyProxy {
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
     const { backend } = this;
+    const noteMark = (plan: Plan<IptablesObject>) => {
+      this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
+      return plan;
+    };
     this.#loop = new SyncLoop({
       backend: {
         ...backend,
-        read: async call => {
-          const plan = await backend.read(call);
-          this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
-          return plan;
-        },
+        read: async call => noteMark(await backend.read(call)),
+        readByParts: async call => noteMark(await backend.readByParts(call)),
       },
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
@@ -158,6 +160,12 @@ export class FamilyProxy {
     this.#loop.markDirty();
   }
 
+  /** Rejects when a sync that begins now couldn't tell what the kernel has. */
+  async checkReadable(): Promise<void> {
+    await readKernel(this.backend, { planned: undefined, refused: [], signal: new AbortController().signal });
+    this.#compactAfterReading();
+  }
+
   /** What was planned and what the kernel has, both of one moment if syncs leave one. Rejects when the kernel can't be read. */
   async observe(): Promise<Observation> {
     for (let attempt = 1; ; attempt += 1) {
@@ -167,9 +175,7 @@ export class FamilyProxy {
       const isQueued = this.#loop.queuedAtMs !== undefined;
       const isMoving = isQueued || wasSyncing || this.#isSyncing || this.#syncs !== syncs;
       if (!isMoving || attempt === OBSERVE_ATTEMPTS) {
-        // The kernel's rules as text are as much as a full sync leaves behind.
-        this.#syncsSinceCompaction += SYNCS_TO_COMPACT;
-        this.#compactWhenQuiet();
+        this.#compactAfterReading();
         return { model: this.#syncs === 0 ? undefined : this.model, backend: this.backend, kernel, isMoving };
       }
       await delay(OBSERVE_WAIT_MS);
@@ -208,6 +214,12 @@ export class FamilyProxy {
       { component: 'config', family: this.family },
       'pods are not recognised (no clusterCIDR or podCIDR): see detectLocalMode',
     );
+  }
+
+  /** The kernel's rules as text are as much as a full sync leaves behind. */
+  #compactAfterReading(): void {
+    this.#syncsSinceCompaction += SYNCS_TO_COMPACT;
+    this.#compactWhenQuiet();
   }
 
   /** Once a second has passed without a sync, if there was enough garbage to make it worth the pause. */

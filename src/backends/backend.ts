@@ -54,6 +54,11 @@ export interface Backend<O> {
   /** Ours in the kernel now. Rejects when the kernel or its tool cannot be asked, with UnreadableError where it only can't be told. */
   read(options?: KernelCallOptions): Promise<Plan<O>>;
   /**
+   * For when `read` rejected with UnreadableError and nobody knows what we left there: what can be told; the other objects of ours are there with a
+   * value that no Plan has, so that they are written or go. Rejects as `read` does where not even that can be told.
+   */
+  readByParts?(options?: KernelCallOptions): Promise<Plan<O>>;
+  /**
    * Makes `changes` true, starting from `current`, which it may turn into the Plan that it returns; idempotent. Objects that the kernel refuses are reported, the others
    * programmed. Rejects when nothing more can be done (tool missing, permission, aborted): the caller reads again and retries.
    */

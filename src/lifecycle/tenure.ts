@@ -56,7 +56,7 @@ export async function prepareTenure({ store, proxies, log, signal }: PrepareOpti
   await store.synced;
   while (!signal.aborted) {
     try {
-      for (const proxy of proxies) await proxy.observe();
+      for (const proxy of proxies) await proxy.checkReadable();
       return;
     } catch (error) {
       log.error({ err: error }, "the kernel's rules can't be read; this process doesn't ask to write them");

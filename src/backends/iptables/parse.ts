@@ -81,6 +81,11 @@ function misplacedJumps(objects: readonly IptablesObject[]): ReadonlySet<Iptable
   return misplaced;
 }
 
+/** Whether a chain is ours and not of one Service port or endpoint. */
+export function isSharedChain(table: Table, name: string): boolean {
+  return WHOLE[table].includes(name) || isDispatchChain(table, name);
+}
+
 function isWhole(table: Table, name: string): boolean {
   return WHOLE[table].includes(name) || (table === 'nat' && isServiceChain(name));
 }

@@ -6,7 +6,7 @@ import type { IptablesIO } from './apply.ts';
 import type { IptablesObject, Table } from './objects.ts';
 import { parse } from './parse.ts';
 
-const TABLES: readonly Table[] = ['filter', 'nat'];
+export const TABLES: readonly Table[] = ['filter', 'nat'];
 
 /** iptables-nft-save of a large table takes a second or two; this is for a tool that hangs. */
 const TIMEOUT_MS = 60_000;
@@ -42,6 +42,11 @@ export async function readExisting(io: IptablesIO): Promise<Plan<IptablesObject>
     if (table !== undefined) for (const [key, object] of parse(section, table)) plan.set(key, object);
   }
   return plan;
+}
+
+/** Our objects in one table. Rejects as `readPlan` does. */
+export async function readTable(io: IptablesIO, table: Table): Promise<ReadonlyMap<string, IptablesObject>> {
+  return parse((await saveText(io, table)).text, table);
 }
 
 /** Our objects in the kernel and the fingerprint of the tables that they are in. Rejects as `readPlan` does. */

@@ -12,6 +12,8 @@ export type Variant = 'nft' | 'legacy';
 export interface IptablesTools {
   readonly variant: Variant;
   readonly family: IPFamily;
+  /** For single rules. */
+  readonly program: string;
   readonly save: string;
   readonly restore: string;
 }
@@ -24,7 +26,7 @@ export const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 /** By name: the plain `iptables-save` is whichever of both the distribution's alternatives point to. */
 export function toolsOf(variant: Variant, family: IPFamily): IptablesTools {
   const program = `${family === 'IPv6' ? 'ip6tables' : 'iptables'}-${variant}`;
-  return { variant, family, save: `${program}-save`, restore: `${program}-restore` };
+  return { variant, family, program, save: `${program}-save`, restore: `${program}-restore` };
 }
 
 /** The same family's tools of the other variant. */

@@ -136,6 +136,7 @@ describe('toolsOf', () => {
     expect(toolsOf('legacy', 'IPv6')).toEqual({
       variant: 'legacy',
       family: 'IPv6',
+      program: 'ip6tables-legacy',
       save: 'ip6tables-legacy-save',
       restore: 'ip6tables-legacy-restore',
     });
