@@ -1,6 +1,6 @@
 import type { ApplyFailure, Backend } from './backends/backend.ts';
 import { describeToolError } from './backends/iptables/tools.ts';
-import type { SyncReport } from './backends/loop.ts';
+import type { SyncReport } from './backends/sync-report.ts';
 import { type Model, servicePortText } from './endpoints/types.ts';
 import type { SyncHealth } from './http/health-state.ts';
 import { ExecError } from './linux/exec.ts';

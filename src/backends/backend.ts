@@ -64,6 +64,11 @@ export interface Backend<O> {
    */
   apply(changes: Changes<O>, current: Plan<O>, options?: KernelCallOptions): Promise<Applied<O>>;
   /**
+   * As `apply`, for a kernel that holds nothing of ours: makes `objects` true, which are planned while they are sent. Absent where that gains
+   * nothing.
+   */
+  load?(objects: Iterable<readonly [string, O]>, options?: KernelCallOptions): Promise<Applied<O>>;
+  /**
    * Whether somebody else may have changed our objects since `current`, which `read` or `apply` returned. Cheap beside `read`;
    * `signal` ends it at once. Absent where nobody else can. True isn't proof: the caller reads and compares.
    */

@@ -1,33 +1,9 @@
 import type { Model } from '../endpoints/types.ts';
-import { type ApplyFailure, type Backend, type Plan, UnreadableError } from './backend.ts';
+import { type Backend, type Plan, UnreadableError } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
 import { readKernel } from './read-kernel.ts';
-import { changesSince, planAll, unexplained } from './route-changes.ts';
-
-/**
- * Why a sync was made: the first one after a start or a pause; something changed in the cluster; an error or a refusal made
- * it look again; somebody else may have changed our objects.
- */
-export type SyncCause = 'start' | 'change' | 'recheck' | 'drift';
-
-/** One finished sync, for metrics and logs. Durations in ms. */
-export interface SyncReport {
-  readonly cause: SyncCause;
-  /** Whether everything was compared with the kernel, or all of it planned again. */
-  readonly isFull: boolean;
-  readonly changes: number;
-  readonly failures: readonly ApplyFailure[];
-  /** Keys of objects that the kernel had otherwise though nothing of ours had changed them: somebody else's doing, now undone. */
-  readonly repaired: readonly string[];
-  /** Plan and diff: the part that is ours. */
-  readonly planMs: number;
-  /** The kernel and its tool. */
-  readonly applyMs: number;
-  /** When the first event of this sync arrived, on the clock's scale. */
-  readonly queuedAtMs: number;
-  /** Why the kernel couldn't be read when it should last have been, and drift can't be seen. */
-  readonly unread?: Error | undefined;
-}
+import { changesSince, planAll, plannedObjects, unexplained } from './route-changes.ts';
+import type { SyncCause, SyncReport } from './sync-report.ts';
 
 /** Periods in ms; asked whenever the next sync is scheduled, so they may change while the loop runs. */
 export interface SyncTiming {
@@ -270,6 +246,9 @@ export class SyncLoop<O> {
     const queuedAtMs = this.#queuedAtMs ?? beganAtMs;
     this.#queuedAtMs = undefined;
     const model = pull();
+    if (cause === 'start' && current.size === 0 && backend.load !== undefined) {
+      return { ...(await this.#load(model, signal)), queuedAtMs };
+    }
     const isFull = known === undefined || previous === undefined;
     const changes = isFull
       ? diff(current, planAll(backend, model), { settle: backend.settle })
@@ -288,6 +267,18 @@ export class SyncLoop<O> {
     const planMs = plannedAtMs - startedAtMs;
     const unread = this.#unread;
     return { cause, isFull, changes: changeCount(changes), failures, repaired, planMs, applyMs, queuedAtMs, unread };
+  }
+
+  /** A start where nothing of ours is: planned while it is being sent. */
+  async #load(model: Model, signal: AbortSignal): Promise<Omit<SyncReport, 'queuedAtMs'>> {
+    const { backend, now } = this.#options;
+    const startedAtMs = now();
+    this.#planned = model;
+    const applied = await backend.load?.(plannedObjects(backend, model), { signal });
+    const { plan, failures } = applied ?? { plan: new Map(), failures: [] };
+    this.#applied = plan;
+    const applyMs = now() - startedAtMs;
+    return { cause: 'start', isFull: true, changes: plan.size, failures, repaired: [], planMs: 0, applyMs };
   }
 
   async #read(signal: AbortSignal): Promise<Plan<O>> {

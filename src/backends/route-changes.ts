@@ -48,13 +48,19 @@ function touchedBy<O>(
   return { next, keys };
 }
 
-/** Everything that the kernel shall hold for `model`, the shared objects first, then one route after the other. */
+/** Everything that the kernel shall hold for `model`, the shared objects first, then one route after the other, planned as they are asked for. */
+export function* plannedObjects<O>(
+  backend: Pick<Backend<O>, 'planRoute' | 'planShared'>,
+  model: Model,
+): Iterable<readonly [string, O]> {
+  yield* backend.planShared(model);
+  for (const route of model.routes.values()) yield* backend.planRoute(route);
+}
+
+/** All `plannedObjects` at once. */
 export function planAll<O>(
   backend: Pick<Backend<O>, 'planRoute' | 'planShared'>,
   model: Model,
 ): ReadonlyMap<string, O> {
-  const plan = new Map<string, O>(backend.planShared(model));
-  for (const route of model.routes.values())
-    for (const [key, object] of backend.planRoute(route)) plan.set(key, object);
-  return plan;
+  return new Map(plannedObjects(backend, model));
 }

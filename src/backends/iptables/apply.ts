@@ -78,7 +78,7 @@ const isAddition = (step: Step) => !step.isRemoval;
  * One call for all steps; when it is refused, the halves by themselves, so that one bad object costs only itself. A call
  * that fails with nothing in it to refuse (no permission, no tool) rejects.
  */
-async function applySteps(
+export async function applySteps(
   steps: readonly Step[],
   call: { readonly io: IptablesIO } & KernelCallOptions,
 ): Promise<ApplyFailure[]> {
@@ -86,7 +86,7 @@ async function applySteps(
     await restoreSteps(steps, call);
     return [];
   } catch (error) {
-    if (!(error instanceof ExecError) || error.exitCode === -1) throw error;
+    if (!isRefusal(error)) throw error;
     const [only] = steps;
     if (only !== undefined && steps.length === 1) {
       await restore(`*${only.object.table}\nCOMMIT\n`, call);
@@ -97,6 +97,11 @@ async function applySteps(
   }
 }
 
+/** Whether the tool ran and said no, which may be for one object's sake. */
+export function isRefusal(error: unknown): error is ExecError {
+  return error instanceof ExecError && error.exitCode !== -1;
+}
+
 async function restoreSteps(steps: readonly Step[], call: { readonly io: IptablesIO } & KernelCallOptions) {
   const { tools, generation } = call.io;
   // A whole table is tens of MB: its text is made while the tool reads it.
@@ -105,7 +110,7 @@ async function restoreSteps(steps: readonly Step[], call: { readonly io: Iptable
   else await generation.counting(() => restore(render(steps), call));
 }
 
-function restore(
+export function restore(
   input: NonNullable<RunOptions['input']>,
   { io, signal }: { readonly io: IptablesIO } & KernelCallOptions,
 ): Promise<Output> {

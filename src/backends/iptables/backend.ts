@@ -1,6 +1,7 @@
 import type { Backend } from '../backend.ts';
 import { applyChanges, type IptablesIO } from './apply.ts';
 import { DriftWatch } from './drift.ts';
+import { loadTables } from './load.ts';
 import type { IptablesObject } from './objects.ts';
 import { planRoute, unserved } from './plan.ts';
 import { readByParts } from './read-by-parts.ts';
@@ -38,10 +39,18 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
       drift.noteWrite();
       return applyChanges(changes, current, { io, ...callOptions });
     },
+    ...(io.tools.variant === 'legacy' ? { load: loader(io, drift) } : {}),
     hasDrifted: (current, callOptions) => drift.hasDrifted(current, callOptions),
     tidy: callOptions => removeLeftovers(io, callOptions),
     close: async ({ cleanup }) => {
       if (cleanup) await removeAll(io);
     },
+  };
+}
+
+function loader(io: IptablesIO, drift: DriftWatch): NonNullable<IptablesBackend['load']> {
+  return (objects, callOptions) => {
+    drift.noteWrite();
+    return loadTables(objects, { io, ...callOptions });
   };
 }

@@ -41,18 +41,15 @@ export interface RuleParts {
 const COMMENT_LIMIT = 255;
 
 export function rule(parts: RuleParts): string {
-  const words: string[] = [];
-  const option = (flag: string, value: string | undefined) => {
-    if (value === undefined) return;
-    words.push(value.startsWith('! ') ? `! ${flag} ${value.slice(2)}` : `${flag} ${value}`);
-  };
-  option('-s', parts.source);
-  option('-d', parts.destination);
-  option('-i', parts.inInterface);
-  option('-p', parts.protocol);
-  if (parts.comment !== undefined) words.push(comment(parts.comment));
-  words.push(...(parts.matches ?? []), `-j ${parts.jump}`);
-  return words.join(' ');
+  const { comment: text, matches } = parts;
+  const where = option('-s', parts.source) + option('-d', parts.destination) + option('-i', parts.inInterface);
+  const what = option('-p', parts.protocol) + (text === undefined ? '' : `${comment(text)} `);
+  return `${where}${what}${matches === undefined || matches.length === 0 ? '' : `${matches.join(' ')} `}-j ${parts.jump}`;
+}
+
+function option(flag: string, value: string | undefined): string {
+  if (value === undefined) return '';
+  return value.startsWith('! ') ? `! ${flag} ${value.slice(2)} ` : `${flag} ${value} `;
 }
 
 /** The comment match, cut to what the kernel keeps. */
@@ -63,7 +60,7 @@ export function comment(text: string): string {
 /** As xtables_save_string does: bare when nothing needs quoting, else in double quotes with backslashes. */
 export function quote(text: string): string {
   if (/^[A-Za-z0-9_-]+$/.test(text)) return text;
-  return `"${text.replaceAll(/(["\\'])/g, '\\$1')}"`;
+  return /["\\']/.test(text) ? `"${text.replaceAll(/(["\\'])/g, '\\$1')}"` : `"${text}"`;
 }
 
 /** A single address as iptables-save prints it. */

@@ -1,9 +1,10 @@
+import { fail } from 'node:assert';
 import { describe, expect, it } from 'vitest';
 import { diff } from '../../../../src/backends/diff.ts';
 import { createIptablesBackend } from '../../../../src/backends/iptables/backend.ts';
 import { removeEverywhere, removeLeftovers } from '../../../../src/backends/iptables/removal.ts';
 import { toolsOf } from '../../../../src/backends/iptables/tools.ts';
-import { planAll } from '../../../../src/backends/route-changes.ts';
+import { planAll, plannedObjects } from '../../../../src/backends/route-changes.ts';
 import { emptyModel, updateModel } from '../../../../src/endpoints/model.ts';
 import { createLogger } from '../../../../src/log.ts';
 import type { EndpointSlice, Service } from '../../../../src/watch/objects.ts';
@@ -74,6 +75,54 @@ describe('applying to iptables-legacy', () => {
     const kernel = legacy();
     kernel.lockedCalls = 4;
     expect(await start(kernel).to([service()], [slice()])).toEqual({ calls: ['*filter', '*nat'], failures: [] });
+  });
+});
+
+describe('loading iptables-legacy from nothing', () => {
+  const load = async (kernel: FakeIptables) => {
+    const backend = createIptablesBackend(() => IPTABLES_OPTIONS, kernel.io);
+    const snap = snapshot([...services, service({ name: 'idle', clusterIPs: ['10.96.9.9'] })], slices);
+    const model = updateModel(emptyModel('IPv4', node), snap, snap.services.keys(), node);
+    const wanted = planAll(backend, model);
+    const { plan, failures } = (await backend.load?.(plannedObjects(backend, model))) ?? fail('no load');
+    return { backend, wanted, plan, failures };
+  };
+
+  it('is what the nft variant has no use for', () => {
+    expect(createIptablesBackend(() => IPTABLES_OPTIONS, new FakeIptables().io).load).toBeUndefined();
+  });
+
+  it('leaves what applying would leave, and the kernel holds it', async () => {
+    const kernel = legacy();
+    const { backend, wanted, plan, failures } = await load(kernel);
+    expect(failures).toEqual([]);
+    expect(plan).toEqual(wanted);
+    expect(await backend.read()).toEqual(wanted);
+    expect(kernel.restores.map(text => text.match(/^\*\w+/gm)?.join(' '))).toEqual(['*nat', '*filter']);
+    expect(kernel.save('filter')).toContain('-d 10.96.9.9/32');
+  });
+
+  it('sends all of it again when an older tool gave up waiting for the lock', async () => {
+    const kernel = legacy();
+    kernel.lockedCalls = 3;
+    const { backend, wanted } = await load(kernel);
+    expect(await backend.read()).toEqual(wanted);
+  });
+
+  it('leaves out only what the kernel refuses', async () => {
+    const kernel = legacy();
+    kernel.refuse.add('10.96.1.7/32').add('10.96.9.9/32');
+    const { backend, plan, failures } = await load(kernel);
+    for (const { key } of failures) expect(key).toMatch(/10\.96\.(1\.7|9\.9)|^KUBE-SVC-/);
+    expect(failures.filter(({ key }) => key.startsWith('filter/'))).toHaveLength(1);
+    expect(kernel.save('nat')).toContain('10.96.1.8/32');
+    expect(await backend.read()).toEqual(plan);
+  });
+
+  it('rejects when the tool is missing', async () => {
+    const kernel = legacy();
+    kernel.isMissing = true;
+    await expect(load(kernel)).rejects.toThrow('no such program');
   });
 });
 
