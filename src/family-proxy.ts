@@ -77,11 +77,12 @@ export class FamilyProxy {
     this.#options = options;
     this.#configuration = configuration;
     this.backend = createIptablesBackend(() => this.#planned, ioOf(options));
-    this.#reporter = new SyncReporter(options, this.backend);
+    this.#reporter = new SyncReporter(options);
     this.#feed = new ModelFeed({
       store,
       family,
       nodeName,
+      allowedExternalIPs: () => this.#configuration.allowedExternalIPs,
       onContest: line => log.warn({ component: 'endpoints', family }, line),
     });
     this.#basis = this.#newestBasis();
@@ -282,8 +283,10 @@ function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions): Ip
 /** A line for each thing that changed. */
 function basisChanges(before: Basis, after: Basis): readonly string[] {
   const zone = ({ facts }: Basis) => (facts.zone === '' ? 'none' : facts.zone);
+  const allowed = ({ facts }: Basis) => facts.allowedExternalIPs?.join(', ') ?? 'any';
   return [
     ...optionChanges(before.iptables, after.iptables),
     ...(zone(before) === zone(after) ? [] : [`zone of this node: ${zone(before)} → ${zone(after)}`]),
+    ...(allowed(before) === allowed(after) ? [] : [`external IPs may be of: ${allowed(before)} → ${allowed(after)}`]),
   ];
 }

@@ -9,6 +9,8 @@ export interface ModelFeedOptions {
   readonly store: Store;
   readonly family: IPFamily;
   readonly nodeName: string;
+  /** See NodeFacts; asked at every pull. */
+  readonly allowedExternalIPs?: () => readonly string[];
   /** A line for each address that two Services claim, when the contest begins. */
   readonly onContest: (line: string) => void;
 }
@@ -63,7 +65,9 @@ export class ModelFeed {
 
   /** What policy depends on, as of now. */
   get nodeFacts(): NodeFacts {
-    return nodeFacts(this.#options.nodeName, this.node);
+    const { nodeName, allowedExternalIPs } = this.#options;
+    const facts = nodeFacts(nodeName, this.node);
+    return allowedExternalIPs === undefined ? facts : { ...facts, allowedExternalIPs: allowedExternalIPs() };
   }
 
   /** Services to look at again at the next pull. */

@@ -1,4 +1,4 @@
-import type { ApplyFailure, Backend } from './backends/backend.ts';
+import type { ApplyFailure } from './backends/backend.ts';
 import { describeToolError } from './backends/iptables/tools.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import { type Model, servicePortText } from './endpoints/types.ts';
@@ -21,30 +21,27 @@ const SHOWN_KEYS = 5;
 /** Tells health, metrics and log what becomes of one family's syncs; each line once until it changes. */
 export class SyncReporter {
   readonly #options: SyncReporterOptions;
-  readonly #backend: Pick<Backend<unknown>, 'unserved'>;
   #refused = '';
   /** Why the kernel can't be read; undefined when it can. */
   #unread: string | undefined;
   /** Why the last sync failed; undefined when it didn't. */
   #failure: string | undefined;
-  readonly #unserved = new Map<string, string>();
+  readonly #warned = new Map<string, string>();
 
-  constructor(options: SyncReporterOptions, backend: Pick<Backend<unknown>, 'unserved'>) {
+  constructor(options: SyncReporterOptions) {
     this.#options = options;
-    this.#backend = backend;
   }
 
-  /** A line for each Service that asks for what this backend doesn't do, when that changes. */
+  /** A line for each Service port that isn't served as somebody may expect, when that changes. */
   planned(model: Model): void {
     const { log, family } = this.#options;
     for (const key of model.changed) {
       const port = model.routes.get(key)?.servicePort;
-      const lines = port === undefined ? [] : this.#backend.unserved(port);
-      const text = lines.join('; ');
-      if (text === (this.#unserved.get(key) ?? '')) continue;
-      if (text === '' || port === undefined) this.#unserved.delete(key);
+      const text = port?.warnings.join('; ') ?? '';
+      if (text === (this.#warned.get(key) ?? '')) continue;
+      if (text === '' || port === undefined) this.#warned.delete(key);
       else {
-        this.#unserved.set(key, text);
+        this.#warned.set(key, text);
         log.warn({ component: 'backend', family, service: servicePortText(port.name) }, `Service ${key}: ${text}`);
       }
     }

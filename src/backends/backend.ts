@@ -1,4 +1,4 @@
-import type { Model, ServicePort, ServiceRoute } from '../endpoints/types.ts';
+import type { Model, ServiceRoute } from '../endpoints/types.ts';
 
 /**
  * What the kernel shall hold, or holds: objects by key. A key identifies one kernel object (a chain, a rule of a shared
@@ -44,8 +44,6 @@ export interface Backend<O> {
   planRoute(route: ServiceRoute): ReadonlyMap<string, O>;
   /** The objects that exist however many Services there are. Pure. */
   planShared(model: Model): ReadonlyMap<string, O>;
-  /** What a ServicePort asks for and this backend doesn't do: a line for each, with the field and what happens instead. Pure. */
-  unserved(port: ServicePort): readonly string[];
   /**
    * Gives `after` the positions that the kernel already has for `before` (a slot, an order), so that a removal need not move
    * the others. Pure; the identity where a Plan has no positions.

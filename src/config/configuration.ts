@@ -46,6 +46,8 @@ export interface Configuration {
     readonly variant: 'auto' | 'nft' | 'legacy';
     readonly masqueradeBit: number;
     readonly masqueradeAll: boolean;
+    /** NodePorts on 127.0.0.0/8 too. */
+    readonly localhostNodePorts: boolean;
     readonly syncPeriodMs: number;
     /** 0 unless the file says otherwise: kube-proxy's default of 1 s is there because its syncs are expensive. */
     readonly minSyncPeriodMs: number;
@@ -53,6 +55,8 @@ export interface Configuration {
   readonly detectLocal: LocalDetection;
   /** Canonical CIDRs of the local addresses that accept NodePorts (empty = all), or the node's primary addresses. */
   readonly nodePortAddresses: 'primary' | readonly string[];
+  /** Canonical CIDRs that spec.externalIPs may be of. */
+  readonly allowedExternalIPs: readonly string[];
   /** For /proc/self/oom_score_adj, -1000 to 1000. */
   readonly oomScoreAdj: number;
   /** klog's `--v`; see `levelOfVerbosity`. */
@@ -80,11 +84,13 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
       variant: node.iptables.variant,
       masqueradeBit: fields.iptables.masqueradeBit,
       masqueradeAll: fields.iptables.masqueradeAll,
+      localhostNodePorts: fields.iptables.localhostNodePorts,
       syncPeriodMs: fields.iptables.syncPeriod,
       minSyncPeriodMs: fields.iptables.minSyncPeriod ?? 0,
     },
     detectLocal: localDetection(fields),
     nodePortAddresses: fields.nodePortAddresses[0] === 'primary' ? 'primary' : fields.nodePortAddresses,
+    allowedExternalIPs: node.services.allowedExternalIPs,
     oomScoreAdj: fields.oomScoreAdj,
     verbosity: fields.logging.verbosity,
   };

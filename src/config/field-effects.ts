@@ -55,11 +55,7 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   mode: atStart('there is one backend a process'),
   'iptables.masqueradeBit': now,
   'iptables.masqueradeAll': now,
-  'iptables.localhostNodePorts': {
-    takesEffect: 'never',
-    why: 'NodePorts on 127.0.0.1 are not served',
-    isSilent: value => value === false,
-  },
+  'iptables.localhostNodePorts': now,
   'iptables.syncPeriod': now,
   'iptables.minSyncPeriod': now,
   'ipvs.syncPeriod': never(IPVS),
@@ -96,6 +92,7 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   portRange: never("kube-proxy doesn't use it either"),
   windowsRunAsService: never(WINDOWS),
   [`${NODE_PATH_PREFIX}iptables.variant`]: atStart('ours in the other variant are removed at a start'),
+  [`${NODE_PATH_PREFIX}services.allowedExternalIPs`]: now,
   [`${NODE_PATH_PREFIX}watch.endpoints`]: now,
 };
 

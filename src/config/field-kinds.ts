@@ -86,7 +86,8 @@ export const durationIfSet = () => z.optional(checked(DURATION, readDurationMs))
 const cidr = checked('must be a CIDR such as 10.0.0.0/8 or fd00::/8', canonicalCIDR);
 
 /** A list of CIDRs, canonical. */
-export const cidrs = () => z._default(z.array(cidr, { error: 'must be a list of CIDRs' }), []);
+export const cidrs = (byDefault: readonly string[] = []) =>
+  z._default(z.array(cidr, { error: 'must be a list of CIDRs' }), [...byDefault]);
 
 /** kube-proxy's nodePortAddresses: CIDRs, or the one word `primary`. */
 export function cidrsOrPrimary() {

@@ -46,7 +46,12 @@ export const FIELD_FLAGS: readonly Flag[] = [
   flag('feature-gates', 'gates', 'featureGates'),
   flag('healthz-bind-address', 'text', 'healthzBindAddress', 'where /healthz, /livez and /readyz are served'),
   beside('hostname-override', 'text', 'hostnameOverride', 'the name of this Node object'),
-  flag('iptables-localhost-nodeports', 'boolean', 'iptables.localhostNodePorts'),
+  flag(
+    'iptables-localhost-nodeports',
+    'boolean',
+    'iptables.localhostNodePorts',
+    'serve NodePorts on 127.0.0.1 too (true)',
+  ),
   flag('iptables-masquerade-bit', 'number', 'iptables.masqueradeBit', 'the bit of the packet mark, 0 to 31'),
   flag('iptables-min-sync-period', 'duration', 'iptables.minSyncPeriod', 'the least time between two syncs'),
   flag('iptables-sync-period', 'period', 'iptables.syncPeriod', 'how often a failed or foreign change is looked after'),

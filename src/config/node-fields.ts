@@ -3,13 +3,17 @@
  * a schema; a field that a later version has is known by name, so that the warning can say so.
  */
 import * as z from 'zod/mini';
-import { choice, section, text } from './field-kinds.ts';
+import { choice, cidrs, section, text } from './field-kinds.ts';
 
 /** The fields of each section. */
 export const NODE_SECTIONS = {
   iptables: {
     /** Which of the kernel's two rule sets the iptables tools talk to; auto = the one that the node already uses. */
     variant: choice(['auto', 'nft', 'legacy'], 'auto'),
+  },
+  services: {
+    /** The CIDRs that spec.externalIPs may be of. Whoever may write a Service may else take the traffic of any address (CVE-2020-8554). */
+    allowedExternalIPs: cidrs(['0.0.0.0/0', '::/0']),
   },
   watch: {
     /** Where endpoints come from; auto = EndpointSlices, or Endpoints when the server has no discovery.k8s.io/v1. */
@@ -35,6 +39,7 @@ export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
 export const nodeSchema = z.object({
   ...NODE_TOP_LEVEL,
   iptables: section(NODE_SECTIONS.iptables),
+  services: section(NODE_SECTIONS.services),
   watch: section(NODE_SECTIONS.watch),
 });
 

@@ -68,7 +68,8 @@ function missingJumps(shared: readonly DumpRule[]): DumpRule[] {
 /** The address that an entry or a refusal is about. */
 function addressOf({ table, chain, comment, destination, destinationPort: port }: Rule): DumpAddress | undefined {
   if (port === 0) return undefined;
-  if (chain === CHAIN.nodePorts) return { kind: 'nodePort', port };
+  // In filter, the port where load balancers ask for a Service's health: not the Service's own.
+  if (chain === CHAIN.nodePorts) return table === 'nat' ? { kind: 'nodePort', port } : undefined;
   if (chain === CHAIN.externalServices) {
     // A refusal doesn't say which kind of external address it's for.
     return destination === '' ? { kind: 'nodePort', port } : { kind: 'externalIP', ip: destination, port };

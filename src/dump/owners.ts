@@ -2,8 +2,10 @@ import {
   CHAIN,
   clusterPolicyChain,
   externalChain,
+  firewallChain,
   isServiceChain,
   localPolicyChain,
+  nodePortFirewallChain,
 } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
 import type { ServicePortName } from '../endpoints/types.ts';
@@ -24,7 +26,12 @@ export interface Ownership {
 
 type Chain = Extract<IptablesObject, { kind: 'chain' }>;
 
-const ENTRY_CHAINS: ReadonlySet<string> = new Set([CHAIN.services, CHAIN.externalServices, CHAIN.nodePorts]);
+const ENTRY_CHAINS: ReadonlySet<string> = new Set([
+  CHAIN.services,
+  CHAIN.externalServices,
+  CHAIN.nodePorts,
+  CHAIN.proxyFirewall,
+]);
 const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 
 /** The comments of rules of a Service, kube-proxy's and ours, around `namespace/name:port`. */
@@ -41,6 +48,7 @@ export function groupByOwner(objects: Iterable<IptablesObject>): Ownership {
   const chains = new Map<string, Chain>();
   const ownerOfChain = new Map<string, string>();
   const rest: IptablesObject[] = [];
+  const healthChecks: IptablesObject[] = [];
   const adopt = (name: ServicePortName): string => {
     const key = ownerKey(name);
     if (groups.has(key)) return key;
@@ -50,6 +58,7 @@ export function groupByOwner(objects: Iterable<IptablesObject>): Ownership {
   };
   for (const object of objects) {
     if (object.kind === 'chain' && isServiceChain(object.name)) chains.set(object.name, object);
+    else if (isHealthCheck(object)) healthChecks.push(object);
     else {
       const name = entryOwner(object);
       if (name === undefined) rest.push(object);
@@ -68,6 +77,11 @@ export function groupByOwner(objects: Iterable<IptablesObject>): Ownership {
     const group = groups.get(ownerOfChain.get(chain.name) ?? '');
     (group?.objects ?? rest).push(chain);
   }
+  // Always over TCP, whatever protocol the port has that the comment names.
+  for (const object of healthChecks) {
+    const keys = ownerCandidates(object).map(ownerKey);
+    (keys.map(key => groups.get(key)?.objects).find(objects => objects !== undefined) ?? rest).push(object);
+  }
   return { owned: groups, rest };
 }
 
@@ -82,15 +96,22 @@ function textOf(namespace: string, name: string, port: string): string {
 
 function chainNames({ namespace, name, port, protocol }: ServicePortName): string[] {
   const text = textOf(namespace, name, port);
-  const external = externalChain(text, protocol);
-  // kube-proxy up to 1.25 filters source ranges in a chain of its own, named by the same hash.
-  const firewall = external.replace('KUBE-EXT-', 'KUBE-FW-');
-  return [clusterPolicyChain(text, protocol), localPolicyChain(text, protocol), external, firewall];
+  const names = [clusterPolicyChain, localPolicyChain, externalChain, firewallChain, nodePortFirewallChain];
+  return names.map(name => name(text, protocol));
 }
 
 function servicePortName(subject: string, protocol: Protocol): ServicePortName {
   const [, namespace = '', name = '', port = ''] = /^([^/]+)\/([^:]+):?(.*)$/.exec(subject) ?? [];
   return { namespace, name, port, protocol };
+}
+
+function isHealthCheck(object: IptablesObject): object is Extract<IptablesObject, { kind: 'rule' }> {
+  return object.kind === 'rule' && object.table === 'filter' && object.chain === CHAIN.nodePorts;
+}
+
+function ownerCandidates(object: IptablesObject): ServicePortName[] {
+  const subject = object.kind === 'rule' ? SUBJECT.exec(parseRule(object.rule).comment)?.[1] : undefined;
+  return subject === undefined ? [] : PROTOCOLS.map(candidate => servicePortName(subject, candidate));
 }
 
 function entryOwner(object: IptablesObject): ServicePortName | undefined {

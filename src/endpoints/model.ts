@@ -33,7 +33,7 @@ export function updateModel(previous: Model, snapshot: Snapshot, dirty: Iterable
   servicePorts = servicePorts.withMutations(map => {
     for (const key of services) {
       const before = map.get(key) ?? [];
-      const after = wantedPorts(snapshot.services.get(key), previous.family);
+      const after = wantedPorts(snapshot.services.get(key), previous.family, node);
       if (isDeepStrictEqual(before, after)) continue;
       claims = replaceClaims(claims, { previous: before, next: after }, touched);
       if (after.length === 0) map.delete(key);
@@ -51,8 +51,8 @@ export function updateModel(previous: Model, snapshot: Snapshot, dirty: Iterable
   return rebuildRoutes(previous, wanted, services, snapshot);
 }
 
-function wantedPorts(service: Service | undefined, family: IPFamily): readonly ServicePort[] {
-  return service === undefined ? [] : servicePortsOf(service, family);
+function wantedPorts(service: Service | undefined, family: IPFamily, node: NodeFacts): readonly ServicePort[] {
+  return service === undefined ? [] : servicePortsOf(service, family, node.allowedExternalIPs);
 }
 
 /** Services that gained or lost one of the touched claims to another. */

@@ -21,9 +21,16 @@ export interface ServicePort {
   readonly externalIPs: readonly string[];
   /** Addresses of status.loadBalancer with ipMode VIP. */
   readonly loadBalancerVIPs: readonly string[];
+  /** Who may use the load balancer addresses; empty = everybody. */
   readonly loadBalancerSourceRanges: readonly string[];
+  /** Who may use the NodePort; empty = everybody. */
+  readonly nodePortSourceRanges: readonly string[];
+  /** What the Service's own choices keep from being as somebody may expect, for the log; see warnings.ts. */
+  readonly warnings: readonly string[];
   /** 0 = no session affinity. */
   readonly affinityTimeoutSeconds: number;
+  /** Whether a client that another port of the Service knows goes to the same endpoint address. */
+  readonly isAffinityShared: boolean;
   readonly isInternalLocal: boolean;
   readonly isExternalLocal: boolean;
   /** 0 when there is none. */
@@ -63,6 +70,8 @@ export interface NodeFacts {
   readonly name: string;
   /** Label topology.kubernetes.io/zone, '' when absent. */
   readonly zone: string;
+  /** Not of the node, but of its operator: the CIDRs that spec.externalIPs may be of; absent = any (CVE-2020-8554). */
+  readonly allowedExternalIPs?: readonly string[];
 }
 
 /** All routes of one IP family. Models share structure: a change of one Service leaves the others' routes identical. */

@@ -76,6 +76,20 @@ export function hostCIDR(ip: string): CIDR {
   return cidr;
 }
 
+/** What is left of `cidr` without `hole`, as few ranges as can be. */
+export function cidrWithout(cidr: CIDR, hole: CIDR): readonly CIDR[] {
+  if (!cidrsOverlap(cidr, hole)) return [cidr];
+  if (hole.prefixLength <= cidr.prefixLength) return [];
+  return halvesOf(cidr).flatMap(half => cidrWithout(half, hole));
+}
+
+function halvesOf({ family, words, prefixLength }: CIDR): readonly CIDR[] {
+  const upper = words.map((word, i) =>
+    i === prefixLength >> 5 ? (word | (0x80000000 >>> (prefixLength & 31))) >>> 0 : word,
+  );
+  return [words, upper].map(half => makeCIDR(family, half, prefixLength + 1));
+}
+
 /** Whether two ranges share an address. */
 export function cidrsOverlap(a: CIDR, b: CIDR): boolean {
   const [wide, narrow] = a.prefixLength <= b.prefixLength ? [a, b] : [b, a];

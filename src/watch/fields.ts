@@ -167,6 +167,21 @@ export function rangesOf(fields: Fields, name: string): readonly string[] {
   return uniqueOf(fields, name, rangeOf);
 }
 
+/** Ranges that hold nobody: the unspecified addresses are no one's source. */
+const NOBODY: readonly string[] = Object.freeze(['0.0.0.0/32', '::/128']);
+
+/** The canonical CIDRs in a list of who may do something. One of which no entry can be read lets nobody in: to drop it would let everybody in. */
+export function allowListOf(fields: Fields, name: string, otherwise: string): readonly string[] {
+  const ranges = rangesOf(fields, name);
+  if (ranges.length > 0 || listOf(fields, name).length === 0) return ranges;
+  fields.problems.push({
+    object: fields.object,
+    field: pathOf(fields, name),
+    message: `no entry can be read: ${otherwise}`,
+  });
+  return NOBODY;
+}
+
 /** The text entries of the map under `name` whose key `accepts` takes. */
 export function entriesOf(
   fields: Fields,

@@ -55,8 +55,10 @@ export interface Service {
   readonly publishNotReadyAddresses: boolean;
   /** Label service.kubernetes.io/service-proxy-name: another proxy serves this Service. '' when absent, '-' when empty. */
   readonly serviceProxyName: string;
-  /** Annotations under kproxy-ts.dev/ only. */
-  readonly annotations: Readonly<Record<string, string>>;
+  /** Annotation kproxy-ts.dev/node-port-source-ranges, canonical CIDRs; empty = everybody may use the NodePorts. */
+  readonly nodePortSourceRanges: readonly string[];
+  /** Annotation kproxy-ts.dev/session-affinity-scope: whether each port remembers its clients, or the Service does. */
+  readonly affinityScope: 'Port' | 'Service';
 }
 
 export interface SlicePort {

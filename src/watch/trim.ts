@@ -7,6 +7,7 @@ import { ownText } from '../text/own-text.ts';
 import {
   addressesOf,
   addressOf,
+  allowListOf,
   childOf,
   compactOf,
   EMPTY,
@@ -36,6 +37,7 @@ import type {
   SliceEndpoint,
 } from './objects.ts';
 import { objectKey } from './objects.ts';
+import { serviceAnnotationsOf } from './trim-annotations.ts';
 import { MAX_PORT, portsOf, slicePortOf } from './trim-ports.ts';
 
 /** What is left of a raw object. */
@@ -50,12 +52,9 @@ export interface Trimmed<T> {
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
 const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
-const OWN_ANNOTATIONS = 'kproxy-ts.dev/';
 /** core/v1 DefaultClientIPServiceAffinitySeconds and its maximum, one day. */
 const DEFAULT_AFFINITY_SECONDS = 10800;
 const MAX_AFFINITY_SECONDS = 86400;
-/** Ranges that hold nobody: the unspecified addresses are no one's source. */
-const NOBODY: readonly string[] = Object.freeze(['0.0.0.0/32', '::/128']);
 
 interface Metadata {
   readonly namespace: string;
@@ -109,16 +108,6 @@ function clusterIPsOf(spec: Fields): { clusterIPs: readonly string[]; isHeadless
   return { clusterIPs: address === undefined ? EMPTY : [address], isHeadless: false };
 }
 
-/** An allow list of which no entry is readable lets nobody in: to drop it would let everybody in. */
-function sourceRangesOf(spec: Fields): readonly string[] {
-  const ranges = rangesOf(spec, 'loadBalancerSourceRanges');
-  if (ranges.length > 0 || listOf(spec, 'loadBalancerSourceRanges').length === 0) return ranges;
-  const { object, problems } = spec;
-  const message = 'no entry can be read: the load balancer addresses let nobody in';
-  problems.push({ object, field: `${spec.path}.loadBalancerSourceRanges`, message });
-  return NOBODY;
-}
-
 function affinitySecondsOf(spec: Fields): number {
   if (wordOf(spec, 'sessionAffinity', ['None', 'ClientIP']) === 'None') return 0;
   const clientIP = childOf(childOf(spec, 'sessionAffinityConfig'), 'clientIP');
@@ -150,7 +139,11 @@ export function trimService(raw: unknown): Trimmed<Service> {
       externalName: isExternalName ? textOf(spec, 'externalName') : '',
       externalIPs: addressesOf(spec, 'externalIPs'),
       loadBalancerIngress: mapItems(childOf(childOf(fields, 'status'), 'loadBalancer'), 'ingress', ingressOf),
-      loadBalancerSourceRanges: sourceRangesOf(spec),
+      loadBalancerSourceRanges: allowListOf(
+        spec,
+        'loadBalancerSourceRanges',
+        'the load balancer addresses let nobody in',
+      ),
       ports: portsOf(spec),
       affinityTimeoutSeconds: affinitySecondsOf(spec),
       internalTrafficPolicy: wordOf(spec, 'internalTrafficPolicy', ['Cluster', 'Local']),
@@ -158,7 +151,7 @@ export function trimService(raw: unknown): Trimmed<Service> {
       healthCheckNodePort: integerOf(spec, 'healthCheckNodePort', 0, MAX_PORT) ?? 0,
       publishNotReadyAddresses: flagOf(spec, 'publishNotReadyAddresses', false),
       serviceProxyName: proxyNameOf(metadata),
-      annotations: entriesOf(metadata, 'annotations', key => key.startsWith(OWN_ANNOTATIONS)),
+      ...serviceAnnotationsOf(metadata),
     };
   });
 }

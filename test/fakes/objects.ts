@@ -24,7 +24,8 @@ export function service(fields: Partial<Service> = {}): Service {
     healthCheckNodePort: 0,
     publishNotReadyAddresses: false,
     serviceProxyName: '',
-    annotations: {},
+    nodePortSourceRanges: [],
+    affinityScope: 'Port',
     ...fields,
   };
 }
@@ -79,7 +80,10 @@ export function servicePort(fields: Partial<ServicePort> = {}): ServicePort {
     externalIPs: [],
     loadBalancerVIPs: [],
     loadBalancerSourceRanges: [],
+    nodePortSourceRanges: [],
+    warnings: [],
     affinityTimeoutSeconds: 0,
+    isAffinityShared: false,
     isInternalLocal: false,
     isExternalLocal: false,
     healthCheckNodePort: 0,
@@ -109,6 +113,8 @@ export const IPTABLES_OPTIONS = {
   masqueradeAll: false,
   localDetector: { kind: 'source', cidr: '10.244.0.0/16' },
   nodePortAddresses: 'all',
+  hasLocalhostNodePorts: false,
+  dropsInvalid: true,
 } as const;
 
 /** The same for IPv6. */

@@ -19,13 +19,11 @@ const FAMILIES = [
   ['IPv6', 'ip6'],
 ] as const;
 
-/** What kube-proxy has and we don't, with its jumps. */
+/** What kube-proxy left of a Service that is gone. */
 const KUBE_PROXY = `*filter
 :KUBE-PROXY-FIREWALL - [0:0]
 :KUBE-NODEPORTS - [0:0]
 -A KUBE-NODEPORTS -p tcp -m tcp --dport 32000 -j ACCEPT
--A INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A INPUT -m comment --comment "kubernetes health check service ports" -j KUBE-NODEPORTS
 COMMIT
 `;
 

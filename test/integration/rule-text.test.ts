@@ -62,6 +62,7 @@ function cluster(family: IPFamily): { services: Service[]; slices: EndpointSlice
         affinityTimeoutSeconds: [0, 10_800, 1, 86_400][i % 4] ?? 0,
         internalTrafficPolicy: i % 3 === 0 ? 'Local' : 'Cluster',
         externalTrafficPolicy: i % 5 === 0 ? 'Local' : 'Cluster',
+        ...(i === 5 || i === 10 ? filtered(family) : {}),
       }),
     );
     if (i === 15) continue;
@@ -73,6 +74,19 @@ function cluster(family: IPFamily): { services: Service[]; slices: EndpointSlice
   return { services, slices };
 }
 
+/** A load balancer with everything that only it has. */
+function filtered(family: IPFamily): Partial<Service> {
+  const { vip, listed } = ADDRESSES[family];
+  return {
+    type: 'LoadBalancer',
+    loadBalancerIngress: [{ ip: vip, ipMode: 'VIP' }],
+    loadBalancerSourceRanges: [...listed],
+    nodePortSourceRanges: [...listed],
+    healthCheckNodePort: 31_000,
+    affinityScope: 'Service',
+  };
+}
+
 /** Every way to recognise pods and to limit NodePorts. */
 function variations(family: IPFamily): Partial<IptablesOptions>[] {
   return [
@@ -80,7 +94,8 @@ function variations(family: IPFamily): Partial<IptablesOptions>[] {
     { masqueradeAll: true, masqueradeBit: 31, formerMasqueradeBit: 0 },
     { localDetector: { kind: 'interface', pattern: 'cni0' }, nodePortAddresses: ADDRESSES[family].listed },
     { localDetector: { kind: 'interface', pattern: 'veth+' }, nodePortAddresses: [] },
-    { localDetector: { kind: 'none' } },
+    { localDetector: { kind: 'none' }, dropsInvalid: false },
+    { hasLocalhostNodePorts: true, nodeIP: family === 'IPv4' ? '192.0.2.11' : '2001:db8::11' },
   ];
 }
 

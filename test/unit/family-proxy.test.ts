@@ -92,6 +92,7 @@ describe('FamilyProxy', () => {
     expect(messages()).toEqual([
       'pods are recognised by: source 10.244.1.0/24 → source 10.244.9.0/24',
       'addresses for NodePorts: 192.0.2.11/32 → 192.0.2.99/32',
+      "the node's address: 192.0.2.11 → 192.0.2.99",
       'zone of this node: zone-a → zone-b',
       'all rules are programmed',
     ]);
@@ -158,10 +159,11 @@ describe('FamilyProxy', () => {
       nodePortAddresses: [],
     });
     await settled();
-    expect(messages().slice(0, 4)).toEqual([
+    expect(messages().slice(0, 5)).toEqual([
       'masqueradeBit: 14 → 15',
       'masqueradeAll: false → true',
       'addresses for NodePorts: 192.0.2.11/32 → all',
+      'NodePorts on 127.0.0.1: no → yes',
       'all rules are programmed',
     ]);
     expect(kernel.save('nat')).toContain('MARK --set-xmark 0x8000/0x8000');

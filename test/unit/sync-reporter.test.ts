@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { createIptablesBackend } from '../../src/backends/iptables/backend.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { SyncHealth } from '../../src/http/health-state.ts';
 import { ExecError } from '../../src/linux/exec.ts';
@@ -7,10 +6,7 @@ import { createLogger } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { SyncReporter } from '../../src/sync-reporter.ts';
 import type { Service } from '../../src/watch/objects.ts';
-import { FakeIptables } from '../fakes/iptables.ts';
-import { IPTABLES_OPTIONS, service, snapshot } from '../fakes/objects.ts';
-
-const backend = createIptablesBackend(() => IPTABLES_OPTIONS, new FakeIptables().io);
+import { service, snapshot } from '../fakes/objects.ts';
 
 function start() {
   const lines: { level: string; msg: string }[] = [];
@@ -21,7 +17,7 @@ function start() {
     source: () => ({ awaited: [], lastContactMs: undefined }),
     now: () => 0,
   });
-  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log }, backend);
+  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log });
   return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
 }
 
@@ -84,14 +80,14 @@ describe('SyncReporter', () => {
           loadBalancerSourceRanges: [range],
         }),
       );
-    reporter.planned(ranges('203.0.113.0/24'));
+    reporter.planned(ranges('2001:db8::/32'));
     expect(messages()).toEqual([
-      expect.stringMatching(/^warn Service default\/web:http\/TCP: spec\.loadBalancerSourceRanges: /),
+      expect.stringMatching(/^warn Service default\/web:http\/TCP: spec\.loadBalancerSourceRanges: no range is IPv4, /),
     ]);
-    reporter.planned(ranges('198.51.100.0/24'));
+    reporter.planned(ranges('2001:db8:1::/48'));
     expect(messages()).toEqual([]);
     reporter.planned(modelOf(service()));
-    reporter.planned(ranges('203.0.113.0/24'));
+    reporter.planned(ranges('2001:db8::/32'));
     expect(messages()).toHaveLength(1);
   });
 

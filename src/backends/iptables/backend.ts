@@ -3,7 +3,7 @@ import { applyChanges, type IptablesIO } from './apply.ts';
 import { DriftWatch } from './drift.ts';
 import { loadTables } from './load.ts';
 import type { IptablesObject } from './objects.ts';
-import { planRoute, unserved } from './plan.ts';
+import { planRoute } from './plan.ts';
 import { readByParts } from './read-by-parts.ts';
 import { removeAll, removeLeftovers } from './removal.ts';
 import type { IptablesOptions } from './rules.ts';
@@ -28,7 +28,6 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
-    unserved,
     read: () => drift.read(),
     readByParts: () => {
       if (!isSaid) io.log?.warn(BY_PARTS);

@@ -1,6 +1,14 @@
 import { reachableEndpoints } from '../../endpoints/categorize.ts';
 import type { ServicePort, ServiceRoute } from '../../endpoints/types.ts';
-import { CHAIN, clusterPolicyChain, externalChain, localPolicyChain } from './names.ts';
+import { filtersLoadBalancer, filtersNodePort } from './firewall.ts';
+import {
+  CHAIN,
+  clusterPolicyChain,
+  externalChain,
+  firewallChain,
+  localPolicyChain,
+  nodePortFirewallChain,
+} from './names.ts';
 import { entry, type IptablesObject } from './objects.ts';
 import { destinationPort, host, type IptablesOptions, refuse, rule, TO_NODE } from './rules.ts';
 import type { Subject } from './subject.ts';
@@ -11,8 +19,6 @@ function* addresses(port: ServicePort): Iterable<{ ip: string; kind: string; isE
   const seen = new Set([port.clusterIP]);
   for (const ip of port.externalIPs)
     if (!seen.has(ip)) yield { ip: add(seen, ip), kind: 'external IP', isExternal: true };
-  // Without the filter that the ranges ask for, the address would be open to everybody: see unserved.
-  if (port.loadBalancerSourceRanges.length > 0) return;
   for (const ip of port.loadBalancerVIPs)
     if (!seen.has(ip)) yield { ip: add(seen, ip), kind: 'loadbalancer IP', isExternal: true };
 }
@@ -39,17 +45,31 @@ export function planEntries(route: ServiceRoute, { port, text, protocol }: Subje
           protocol,
           comment: `${text} ${kind}`,
           matches: [destinationPort(protocol, port.port)],
-          jump: isExternal ? externalChain(text, protocol) : policy(text, protocol),
+          jump: (isExternal ? externalEntry(kind, port) : policy)(text, protocol),
         }),
       ),
     );
   }
   if (port.nodePort !== 0 && hasExternal) {
     const matches = [destinationPort(protocol, port.nodePort)];
-    const parts = { protocol, comment: text, matches, jump: externalChain(text, protocol) };
+    const chainOf = filtersNodePort(port) ? nodePortFirewallChain : externalChain;
+    const parts = { protocol, comment: text, matches, jump: chainOf(text, protocol) };
     entries.push(entry('nat', CHAIN.nodePorts, rule(parts)));
   }
   return entries;
+}
+
+/** Source ranges are for load balancer addresses: an external IP has none. */
+function externalEntry(kind: string, port: ServicePort): typeof externalChain {
+  return kind === 'loadbalancer IP' && filtersLoadBalancer(port) ? firewallChain : externalChain;
+}
+
+/** Lets load balancers ask for the health of a Service with external policy Local, whatever else INPUT refuses. */
+export function planHealthCheck({ port, text }: Subject): IptablesObject[] {
+  if (port.healthCheckNodePort === 0) return [];
+  const matches = [destinationPort('tcp', port.healthCheckNodePort)];
+  const parts = { protocol: 'tcp', comment: `${text} health check node port`, matches, jump: 'ACCEPT' };
+  return [entry('filter', CHAIN.nodePorts, rule(parts))];
 }
 
 /** Refuses at once what has no endpoint anywhere; drops what policy Local keeps from the endpoints on other nodes. */

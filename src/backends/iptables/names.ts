@@ -14,8 +14,10 @@ export const CHAIN = {
   postrouting: 'KUBE-POSTROUTING',
   markMasq: 'KUBE-MARK-MASQ',
   forward: 'KUBE-FORWARD',
-  /** kube-proxy's, in filter: what load balancer source ranges shut out. */
+  /** In filter: what source ranges shut out. */
   proxyFirewall: 'KUBE-PROXY-FIREWALL',
+  /** In filter: keeps the network away from 127.0.0.0/8 while route_localnet is on. */
+  localnet: 'KUBE-PROXY-LOCALNET',
 } as const;
 
 const PER_SERVICE = /^KUBE-(?:SVC|SVL|EXT|FW|SEP)-[A-Z2-7]{16}$/;
@@ -31,9 +33,16 @@ export const clusterPolicyChain = (text: string, protocol: string) => hashed('KU
 export const localPolicyChain = (text: string, protocol: string) => hashed('KUBE-SVL-', text, protocol);
 /** Where traffic from outside enters. */
 export const externalChain = (text: string, protocol: string) => hashed('KUBE-EXT-', text, protocol);
+/** Which sources may use the load balancer addresses. */
+export const firewallChain = (text: string, protocol: string) => hashed('KUBE-FW-', text, protocol);
+/** Which sources may use the NodePort. kube-proxy has no such chain; in its names an endpoint has a colon, so none is taken twice. */
+export const nodePortFirewallChain = (text: string, protocol: string) => hashed('KUBE-FW-', text, protocol, 'nodeport');
 /** One endpoint of one ServicePort; `endpoint` is endpointText. */
 export const endpointChain = (text: string, protocol: string, endpoint: string) =>
   hashed('KUBE-SEP-', text, protocol, endpoint);
+
+/** The list of clients of one endpoint address, shared by all ports of a Service: no chain, but a name of xt_recent. */
+export const affinityList = (service: string, ip: string) => hashed('KUBE-AFF-', service, '', ip);
 
 function hashed(prefix: string, text: string, protocol: string, endpoint = ''): string {
   return base32(prefix, digest('sha256', text + protocol.toLowerCase() + endpoint));

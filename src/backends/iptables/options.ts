@@ -1,5 +1,6 @@
 import type { Configuration } from '../../config/configuration.ts';
-import { ipFamily, isLoopback, isUnspecified } from '../../net/ip.ts';
+import { type CIDR, cidrsOverlap, cidrWithout, hostCIDR, parseCIDR } from '../../net/cidr.ts';
+import { ipFamily, isUnspecified } from '../../net/ip.ts';
 import type { IPFamily, Node } from '../../watch/objects.ts';
 import type { IptablesOptions, LocalDetector } from './rules.ts';
 
@@ -9,12 +10,20 @@ export function iptablesOptions(
   node: Node | undefined,
   family: IPFamily,
 ): IptablesOptions {
+  const { masqueradeBit, masqueradeAll } = configuration.iptables;
+  const nodeIP = primaryAddress(configuration, node, family);
+  const accepted = acceptedAddresses(configuration, nodeIP, family);
+  const hasLocalhostNodePorts =
+    family === 'IPv4' && configuration.iptables.localhostNodePorts && containsIPv4Loopback(accepted);
   return {
     family,
-    masqueradeBit: configuration.iptables.masqueradeBit,
-    masqueradeAll: configuration.iptables.masqueradeAll,
+    masqueradeBit,
+    masqueradeAll,
     localDetector: localDetector(configuration.detectLocal, node, family),
-    nodePortAddresses: nodePortAddresses(configuration, node, family),
+    nodePortAddresses: hasLocalhostNodePorts ? accepted : withoutLoopback(accepted, family),
+    hasLocalhostNodePorts,
+    ...(nodeIP === undefined ? {} : { nodeIP }),
+    dropsInvalid: true,
   };
 }
 
@@ -25,6 +34,8 @@ export function optionChanges(before: IptablesOptions, after: IptablesOptions): 
     masqueradeAll: String(options.masqueradeAll),
     'pods are recognised by': detectorText(options.localDetector),
     'addresses for NodePorts': [options.nodePortAddresses].flat().join(', ') || 'none',
+    'NodePorts on 127.0.0.1': options.hasLocalhostNodePorts ? 'yes' : 'no',
+    "the node's address": options.nodeIP ?? 'unknown',
   });
   const [old, now] = [texts(before), texts(after)];
   return (Object.keys(old) as (keyof typeof old)[])
@@ -69,20 +80,38 @@ function sourceDetector(cidr: string | undefined): LocalDetector {
   return cidr === undefined ? { kind: 'none' } : { kind: 'source', cidr };
 }
 
-/** A list without an entry of this family accepts every address of it, as in kube-proxy. Loopback never takes NodePorts. */
-function nodePortAddresses(
-  configuration: Configuration,
-  node: Node | undefined,
+/** A list without an entry of this family accepts every address of it, as in kube-proxy. */
+function acceptedAddresses(
+  { nodePortAddresses: configured }: Configuration,
+  nodeIP: string | undefined,
   family: IPFamily,
 ): IptablesOptions['nodePortAddresses'] {
-  const { nodePortAddresses: configured } = configuration;
-  if (configured === 'primary') {
-    const address = primaryAddress(configuration, node, family);
-    return address === undefined ? [] : [`${address}/${family === 'IPv6' ? 128 : 32}`];
-  }
+  if (configured === 'primary') return nodeIP === undefined ? [] : [hostCIDR(nodeIP).text];
   const ofFamily = configured.filter(isOfFamily(family));
-  if (ofFamily.length === 0 || ofFamily.some(cidr => cidr.endsWith('/0'))) return 'all';
-  return ofFamily.filter(cidr => !isLoopback(cidr.slice(0, cidr.indexOf('/'))));
+  return ofFamily.length === 0 || ofFamily.some(cidr => cidr.endsWith('/0')) ? 'all' : ofFamily;
+}
+
+const LOOPBACK = { IPv4: '127.0.0.0/8', IPv6: '::1/128' } as const;
+
+/** Whether NodePorts may be served on 127.0.0.1, of `acceptedAddresses` for IPv4. */
+export function containsIPv4Loopback(accepted: IptablesOptions['nodePortAddresses']): boolean {
+  const loopback = rangeOf(LOOPBACK.IPv4);
+  return accepted === 'all' || accepted.some(text => cidrsOverlap(rangeOf(text), loopback));
+}
+
+function withoutLoopback(
+  accepted: IptablesOptions['nodePortAddresses'],
+  family: IPFamily,
+): IptablesOptions['nodePortAddresses'] {
+  if (accepted === 'all') return 'all';
+  const loopback = rangeOf(LOOPBACK[family]);
+  return accepted.flatMap(text => cidrWithout(rangeOf(text), loopback)).map(({ text }) => text);
+}
+
+function rangeOf(text: string): CIDR {
+  const range = parseCIDR(text);
+  if (range === undefined) throw new TypeError(`not a CIDR: ${text}`);
+  return range;
 }
 
 /** A specific bindAddress is the node's own, as in kube-proxy; else what the Node object says. undefined = not known, or the node has none. */

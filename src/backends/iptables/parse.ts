@@ -6,8 +6,7 @@ import { isDispatchChain } from './rules.ts';
 /** Chains that are ours as a whole, beside those of Services and endpoints. */
 const WHOLE: Readonly<Record<Table, readonly string[]>> = {
   nat: [CHAIN.postrouting, CHAIN.markMasq],
-  // The last two are kube-proxy's alone: what it refused there, it would refuse for ever to whoever has the address next.
-  filter: [CHAIN.forward, CHAIN.proxyFirewall, CHAIN.nodePorts],
+  filter: [CHAIN.forward, CHAIN.localnet],
 };
 
 /** Targets by which a rule of a foreign or built-in chain is recognised as ours. */
@@ -18,6 +17,7 @@ const JUMP_TARGETS: ReadonlySet<string> = new Set([
   CHAIN.forward,
   CHAIN.proxyFirewall,
   CHAIN.nodePorts,
+  CHAIN.localnet,
 ]);
 
 const BUILT_IN: ReadonlySet<string> = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);

@@ -1,6 +1,7 @@
 import { reachableEndpoints } from '../../endpoints/categorize.ts';
-import type { ServicePort, ServiceRoute } from '../../endpoints/types.ts';
-import { planEntries, planRefusals } from './entries.ts';
+import type { ServiceRoute } from '../../endpoints/types.ts';
+import { planEntries, planHealthCheck, planRefusals } from './entries.ts';
+import { planFirewall } from './firewall.ts';
 import { byKey, type IptablesObject } from './objects.ts';
 import { planEndpoint, planPolicies } from './policy-chains.ts';
 import type { IptablesOptions } from './rules.ts';
@@ -12,13 +13,9 @@ export function planRoute(route: ServiceRoute, options: IptablesOptions): Readon
   return byKey([
     ...reachableEndpoints(route).map(endpoint => planEndpoint(endpoint, subject, options)),
     ...planPolicies(route, subject, options),
+    ...planFirewall(route, subject, options),
     ...planEntries(route, subject),
     ...planRefusals(route, subject, options),
+    ...planHealthCheck(subject),
   ]);
-}
-
-/** What a ServicePort asks for and this backend doesn't do, a line for each, with the field and what happens instead. */
-export function unserved(port: ServicePort): readonly string[] {
-  if (port.loadBalancerSourceRanges.length === 0 || port.loadBalancerVIPs.length === 0) return [];
-  return ['spec.loadBalancerSourceRanges: not supported by this version, so the load balancer addresses are left out'];
 }

@@ -21,7 +21,7 @@ import type { Subject } from './subject.ts';
 
 export function planEndpoint(
   endpoint: Endpoint,
-  { port, text, protocol, chainOf }: Subject,
+  { port, text, protocol, chainOf, listOf }: Subject,
   { family }: IptablesOptions,
 ): IptablesObject {
   const name = chainOf(endpoint);
@@ -32,7 +32,7 @@ export function planEndpoint(
     rule({
       protocol,
       comment: text,
-      matches: [...(hasAffinity ? [remember(name, family)] : []), `-m ${protocol}`],
+      matches: [...(hasAffinity ? [remember(listOf(endpoint), family)] : []), `-m ${protocol}`],
       jump: `DNAT --to-destination ${target(endpoint)}`,
     }),
   ]);
@@ -81,7 +81,12 @@ function choice(endpoints: readonly Endpoint[], subject: Subject, { family }: Ip
   const { affinityTimeoutSeconds: seconds } = subject.port;
   const rules = endpoints.map(endpoint => endpointRule(endpoint, subject));
   if (seconds === 0) return spread(rules);
-  const again = rules.map(parts => rule({ ...parts, matches: [isRemembered(parts.jump, seconds, family)] }));
+  const again = endpoints.map(endpoint =>
+    rule({
+      ...endpointRule(endpoint, subject),
+      matches: [isRemembered(subject.listOf(endpoint), seconds, family)],
+    }),
+  );
   return [...again, ...spread(rules)];
 }
 

@@ -1,11 +1,11 @@
 import { ExecError, run as runProgram } from '../../linux/exec.ts';
 import { type Plan, UnreadableError } from '../backend.ts';
 import type { IptablesIO } from './apply.ts';
-import { CHAIN, isServiceChain } from './names.ts';
-import { entry, type IptablesObject, type Table } from './objects.ts';
+import { isServiceChain } from './names.ts';
+import type { IptablesObject, Table } from './objects.ts';
 import { isSharedChain, parse } from './parse.ts';
 import { readTable, TABLES } from './read.ts';
-import { jumpRules } from './rules.ts';
+import { jumpRules, localnetJump } from './rules.ts';
 
 type Objects = ReadonlyMap<string, IptablesObject>;
 type Rule = IptablesObject & { readonly kind: 'rule' };
@@ -15,21 +15,9 @@ const UNKNOWN = '# unknown';
 
 const TIMEOUT_MS = 60_000;
 
-/** Jumps of kube-proxy's built-in chains to those of its chains that we take away. */
-const KUBE_PROXY_JUMPS: readonly IptablesObject[] = [
-  ...['INPUT', 'FORWARD', 'OUTPUT'].map(name =>
-    entry(
-      'filter',
-      name,
-      `-m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j ${CHAIN.proxyFirewall}`,
-    ),
-  ),
-  entry('filter', 'INPUT', `-m comment --comment "kubernetes health check service ports" -j ${CHAIN.nodePorts}`),
-];
-
 /**
  * Our objects in the kernel, where iptables-nft-save cannot print a table because of what is not ours: which chains there are from nft, what our
- * shared chains hold from iptables-nft, one by one, and whether the jumps that we or kube-proxy make are there. The chains of Services, tens of
+ * shared chains hold from iptables-nft, one by one, and whether the jumps that we make are there. The chains of Services, tens of
  * thousands maybe, are there with rules that no plan has. Rejects with the UnreadableError of the table where that fails too.
  */
 export async function readByParts(io: IptablesIO): Promise<Plan<IptablesObject>> {
@@ -76,9 +64,7 @@ async function readParts({ tools, run = runProgram }: IptablesIO, table: Table):
 }
 
 function jumpsOf(table: Table): readonly Rule[] {
-  return [...jumpRules(), ...KUBE_PROXY_JUMPS]
-    .filter(jump => jump.kind === 'rule')
-    .filter(jump => jump.table === table);
+  return [...jumpRules(), localnetJump()].filter(jump => jump.kind === 'rule').filter(jump => jump.table === table);
 }
 
 /** The names of the chains of one table, such as `ip nat`, in what `nft list chains FAMILY` prints. */

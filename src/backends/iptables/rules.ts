@@ -19,8 +19,14 @@ export interface IptablesOptions {
   readonly formerMasqueradeBit?: number;
   readonly masqueradeAll: boolean;
   readonly localDetector: LocalDetector;
-  /** Destinations that accept NodePorts, canonical CIDRs; none = no NodePorts; loopback never does. */
+  /** Destinations that accept NodePorts, canonical CIDRs; none = no NodePorts; ::1 never does. */
   readonly nodePortAddresses: 'all' | readonly string[];
+  /** NodePorts on 127.0.0.0/8 too, where `nodePortAddresses` has it. IPv4 only. */
+  readonly hasLocalhostNodePorts: boolean;
+  /** The node's own address, as far as known. */
+  readonly nodeIP?: string;
+  /** Packets that conntrack cannot place are dropped; not where it is told to be liberal about them. */
+  readonly dropsInvalid: boolean;
 }
 
 /** One rule, its parts in the order in which iptables-save prints them. A leading `! ` negates source, destination or interface. */
@@ -132,6 +138,7 @@ export function ifNotLocal(detector: LocalDetector): Pick<RuleParts, 'source' | 
 
 const PORTALS = 'kubernetes service portals';
 const EXTERNAL_PORTALS = 'kubernetes externally-visible service portals';
+const FIREWALL = 'kubernetes load balancer firewall';
 
 /** What the built-in chains hand to ours, and why there. */
 const JUMPS = [
@@ -157,6 +164,16 @@ const JUMPS = [
     chain: 'FORWARD',
     rule: rule({ matches: [NEW, comment(EXTERNAL_PORTALS)], jump: CHAIN.externalServices }),
   },
+  // What source ranges shut out has kept its destination; what they let in has it no more.
+  { table: 'filter', chain: 'INPUT', rule: rule({ matches: [NEW, comment(FIREWALL)], jump: CHAIN.proxyFirewall }) },
+  { table: 'filter', chain: 'OUTPUT', rule: rule({ matches: [NEW, comment(FIREWALL)], jump: CHAIN.proxyFirewall }) },
+  { table: 'filter', chain: 'FORWARD', rule: rule({ matches: [NEW, comment(FIREWALL)], jump: CHAIN.proxyFirewall }) },
+  // Load balancers reach the health check ports whatever the node's INPUT policy is.
+  {
+    table: 'filter',
+    chain: 'INPUT',
+    rule: rule({ comment: 'kubernetes health check service ports', jump: CHAIN.nodePorts }),
+  },
   // Masqueraded and established traffic passes even where the FORWARD policy is DROP; between pods the pod network must let it pass.
   { table: 'filter', chain: 'FORWARD', rule: rule({ comment: 'kubernetes forwarding rules', jump: CHAIN.forward }) },
 ] as const;
@@ -166,11 +183,25 @@ const DISPATCH = [
   { table: 'nat', name: CHAIN.nodePorts },
   { table: 'filter', name: CHAIN.services },
   { table: 'filter', name: CHAIN.externalServices },
+  { table: 'filter', name: CHAIN.proxyFirewall },
+  { table: 'filter', name: CHAIN.nodePorts },
 ] as const;
 
 export function jumpRules(): IptablesObject[] {
   return JUMPS.map(jump => ({ kind: 'rule', ...jump }));
 }
+
+/** Only while NodePorts are served on 127.0.0.0/8. */
+export function localnetJump(): IptablesObject {
+  return {
+    kind: 'rule',
+    table: 'filter',
+    chain: 'INPUT',
+    rule: rule({ comment: LOCALNET_GUARD, jump: CHAIN.localnet }),
+  };
+}
+
+export const LOCALNET_GUARD = 'block incoming localnet connections';
 
 export function dispatchChains(): IptablesObject[] {
   return DISPATCH.map(chain => ({ kind: 'dispatch', ...chain }));

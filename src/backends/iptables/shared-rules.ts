@@ -1,16 +1,28 @@
 import { CHAIN } from './names.ts';
 import { byKey, chain, entry, type IptablesObject } from './objects.ts';
-import { dispatchChains, type IptablesOptions, jumpRules, rule, TO_NODE } from './rules.ts';
+import {
+  comment,
+  dispatchChains,
+  type IptablesOptions,
+  jumpRules,
+  LOCALNET_GUARD,
+  localnetJump,
+  rule,
+  TO_NODE,
+} from './rules.ts';
+
+const LOCALNET = '127.0.0.0/8';
 
 /** What exists however many Services there are. */
 export function planShared(options: IptablesOptions): ReadonlyMap<string, IptablesObject> {
-  const { masqueradeBit, formerMasqueradeBit } = options;
+  const { masqueradeBit, formerMasqueradeBit, dropsInvalid } = options;
   const bit = maskOf(masqueradeBit);
   const former = formerMasqueradeBit === undefined ? [] : [maskOf(formerMasqueradeBit)];
   return byKey([
     ...dispatchChains(),
     ...jumpRules(),
     ...nodePortJumps(options),
+    ...localnetGuard(options),
     chain('nat', CHAIN.markMasq, [rule({ jump: `MARK --set-xmark ${bit}/${bit}` })]),
     chain('nat', CHAIN.postrouting, [
       // A packet that got the mark before it changed is masqueraded all the same.
@@ -22,7 +34,7 @@ export function planShared(options: IptablesOptions): ReadonlyMap<string, Iptabl
     ]),
     chain('filter', CHAIN.forward, [
       // A packet that conntrack cannot place would pass without NAT, and its answer reset the connection (kubernetes#74839).
-      rule({ matches: ['-m conntrack --ctstate INVALID'], jump: 'DROP' }),
+      ...(dropsInvalid ? [rule({ matches: ['-m conntrack --ctstate INVALID'], jump: 'DROP' })] : []),
       ...[bit, ...former].map(mask =>
         rule({ comment: 'kubernetes forwarding rules', matches: [marked(mask)], jump: 'ACCEPT' }),
       ),
@@ -58,14 +70,27 @@ function marked(mask: string): string {
 }
 
 /**
- * The last rules of KUBE-SERVICES: whatever is addressed to this node and isn't a Service's address may be a NodePort. Loopback stays out:
- * a packet with such a source is refused as martian once it leaves by another interface, and for ::1 no sysctl allows it.
+ * The last rules of KUBE-SERVICES: whatever is addressed to this node and isn't a Service's address may be a NodePort. ::1 stays out: a packet
+ * with such a source is refused as martian once it leaves by another interface, and no sysctl allows it as route_localnet does for IPv4.
  */
-function nodePortJumps({ family, nodePortAddresses }: IptablesOptions): IptablesObject[] {
-  const everywhere = [family === 'IPv6' ? '! ::1/128' : '! 127.0.0.0/8'];
-  const destinations = nodePortAddresses === 'all' ? everywhere : nodePortAddresses;
-  const comment = 'kubernetes service nodeports; NOTE: this must be the last rule in this chain';
-  return destinations.map(destination =>
-    entry('nat', CHAIN.services, rule({ destination, comment, matches: [TO_NODE], jump: CHAIN.nodePorts })),
-  );
+function nodePortJumps({ family, nodePortAddresses, hasLocalhostNodePorts }: IptablesOptions): IptablesObject[] {
+  const loopback = family === 'IPv6' ? '::1/128' : LOCALNET;
+  const everywhere = family === 'IPv4' && hasLocalhostNodePorts ? undefined : `! ${loopback}`;
+  const destinations = nodePortAddresses === 'all' ? [everywhere] : nodePortAddresses;
+  const text = 'kubernetes service nodeports; NOTE: this must be the last rule in this chain';
+  return destinations.map(destination => {
+    const where = destination === undefined ? {} : { destination };
+    return entry('nat', CHAIN.services, rule({ ...where, comment: text, matches: [TO_NODE], jump: CHAIN.nodePorts }));
+  });
+}
+
+/**
+ * With route_localnet the network could reach what listens on 127.0.0.0/8 (CVE-2020-8558). Answers to NodePort connections from there, and what
+ * was sent there by DNAT, are let in. kube-proxy goes by the source address; the interface can't be forged.
+ */
+function localnetGuard({ family, hasLocalhostNodePorts }: IptablesOptions): IptablesObject[] {
+  if (family !== 'IPv4' || !hasLocalhostNodePorts) return [];
+  const matches = [comment(LOCALNET_GUARD), '-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT'];
+  const guard = rule({ destination: LOCALNET, inInterface: '! lo', matches, jump: 'DROP' });
+  return [chain('filter', CHAIN.localnet, [guard]), localnetJump()];
 }

@@ -266,7 +266,6 @@ function shelf() {
   let isHeld = false;
   const backend: Backend<string> = {
     planRoute: () => new Map(),
-    unserved: () => [],
     planShared: () =>
       new Map([
         ['a', 'A'],

@@ -85,9 +85,17 @@ describe('flags without a file', () => {
       healthz: { address: '127.0.0.1', port: 10_256 },
       metrics: { address: '::1', port: 9249 },
       bindAddressHardFail: true,
-      iptables: { variant: 'auto', masqueradeBit: 3, masqueradeAll: true, syncPeriodMs: 60_000, minSyncPeriodMs: 250 },
+      iptables: {
+        variant: 'auto',
+        masqueradeBit: 3,
+        masqueradeAll: true,
+        localhostNodePorts: true,
+        syncPeriodMs: 60_000,
+        minSyncPeriodMs: 250,
+      },
       detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10::/56'] },
       nodePortAddresses: ['192.168.0.0/16', 'fd00::/64'],
+      allowedExternalIPs: ['0.0.0.0/0', '::/0'],
       oomScoreAdj: -5,
       verbosity: 4,
     });

@@ -135,7 +135,7 @@ mode: iptables
 bindAddress: "::"
 bindAddressHardFail: true
 metricsBindAddress: 0.0.0.0:9249
-iptables: { masqueradeBit: 15, masqueradeAll: true, syncPeriod: 1m, minSyncPeriod: 250ms }
+iptables: { masqueradeBit: 15, masqueradeAll: true, localhostNodePorts: false, syncPeriod: 1m, minSyncPeriod: 250ms }
 detectLocalMode: BridgeInterface
 detectLocal: { bridgeInterface: cni0 }
 nodePortAddresses: [192.168.1.7/24, "fd00::1/64"]
@@ -144,6 +144,7 @@ apiVersion: kproxy-ts.dev/v1alpha1
 kind: NodeConfiguration
 iptables: { variant: legacy }
 watch: { endpoints: Endpoints }
+services: { allowedExternalIPs: [192.0.2.7/24] }
 `);
     expect(warnings).toEqual([]);
     expect(configuration).toEqual({
@@ -159,11 +160,13 @@ watch: { endpoints: Endpoints }
         variant: 'legacy',
         masqueradeBit: 15,
         masqueradeAll: true,
+        localhostNodePorts: false,
         syncPeriodMs: 60_000,
         minSyncPeriodMs: 250,
       },
       detectLocal: { mode: 'BridgeInterface', interfaceName: 'cni0' },
       nodePortAddresses: ['192.168.1.0/24', 'fd00::/64'],
+      allowedExternalIPs: ['192.0.2.0/24'],
       oomScoreAdj: -999,
       verbosity: 0,
     });

@@ -22,7 +22,10 @@ describe('trimService', () => {
         uid: 'u1',
         creationTimestamp: '2026-11-20T16:34:41Z',
         labels: { a: 'b' },
-        annotations: { 'kproxy-ts.dev/source-hash': 'true', 'kubectl.kubernetes.io/last-applied-configuration': '{}' },
+        annotations: {
+          'kproxy-ts.dev/session-affinity-scope': 'Service',
+          'kubectl.kubernetes.io/last-applied-configuration': '{}',
+        },
       }),
       spec: {
         type: 'LoadBalancer',
@@ -75,7 +78,8 @@ describe('trimService', () => {
         healthCheckNodePort: 32000,
         publishNotReadyAddresses: true,
         serviceProxyName: '',
-        annotations: { 'kproxy-ts.dev/source-hash': 'true' },
+        nodePortSourceRanges: [],
+        affinityScope: 'Service',
       },
     });
   });

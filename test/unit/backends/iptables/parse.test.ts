@@ -6,7 +6,7 @@ import { planShared } from '../../../../src/backends/iptables/shared-rules.ts';
 import { IPTABLES_OPTIONS } from '../../../fakes/objects.ts';
 
 describe('parse', () => {
-  it("takes kube-proxy's refusals and health check ports away, jumps first, and leaves the kubelet's firewall", () => {
+  it("takes kube-proxy's refusals and health check ports over, deletes those of no Service, and leaves the kubelet's firewall", () => {
     const left = parse(
       [
         '*filter',
@@ -25,10 +25,8 @@ describe('parse', () => {
     );
     const commands = render(stepsOf(diff(left, planShared(IPTABLES_OPTIONS)))).split('\n');
     expect(commands.filter(command => /^-[DX]/.test(command))).toEqual([
-      '-D INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL',
-      '-D INPUT -m comment --comment "kubernetes health check service ports" -j KUBE-NODEPORTS',
-      '-X KUBE-NODEPORTS',
-      '-X KUBE-PROXY-FIREWALL',
+      '-D KUBE-NODEPORTS -p tcp -m tcp --dport 32000 -j ACCEPT',
+      '-D KUBE-PROXY-FIREWALL -d 192.0.2.11/32 -p tcp -m tcp --dport 80 -j DROP',
     ]);
   });
 });

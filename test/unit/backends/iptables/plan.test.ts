@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { diff } from '../../../../src/backends/diff.ts';
 import { clusterPolicyChain, endpointChain, externalChain } from '../../../../src/backends/iptables/names.ts';
 import { type IptablesObject, objectKey } from '../../../../src/backends/iptables/objects.ts';
-import { planRoute, unserved } from '../../../../src/backends/iptables/plan.ts';
+import { planRoute } from '../../../../src/backends/iptables/plan.ts';
 import { type IptablesOptions, quote, rule } from '../../../../src/backends/iptables/rules.ts';
 import { planShared } from '../../../../src/backends/iptables/shared-rules.ts';
 import { categorize } from '../../../../src/endpoints/categorize.ts';
@@ -112,11 +112,72 @@ describe('planRoute', () => {
     expect(lines(both, 'nat').filter(line => line.includes('192.0.2.1'))).toHaveLength(1);
   });
 
-  it('opens no load balancer address whose source ranges it cannot keep, and says so', () => {
-    const fields = { loadBalancerVIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['203.0.113.0/24'] };
-    expect(lines(plan(fields, two), 'nat').filter(line => line.includes('192.0.2.1'))).toEqual([]);
-    expect(unserved(servicePort(fields))).toEqual([expect.stringContaining('spec.loadBalancerSourceRanges')]);
-    expect(unserved(servicePort({ affinityTimeoutSeconds: 60 }))).toEqual([]);
+  const ranges = { loadBalancerVIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['203.0.113.0/24'] };
+  const ofChain = (objects: Iterable<IptablesObject>, table: 'filter' | 'nat', chain: string) =>
+    lines(objects, table)
+      .filter(line => line.startsWith(`-A ${chain}`))
+      .map(line => line.slice(line.indexOf(' ', 3) + 1).replaceAll(/-(EXT|FW)-[A-Z2-7]{16}/g, '-$1'));
+
+  it('hands on whom the source ranges allow, and drops the rest', () => {
+    const objects = plan({ ...ranges, externalIPs: ['192.0.2.9'] }, two);
+    expect(ofChain(objects, 'nat', 'KUBE-FW-')).toEqual([
+      '-s 203.0.113.0/24 -m comment --comment "default/web:http loadbalancer IP" -j KUBE-EXT',
+    ]);
+    expect(ofChain(objects, 'nat', 'KUBE-SERVICES').slice(1)).toEqual([
+      expect.stringMatching(/-d 192\.0\.2\.9\/32 .* -j KUBE-EXT$/),
+      expect.stringMatching(/-d 192\.0\.2\.1\/32 .* -j KUBE-FW$/),
+    ]);
+    expect(ofChain(objects, 'filter', 'KUBE-PROXY-FIREWALL')).toEqual([
+      '-d 192.0.2.1/32 -p tcp -m comment --comment "default/web:http traffic not accepted by KUBE-FW" -m tcp --dport 80 -j DROP',
+    ]);
+  });
+
+  it('lets the node in by a load balancer address of its own when a range has the node', () => {
+    const nodeIP = '203.0.113.7';
+    expect(ofChain(plan(ranges, two, { nodeIP }), 'nat', 'KUBE-FW-').map(line => line.slice(0, 18))).toEqual([
+      '-s 203.0.113.0/24 ',
+      '-s 192.0.2.1/32 -m',
+    ]);
+  });
+
+  it('keeps nobody out for a range that holds everybody, and refuses everybody without endpoints', () => {
+    const open = plan({ ...ranges, loadBalancerSourceRanges: ['203.0.113.0/24', '0.0.0.0/0'] }, two);
+    expect(lines(open, 'nat').concat(lines(open, 'filter')).join()).not.toContain('KUBE-FW-');
+    expect(lines(plan(ranges, []), 'filter').map(line => line.replace(/^.* -j /, ''))).toEqual([
+      'REJECT --reject-with icmp-port-unreachable',
+      'REJECT --reject-with icmp-port-unreachable',
+    ]);
+  });
+
+  it('filters NodePorts where the annotation asks for it, and nothing else', () => {
+    const objects = plan(
+      { nodePort: 30080, nodePortSourceRanges: ['203.0.113.0/24'], externalIPs: ['192.0.2.9'] },
+      two,
+    );
+    expect(ofChain(objects, 'nat', 'KUBE-NODEPORTS')).toEqual([expect.stringMatching(/--dport 30080 -j KUBE-FW$/)]);
+    expect(ofChain(objects, 'nat', 'KUBE-FW-')).toEqual([
+      expect.stringMatching(/^-s 203\.0\.113\.0\/24 .*-j KUBE-EXT$/),
+    ]);
+    expect(ofChain(objects, 'filter', 'KUBE-PROXY-FIREWALL')).toEqual([
+      '-p tcp -m comment --comment "default/web:http traffic not accepted by KUBE-FW" -m addrtype --dst-type LOCAL -m tcp --dport 30080 -m conntrack ! --ctstate DNAT -j DROP',
+    ]);
+  });
+
+  it('opens the health check port, also without endpoints', () => {
+    expect(ofChain(plan({ healthCheckNodePort: 31000 }, []), 'filter', 'KUBE-NODEPORTS')).toEqual([
+      '-p tcp -m comment --comment "default/web:http health check node port" -m tcp --dport 31000 -j ACCEPT',
+    ]);
+  });
+
+  it('shares the lists of clients between the ports of a Service where the annotation asks for it', () => {
+    const listsOf = (port: string, isAffinityShared: boolean) => {
+      const name = { namespace: 'default', name: 'web', port, protocol: 'TCP' as const };
+      const objects = plan({ name, affinityTimeoutSeconds: 90, isAffinityShared }, two);
+      return new Set(lines(objects, 'nat').flatMap(line => /--name (\S+)/.exec(line)?.[1] ?? []));
+    };
+    expect(listsOf('http', true)).toEqual(listsOf('https', true));
+    expect(listsOf('http', true).size).toBe(2);
+    expect([...listsOf('http', false)].filter(list => listsOf('https', false).has(list))).toEqual([]);
   });
 
   it('with affinity, first looks where the client was, and notes where it goes', () => {
@@ -196,6 +257,27 @@ describe('planShared', () => {
     expect(jumps({ family: 'IPv6' })).toEqual([expect.stringContaining('! -d ::1/128 ')]);
     expect(jumps({ nodePortAddresses: ['192.0.2.0/24'] })).toEqual([expect.stringContaining(' -d 192.0.2.0/24 ')]);
     expect(jumps({ nodePortAddresses: [] })).toEqual([]);
+  });
+
+  it('serves 127.0.0.1 too where asked, and then keeps the network away from it', () => {
+    const local = { ...IPTABLES_OPTIONS, hasLocalhostNodePorts: true };
+    expect(jumps(local)).toEqual([expect.not.stringContaining(' -d ')]);
+    const guard = (options: IptablesOptions) =>
+      lines(planShared(options).values(), 'filter').filter(line => line.includes('LOCALNET'));
+    expect(guard(local)).toEqual([
+      '-A KUBE-PROXY-LOCALNET -d 127.0.0.0/8 ! -i lo -m comment --comment "block incoming localnet connections" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP',
+      '-A INPUT -m comment --comment "block incoming localnet connections" -j KUBE-PROXY-LOCALNET',
+    ]);
+    expect(guard(IPTABLES_OPTIONS)).toEqual([]);
+  });
+
+  it('drops what conntrack cannot place, unless that is told to be liberal', () => {
+    const invalid = (dropsInvalid: boolean) =>
+      lines(planShared({ ...IPTABLES_OPTIONS, dropsInvalid }).values(), 'filter').filter(line =>
+        line.includes('INVALID'),
+      );
+    expect(invalid(true)).toHaveLength(1);
+    expect(invalid(false)).toEqual([]);
   });
 
   it('honours the former mark too while it changes, and leaves neither on the packet', () => {
