@@ -159,7 +159,8 @@ export class FamilyProxy {
     if (isOurNode) this.#followBasis();
     if (!this.#isStarted || dirty.services.size === 0) return;
     this.#reporter.queued();
-    this.#loop.markDirty();
+    if (dirty.hasRemovals) this.#loop.markUrgent();
+    else this.#loop.markDirty();
   }
 
   /** Rejects when a sync that begins now couldn't tell what the kernel has. */

@@ -3,17 +3,7 @@ import { type Backend, type Plan, UnreadableError } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
 import { readKernel } from './read-kernel.ts';
 import { changesSince, planAll, plannedObjects, unexplained } from './route-changes.ts';
-import type { SyncCause, SyncReport } from './sync-report.ts';
-
-/** Periods in ms; asked whenever the next sync is scheduled, so they may change while the loop runs. */
-export interface SyncTiming {
-  /** Least time from one sync's end to the next one's start. */
-  readonly minSyncPeriodMs: number;
-  /** The longest wait before a failed sync is tried again. */
-  readonly maxRetryMs: number;
-  /** How often to ask whether somebody else changed our objects. */
-  readonly driftCheckMs: number;
-}
+import type { SyncCause, SyncReport, SyncTiming } from './sync-report.ts';
 
 export interface LoopOptions<O> {
   readonly backend: Backend<O>;
@@ -36,6 +26,7 @@ const FIRST_RETRY_MS = 250;
 /** Longer timers fire at once (Node keeps their time in 31 bits). */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const NEVER = Number.POSITIVE_INFINITY;
+const NEVER_BEFORE = Number.NEGATIVE_INFINITY;
 
 /**
  * The only stateful part of programming a family: dirty → wait a little for more → plan → diff → apply → remember what is
@@ -55,8 +46,11 @@ export class SyncLoop<O> {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #queuedAtMs: number | undefined;
-  /** No sync before this: the last one's end and the least period, or the wait after an error. */
-  #notBeforeMs = Number.NEGATIVE_INFINITY;
+  /** No sync before this: the wait after an error. */
+  #notBeforeMs = NEVER_BEFORE;
+  /** No sync before this either, unless it is urgent: the last one's end and the least period. */
+  #quietUntilMs = NEVER_BEFORE;
+  #isUrgent = false;
   /** When everything is compared with the kernel again, because it refused something. */
   #recheckAtMs: number | undefined;
   #retryMs = FIRST_RETRY_MS;
@@ -81,6 +75,12 @@ export class SyncLoop<O> {
     this.#queuedAtMs ??= this.#options.now();
     this.#look?.abort();
     this.#schedule();
+  }
+
+  /** As `markDirty`, for what must not wait for the least period: somebody is being sent to an endpoint that is gone. */
+  markUrgent(): void {
+    this.#isUrgent = true;
+    this.markDirty();
   }
 
   /** What every route depends on has changed (a node's address, an option): plan all of them again, soon. */
@@ -115,7 +115,8 @@ export class SyncLoop<O> {
     this.#work = new AbortController();
     this.#applied = undefined;
     this.#isFirst = true;
-    this.#notBeforeMs = Number.NEGATIVE_INFINITY;
+    this.#notBeforeMs = NEVER_BEFORE;
+    this.#quietUntilMs = NEVER_BEFORE;
     this.#forgetTrouble();
     this.markDirty();
   }
@@ -135,7 +136,9 @@ export class SyncLoop<O> {
     if (this.#work === undefined || this.#running !== undefined) return;
     clearTimeout(this.#timer);
     const forEvent = this.#queuedAtMs === undefined ? NEVER : this.#queuedAtMs + this.#options.coalesceMs;
-    const dueAtMs = Math.max(Math.min(forEvent, this.#recheckAtMs ?? NEVER, this.#lookDueAtMs), this.#notBeforeMs);
+    const quietUntilMs = this.#isUrgent ? NEVER_BEFORE : this.#quietUntilMs;
+    const wanted = Math.min(forEvent, this.#recheckAtMs ?? NEVER, this.#lookDueAtMs);
+    const dueAtMs = Math.max(wanted, quietUntilMs, this.#notBeforeMs);
     if (dueAtMs === NEVER) return;
     const { signal } = this.#work;
     const waitMs = Math.min(Math.max(dueAtMs - this.#options.now(), 0), MAX_TIMER_MS);
@@ -163,7 +166,8 @@ export class SyncLoop<O> {
       const report = await this.#program(cause, signal);
       this.#isFirst = false;
       this.#noteRefusals(report);
-      this.#notBeforeMs = now() + timing().minSyncPeriodMs;
+      this.#notBeforeMs = NEVER_BEFORE;
+      this.#quietUntilMs = now() + timing().minSyncPeriodMs;
       onSync(report);
       if (cause === 'start' && report.failures.length === 0) await this.#options.backend.tidy?.({ signal });
     } catch (error) {
@@ -245,6 +249,7 @@ export class SyncLoop<O> {
     if (known === undefined) this.#lookedAtMs = startedAtMs;
     const queuedAtMs = this.#queuedAtMs ?? beganAtMs;
     this.#queuedAtMs = undefined;
+    this.#isUrgent = false;
     const model = pull();
     if (cause === 'start' && current.size === 0 && backend.load !== undefined) {
       return { ...(await this.#load(model, signal)), queuedAtMs };

@@ -24,3 +24,13 @@ export interface SyncReport {
   /** Why the kernel couldn't be read when it should last have been, and drift can't be seen. */
   readonly unread?: Error | undefined;
 }
+
+/** Periods in ms; asked whenever the next sync is scheduled, so they may change while the loop runs. */
+export interface SyncTiming {
+  /** Least time from one sync's end to the next one's start, unless that is urgent. */
+  readonly minSyncPeriodMs: number;
+  /** The longest wait before a failed sync is tried again. */
+  readonly maxRetryMs: number;
+  /** How often to ask whether somebody else changed our objects. */
+  readonly driftCheckMs: number;
+}

@@ -16,4 +16,6 @@ export interface Dirty {
   /** namespace/name of Services that changed themselves or whose EndpointSlices did. */
   readonly services: ReadonlySet<string>;
   readonly nodes: ReadonlySet<string>;
+  /** An endpoint that took connections takes none any more: whoever waits a while for more changes must not wait with this one. */
+  readonly hasRemovals: boolean;
 }

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Map as ImmutableMap } from 'immutable';
-import type { EndpointSlice, Kind, ObjectByKind, Problem } from './objects.ts';
+import type { EndpointSlice, Kind, ObjectByKind, Problem, SliceEndpoint } from './objects.ts';
 import { objectKey } from './objects.ts';
 import type { Dirty, Snapshot } from './snapshot.ts';
 import type { Trimmed } from './trim.ts';
@@ -29,6 +29,13 @@ function ownerKey(slice: EndpointSlice): string {
   return objectKey({ namespace: slice.namespace, name: slice.serviceName });
 }
 
+/** Whether an endpoint that took connections is gone, or takes none any more. */
+function losesEndpoints(before: EndpointSlice, after: EndpointSlice): boolean {
+  const isUsed = ({ ready, serving, terminating }: SliceEndpoint) => ready || (serving && terminating);
+  const left = new Set(after.endpoints.filter(isUsed).map(({ addresses }) => addresses[0]));
+  return before.endpoints.some(endpoint => isUsed(endpoint) && !left.has(endpoint.addresses[0]));
+}
+
 /**
  * What the cluster looks like, as far as the sources told: one immutable Snapshot that changes in O(change), and which
  * keys changed. Sources write (upsert, remove, replace, accept), everybody else reads the snapshot.
@@ -46,7 +53,7 @@ export class Store {
   readonly #awaited = new Set<Kind>();
   readonly #sync = Promise.withResolvers<void>();
   #isSynced = false;
-  #dirty: { services: Set<string>; nodes: Set<string> } | undefined;
+  #dirty: { services: Set<string>; nodes: Set<string>; hasRemovals: boolean } | undefined;
 
   /** The current view; it never changes, a later one replaces it. */
   get snapshot(): Snapshot {
@@ -91,8 +98,7 @@ export class Store {
         this.#markDirty('services', key);
         return;
       case 'EndpointSlice':
-        this.#removeSlice(key, ownerKey(entry.object));
-        this.#addSlice(key, entry.object);
+        this.#replaceSlice(key, entry.object);
         return;
       case 'Node':
         this.#snapshot = { ...this.#snapshot, nodes: this.#snapshot.nodes.set(key, entry.object) };
@@ -182,7 +188,9 @@ export class Store {
     return kind === 'Service' ? this.#snapshot.services.keys() : this.#snapshot.nodes.keys();
   }
 
-  #addSlice(key: string, slice: EndpointSlice): void {
+  #replaceSlice(key: string, slice: EndpointSlice): void {
+    const previous = this.#sliceByKey.get(key);
+    this.#removeSlice(key, ownerKey(slice));
     const owner = ownerKey(slice);
     const { slices } = this.#snapshot;
     this.#snapshot = {
@@ -190,7 +198,7 @@ export class Store {
       slices: slices.set(owner, slices.get(owner, NO_SLICES).set(slice.name, slice)),
     };
     this.#sliceByKey.set(key, slice);
-    this.#markDirty('services', owner);
+    this.#markDirty('services', owner, previous !== undefined && losesEndpoints(previous, slice));
   }
 
   /** Takes a slice from the Service it belonged to, unless that is `exceptFrom`, where it will be replaced in place. */
@@ -202,15 +210,16 @@ export class Store {
     const rest = slices.get(owner, NO_SLICES).delete(slice.name);
     this.#snapshot = { ...this.#snapshot, slices: rest.isEmpty() ? slices.delete(owner) : slices.set(owner, rest) };
     this.#sliceByKey.delete(key);
-    this.#markDirty('services', owner);
+    this.#markDirty('services', owner, true);
   }
 
-  #markDirty(what: 'services' | 'nodes', key: string): void {
+  #markDirty(what: 'services' | 'nodes', key: string, isRemoval = false): void {
     if (this.#dirty === undefined) {
-      this.#dirty = { services: new Set(), nodes: new Set() };
+      this.#dirty = { services: new Set(), nodes: new Set(), hasRemovals: false };
       queueMicrotask(() => this.#flush());
     }
     this.#dirty[what].add(key);
+    this.#dirty.hasRemovals ||= isRemoval;
   }
 
   #flush(): void {

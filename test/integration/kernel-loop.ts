@@ -2,9 +2,9 @@
 import { diff } from '../../src/backends/diff.ts';
 import type { IptablesIO } from '../../src/backends/iptables/apply.ts';
 import { createIptablesBackend } from '../../src/backends/iptables/backend.ts';
-import { SyncLoop, type SyncTiming } from '../../src/backends/loop.ts';
+import { SyncLoop } from '../../src/backends/loop.ts';
 import { planAll } from '../../src/backends/route-changes.ts';
-import type { SyncReport } from '../../src/backends/sync-report.ts';
+import type { SyncReport, SyncTiming } from '../../src/backends/sync-report.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import type { EndpointSlice, IPFamily, Service } from '../../src/watch/objects.ts';
 import { IPTABLES_OPTIONS, IPTABLES_OPTIONS_V6, service, slice, sliceEndpoint, snapshot } from '../fakes/objects.ts';

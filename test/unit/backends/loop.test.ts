@@ -1,11 +1,12 @@
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Backend } from '../../../src/backends/backend.ts';
 import { diff, isEmpty, patch } from '../../../src/backends/diff.ts';
 import { createIptablesBackend } from '../../../src/backends/iptables/backend.ts';
 import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
-import { SyncLoop, type SyncTiming } from '../../../src/backends/loop.ts';
-import type { SyncReport } from '../../../src/backends/sync-report.ts';
+import { SyncLoop } from '../../../src/backends/loop.ts';
+import type { SyncReport, SyncTiming } from '../../../src/backends/sync-report.ts';
 import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
 import type { EndpointSlice, Service } from '../../../src/watch/objects.ts';
 import { FakeIptables } from '../../fakes/iptables.ts';
@@ -74,6 +75,24 @@ describe('SyncLoop', () => {
     const before = kernel.restores.length;
     expect(await set([service()], [slice()])).toMatchObject({ changes: 0 });
     expect(kernel.restores.length).toBe(before);
+  });
+
+  it('lets changes wait for the least period, but not one that is urgent', async () => {
+    const kernel = new FakeIptables();
+    const { loop, set, next } = start(kernel, { timing: { minSyncPeriodMs: 60_000 } });
+    await set([service()], [slice()]);
+    const before = kernel.restores.length;
+    // Would be programmed at once, were there no period.
+    const waiting = set([service()], [slice({ endpoints: [sliceEndpoint('10.244.1.3')] })]);
+    await expect(Promise.race([waiting, delay(50, 'waits')])).resolves.toBe('waits');
+    expect(kernel.restores.length).toBe(before);
+    loop.markUrgent();
+    expect(await waiting).toMatchObject({ cause: 'change', failures: [] });
+    expect(kernel.save('nat')).toContain('10.244.1.3');
+    // It was urgent once only.
+    const after = next();
+    loop.markDirty();
+    await expect(Promise.race([after, delay(50, 'waits')])).resolves.toBe('waits');
   });
 
   it('writes nothing while paused; afterwards it reads, and repairs what somebody else did meanwhile', async () => {

@@ -60,6 +60,31 @@ describe('changes', () => {
     expect(await settle()).toEqual([]);
   });
 
+  it('say whether an endpoint that took connections takes none any more', async () => {
+    const store = new Store();
+    const heard: boolean[] = [];
+    store.onDirty(({ hasRemovals }) => heard.push(hasRemovals));
+    const change = async (act: () => void) => {
+      act();
+      await Promise.resolve();
+      return heard.splice(0);
+    };
+    const web = slice('web-1', 'web', ['10.0.0.1', '10.0.0.2']);
+    const one = (fields: object) => ({ ...web, endpoints: [{ ...web.endpoints[0]!, ...fields }] });
+    const draining = one({ ready: false, terminating: true });
+    expect(await change(() => store.upsert('EndpointSlice', web))).toEqual([false]);
+    expect(await change(() => store.upsert('EndpointSlice', one({})))).toEqual([true]);
+    expect(await change(() => store.upsert('EndpointSlice', draining))).toEqual([false]);
+    expect(
+      await change(() =>
+        store.upsert('EndpointSlice', { ...draining, ports: [{ name: 'x', protocol: 'TCP', port: 9 }] }),
+      ),
+    ).toEqual([false]);
+    expect(await change(() => store.upsert('EndpointSlice', one({ ready: false })))).toEqual([true]);
+    expect(await change(() => store.upsert('EndpointSlice', web))).toEqual([false]);
+    expect(await change(() => store.remove('EndpointSlice', 'default/web-1'))).toEqual([true]);
+  });
+
   it('of nothing mark nothing', async () => {
     const { store, settle } = observed();
     store.upsert('Service', service('web'));
