@@ -1,7 +1,9 @@
 /** Asks lab pods who they are, over many connections from one process. Runs inside a namespace; imports nothing heavy. */
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Answer } from './echo.ts';
+import { UdpClient } from './udp-client.ts';
 
 export interface ProbeRequest {
   readonly address: string;
@@ -16,6 +18,10 @@ export interface ProbeRequest {
   readonly untilPod?: string;
   /** For the whole probe. */
   readonly deadlineMs?: number;
+  /** Between a result and the next connection; default none. */
+  readonly pauseMs?: number;
+  /** UDP: each worker asks from one socket all the time, so from one port, as a resolver or a game does. */
+  readonly keepsPort?: boolean;
 }
 
 export interface ProbeReply extends Answer {
@@ -28,6 +34,8 @@ export interface ProbeReply extends Answer {
 export interface ProbeFailure {
   /** An errno name such as ECONNREFUSED, `timeout`, or what was wrong with the answer. */
   readonly error: string;
+  /** Milliseconds from connect to failure. */
+  readonly ms: number;
   readonly at: number;
 }
 
@@ -51,8 +59,9 @@ export async function probe(request: ProbeRequest, onResult: () => void = () => 
   const end = performance.now() + (request.deadlineMs ?? Number.POSITIVE_INFINITY);
   let left = request.count;
   let isFound = false;
-  const ask = request.protocol === 'tcp' ? askTcp : askUdp;
   const worker = async () => {
+    const keeper = request.keepsPort === true ? new UdpClient(request) : undefined;
+    const ask = keeper === undefined ? (request.protocol === 'tcp' ? askTcp : askUdp) : () => keeper.ask();
     while (left > 0 && !isFound && performance.now() < end) {
       left--;
       const started = performance.now();
@@ -61,10 +70,12 @@ export async function probe(request: ProbeRequest, onResult: () => void = () => 
         replies.push({ ...answer, ms: performance.now() - started, at: epochMs() });
         isFound ||= answer.pod === request.untilPod;
       } catch (error) {
-        failures.push({ error: describe(error), at: epochMs() });
+        failures.push({ error: describe(error), ms: performance.now() - started, at: epochMs() });
       }
       onResult();
+      if (request.pauseMs !== undefined) await delay(request.pauseMs);
     }
+    keeper?.close();
   };
   await Promise.all(Array.from({ length: Math.min(request.concurrency, request.count) }, worker));
   return { replies, failures };

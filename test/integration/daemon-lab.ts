@@ -72,17 +72,18 @@ export interface ServiceFields extends Named {
   readonly ports: readonly Port[];
   /** More of the spec. */
   readonly spec?: Readonly<Record<string, unknown>>;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export function serviceObject(fields: ServiceFields): object {
-  const { name, namespace = 'default', clusterIP, clusterIP6, ports, spec = {} } = fields;
+  const { name, namespace = 'default', clusterIP, clusterIP6, ports, spec = {}, annotations = {} } = fields;
   const type = ports.some(port => port.nodePort !== undefined) ? 'NodePort' : 'ClusterIP';
   const families =
     clusterIP6 === undefined
       ? { clusterIPs: [clusterIP], ipFamilies: ['IPv4'] }
       : { clusterIPs: [clusterIP, clusterIP6], ipFamilies: ['IPv4', 'IPv6'], ipFamilyPolicy: 'RequireDualStack' };
   const base = { type, clusterIP, ...families, ports };
-  return { apiVersion: 'v1', kind: 'Service', metadata: { name, namespace }, spec: { ...base, ...spec } };
+  return { apiVersion: 'v1', kind: 'Service', metadata: { name, namespace, annotations }, spec: { ...base, ...spec } };
 }
 
 export type Conditions = { readonly ready?: boolean; readonly serving?: boolean; readonly terminating?: boolean };

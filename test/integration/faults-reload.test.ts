@@ -17,7 +17,7 @@ interface Change {
   /** More fields that are changed beside it, as it needs them. */
   readonly beside?: Readonly<Record<string, unknown>>;
   /** What shows that it has taken effect. */
-  readonly check?: () => Promise<unknown>;
+  readonly check?: () => unknown;
 }
 
 describeLab('a configuration file that changes, under traffic', () => {
@@ -87,6 +87,11 @@ describeLab('a configuration file that changes, under traffic', () => {
       value: true,
       check: hasRule(/default\/steady:tcp cluster IP"[^\n]* -j KUBE-MARK-MASQ/),
     },
+    {
+      path: 'iptables.localhostNodePorts',
+      value: false,
+      check: hasRule(/! -d 127\.0\.0\.0\/8 [^\n]*-j KUBE-NODEPORTS/),
+    },
     { path: 'iptables.syncPeriod', value: '7s' },
     { path: 'iptables.minSyncPeriod', value: '200ms' },
     { path: 'clusterCIDR', value: '10.128.0.0/9,fd00:10::/32', check: hasRule('! -s 10.128.0.0/9') },
@@ -115,6 +120,14 @@ describeLab('a configuration file that changes, under traffic', () => {
         const { pid } = readState(lab.name)!.daemons[nodeA.name]!;
         expect(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim()).toBe('300');
       },
+    },
+    {
+      path: `${NODE_PATH_PREFIX}services.allowedExternalIPs`,
+      value: ['192.0.2.0/24'],
+      check: () =>
+        expect(logLines(lab, nodeA.name).map(({ msg }) => msg)).toContain(
+          'external IPs may be of: 0.0.0.0/0, ::/0 → 192.0.2.0/24',
+        ),
     },
     { path: `${NODE_PATH_PREFIX}watch.endpoints`, value: 'EndpointSlice' },
   ];

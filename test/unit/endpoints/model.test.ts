@@ -217,3 +217,58 @@ describe('updateModel', () => {
     expect([...after.changed].sort()).toEqual(['default/web:http/TCP', 'default/web:https/TCP']);
   });
 });
+
+describe('what a Service is warned of', () => {
+  const warningsOf = (fields: Partial<Service>, family: IPFamily = 'IPv4') =>
+    route(build([service({ clusterIPs: ['10.96.0.10', 'fd00:10:96::10'], ...fields })], [], family)).servicePort
+      .warnings;
+  const loadBalancerIngress = [
+    { ip: '192.0.2.1', ipMode: 'VIP' },
+    { ip: '2001:db8::1', ipMode: 'VIP' },
+  ] as const;
+
+  it('source ranges without one of a family whose load balancer addresses they leave open', () => {
+    const fields = { loadBalancerIngress, loadBalancerSourceRanges: ['203.0.113.0/24'] };
+    expect(warningsOf(fields)).toEqual([]);
+    expect(warningsOf(fields, 'IPv6')).toEqual([
+      expect.stringMatching(/^spec\.loadBalancerSourceRanges: no range is IPv6/),
+    ]);
+    expect(warningsOf({ ...fields, loadBalancerIngress: loadBalancerIngress.slice(0, 1) }, 'IPv6')).toEqual([]);
+  });
+
+  it('the same for NodePorts, where it has any', () => {
+    const ports = [{ name: 'http', protocol: 'TCP', port: 80, nodePort: 30080 }] as const;
+    const fields = { nodePortSourceRanges: ['2001:db8::/32'] };
+    expect(warningsOf({ ...fields, ports })).toEqual([
+      expect.stringMatching(/node-port-source-ranges: no range is IPv4/),
+    ]);
+    expect(warningsOf({ ...fields, ports }, 'IPv6')).toEqual([]);
+    expect(warningsOf(fields)).toEqual([]);
+  });
+
+  it('external IPs that the operator does not allow; they are left out, and so is their claim', () => {
+    const ofOperator = { ...node, allowedExternalIPs: ['192.0.2.0/25', '2001:db8::/32'] };
+    const snap = snapshot([service({ externalIPs: ['192.0.2.1', '192.0.2.200'] })]);
+    const model = updateModel(emptyModel('IPv4', ofOperator), snap, snap.services.keys(), ofOperator);
+    expect(route(model).servicePort.externalIPs).toEqual(['192.0.2.1']);
+    expect(route(model).servicePort.warnings).toEqual([
+      expect.stringMatching(/^spec\.externalIPs: 192\.0\.2\.200 is in none/),
+    ]);
+    expect([...model.claims.keys()].join()).not.toContain('192.0.2.200');
+    // The permission is a fact of the node: with another one, every Service is looked at again.
+    const open = updateModel(model, snap, [], { ...node, allowedExternalIPs: ['0.0.0.0/0'] });
+    expect(route(open).servicePort.externalIPs).toEqual(['192.0.2.1', '192.0.2.200']);
+    expect([...open.changed]).toEqual(['default/web:http/TCP']);
+  });
+});
+
+describe('the health check port', () => {
+  it.each([
+    ['LoadBalancer', 'Local', 31000],
+    ['LoadBalancer', 'Cluster', 0],
+    ['NodePort', 'Local', 0],
+  ] as const)('of a Service of type %s with external policy %s is %i', (type, externalTrafficPolicy, wanted) => {
+    const model = build([service({ type, externalTrafficPolicy, healthCheckNodePort: 31_000 })]);
+    expect(route(model).servicePort.healthCheckNodePort).toBe(wanted);
+  });
+});

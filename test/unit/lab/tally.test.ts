@@ -14,7 +14,7 @@ function report(counts: readonly number[], failures: readonly string[] = []): Pr
     const { name, node, ip } = pods[index]!;
     return Array.from({ length: count }, () => ({ pod: name, node, ip, clientIP: '', clientPort: 0, ms: 1, at: 0 }));
   });
-  return { replies, failures: failures.map(error => ({ error, at: 0 })) };
+  return { replies, failures: failures.map(error => ({ error, ms: 1, at: 0 })) };
 }
 
 describe('tally', () => {

@@ -1,7 +1,7 @@
 import { BlockList } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { canonicalCIDR, cidrContains, cidrsOverlap, hostCIDR, parseCIDR } from '../../../src/net/cidr.ts';
+import { canonicalCIDR, cidrContains, cidrsOverlap, cidrWithout, hostCIDR, parseCIDR } from '../../../src/net/cidr.ts';
 import { canonicalIP, formatIPv4, formatIPv6, ipFamily } from '../../../src/net/ip.ts';
 
 const ipv4 = fc.integer({ min: 0, max: 0xffffffff }).map(formatIPv4);
@@ -83,6 +83,36 @@ describe('ranges among each other', () => {
     expect(cidrsOverlap(range('10.9.0.0/16'), range('10.0.0.0/8'))).toBe(true);
     expect(cidrsOverlap(range('10.9.0.0/16'), range('10.8.0.0/16'))).toBe(false);
     expect(cidrsOverlap(range('0.0.0.0/0'), range('::/0'))).toBe(false);
+  });
+
+  it('without another, hold what the first holds and the other does not', () => {
+    const texts = (a: string, b: string) => cidrWithout(parseCIDR(a)!, parseCIDR(b)!).map(({ text }) => text);
+    expect(texts('64.0.0.0/2', '127.0.0.0/8')).toEqual([
+      '64.0.0.0/3',
+      '96.0.0.0/4',
+      '112.0.0.0/5',
+      '120.0.0.0/6',
+      '124.0.0.0/7',
+      '126.0.0.0/8',
+    ]);
+    expect(texts('127.0.0.1/32', '127.0.0.0/8')).toEqual([]);
+    expect(texts('10.0.0.0/8', '127.0.0.0/8')).toEqual(['10.0.0.0/8']);
+    const range = (address: fc.Arbitrary<string>, most: number) =>
+      fc.tuple(address, fc.integer({ min: 0, max: most })).map(([ip, length]) => parseCIDR(`${ip}/${length}`)!);
+    const near = (cidr: string, most: number) =>
+      fc.integer({ min: 0, max: most }).map(length => parseCIDR(`${cidr}/${length}`)!);
+    const triples = fc.oneof(
+      fc.tuple(range(ipv4, 32), range(ipv4, 32), ipv4),
+      fc.tuple(range(ipv6, 128), range(ipv6, 128), ipv6),
+      fc.tuple(near('127.0.0.1', 32), near('127.0.0.1', 32), fc.constantFrom('127.0.0.1', '127.0.0.2', '126.0.0.0')),
+      fc.tuple(near('::1', 128), near('::1', 128), fc.constantFrom('::1', '::', '1::')),
+    );
+    fc.assert(
+      fc.property(triples, ([cidr, hole, ip]) => {
+        const left = cidrWithout(cidr, hole).filter(part => cidrContains(part, ip)).length;
+        expect(left).toBe(cidrContains(cidr, ip) && !cidrContains(hole, ip) ? 1 : 0);
+      }),
+    );
   });
 
   it('a host range holds exactly its address', () => {

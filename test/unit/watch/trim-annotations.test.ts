@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { trimService } from '../../../src/watch/trim.ts';
+
+const trimmed = (annotations: Record<string, unknown>) => {
+  const { object, problems } = trimService({
+    metadata: { namespace: 'default', name: 'web', annotations },
+    spec: { clusterIP: '10.96.0.10', ports: [{ port: 80 }] },
+  });
+  return { ranges: object?.nodePortSourceRanges, scope: object?.affinityScope, problems };
+};
+const RANGES = 'kproxy-ts.dev/node-port-source-ranges';
+const SCOPE = 'kproxy-ts.dev/session-affinity-scope';
+
+describe('our annotations of a Service', () => {
+  it('are read with white space and host bits as people write them', () => {
+    const annotations = { [RANGES]: ' 203.0.113.7/24, 2001:DB8::/32 ', [SCOPE]: 'Service', 'example.com/a': 'b' };
+    expect(trimmed(annotations)).toEqual({
+      ranges: ['203.0.113.0/24', '2001:db8::/32'],
+      scope: 'Service',
+      problems: [],
+    });
+    expect(trimmed({})).toEqual({ ranges: [], scope: 'Port', problems: [] });
+  });
+
+  it('let nobody in rather than everybody when no range can be read, and say so', () => {
+    const { ranges, problems } = trimmed({ [RANGES]: '203.0.113.0' });
+    expect(ranges).toEqual(['0.0.0.0/32', '::/128']);
+    expect(problems).toEqual([
+      expect.objectContaining({ field: `metadata.annotations.${RANGES}[0]`, message: '"203.0.113.0" is not a CIDR' }),
+      expect.objectContaining({
+        field: `metadata.annotations.${RANGES}`,
+        message: 'no entry can be read: the NodePorts let nobody in',
+      }),
+    ]);
+    expect(trimmed({ [RANGES]: '203.0.113.0/24,x' }).ranges).toEqual(['203.0.113.0/24']);
+  });
+
+  it('that are misspelt are named, in key or value', () => {
+    const { scope, problems } = trimmed({ [SCOPE]: 'service', 'kproxy-ts.dev/node-ports': 'all' });
+    expect(scope).toBe('Port');
+    expect(problems.map(({ field }) => field).toSorted()).toEqual([
+      'metadata.annotations.kproxy-ts.dev/node-ports',
+      `metadata.annotations.${SCOPE}`,
+    ]);
+  });
+});
