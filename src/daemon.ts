@@ -1,9 +1,11 @@
 import { hostname } from 'node:os';
+import { Announcer } from './announcer.ts';
 import { NftGeneration } from './backends/iptables/generation.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
+import { EventRecorder } from './events/recorder.ts';
 import { settleFamilies } from './families.ts';
 import { FamilyProxy } from './family-proxy.ts';
 import { compactHeap } from './heap.ts';
@@ -24,6 +26,7 @@ import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
+import { systemClock } from './watch/clock.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -78,8 +81,14 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     onUnavailable: error =>
       log.info({ err: error }, 'nf_tables does not tell its generation: our rules are read every sync period instead'),
   });
+  const events = resources.use(eventRecorder({ nodeName, source, log }));
+  const announcer = new Announcer({ nodeName, store, health, events, log });
+  announcer.started(`kproxy-ts ${version}`);
   const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap };
-  const proxies = families.map(family => new FamilyProxy({ family, ...common }));
+  const proxies = families.map(family => {
+    const followers = [resources.use(announcer.healthServer(family))];
+    return new FamilyProxy({ family, ...common, followers, onLoss: loss => announcer.lost(loss) });
+  });
   for (const proxy of proxies) resources.defer(() => proxy.close());
   followStore({ store, proxies, health, metrics, nodeName });
 
@@ -99,6 +108,22 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const writer = createWriter({ version, paths, nodeName, proxies, store, health, servers, live, log, signal });
   await writer.run(signal);
   return 0;
+}
+
+interface EventParts {
+  readonly nodeName: string;
+  readonly source: ClusterSource;
+  readonly log: Logger;
+}
+
+function eventRecorder({ nodeName, source, log }: EventParts): EventRecorder {
+  const by = { controller: 'kproxy-ts', instance: nodeName };
+  return new EventRecorder({
+    by,
+    send: () => source.send,
+    clock: systemClock,
+    log: log.child({ component: 'events' }),
+  });
 }
 
 interface WriterParts {

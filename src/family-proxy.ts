@@ -14,8 +14,11 @@ import { readKernel } from './backends/read-kernel.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
+import type { Loss } from './endpoints/claims.ts';
 import type { Model, NodeFacts } from './endpoints/types.ts';
 import { ModelFeed } from './model-feed.ts';
+import { QuietCompaction } from './quiet-compaction.ts';
+import type { SyncFollower } from './sync-follower.ts';
 import { SyncReporter, type SyncReporterOptions } from './sync-reporter.ts';
 import type { IPFamily } from './watch/objects.ts';
 import type { Dirty } from './watch/snapshot.ts';
@@ -33,14 +36,14 @@ export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly store: Store;
   /** Gives unused memory back; called in a quiet moment after a full sync. */
   readonly compactHeap: () => void;
+  /** Told of each sync. */
+  readonly followers?: readonly SyncFollower[];
+  /** See ModelFeedOptions. */
+  readonly onLoss?: (loss: Loss) => void;
 }
 
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
 const COALESCE_MS = 3;
-/** Without a sync for so long, a pause of the collector disturbs nobody. */
-const QUIET_MS = 1000;
-/** So many syncs leave a few MB behind, and more where thousands of Services are in the snapshot. */
-const SYNCS_TO_COMPACT = 20;
 
 /** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
 const OBSERVE_ATTEMPTS = 3;
@@ -66,8 +69,7 @@ export class FamilyProxy {
   /** The bit that rules in the kernel mark with, as far as known. */
   #masqueradeBit: number | undefined;
   #isStarted = false;
-  #compaction: NodeJS.Timeout | undefined;
-  #syncsSinceCompaction = 0;
+  readonly #compaction: QuietCompaction;
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
@@ -75,6 +77,7 @@ export class FamilyProxy {
   constructor(options: FamilyProxyOptions) {
     const { family, configuration, nodeName, store, log } = options;
     this.#options = options;
+    this.#compaction = new QuietCompaction(options.compactHeap);
     this.#configuration = configuration;
     this.backend = createIptablesBackend(() => this.#planned, ioOf(options));
     this.#reporter = new SyncReporter(options);
@@ -84,6 +87,7 @@ export class FamilyProxy {
       nodeName,
       allowedExternalIPs: () => this.#configuration.allowedExternalIPs,
       onContest: line => log.warn({ component: 'endpoints', family }, line),
+      onLoss: loss => options.onLoss?.(loss),
     });
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
@@ -114,6 +118,10 @@ export class FamilyProxy {
     });
   }
 
+  get #followers(): readonly SyncFollower[] {
+    return this.#options.followers ?? [];
+  }
+
   get family(): IPFamily {
     return this.#options.family;
   }
@@ -138,6 +146,7 @@ export class FamilyProxy {
     this.#isStarted = false;
     await this.#loop.pause();
     this.#isSyncing = false;
+    for (const follower of this.#followers) follower.paused();
   }
 
   /** Takes another configuration into use: what rules depend on is planned again, and the new periods count from now on. */
@@ -166,7 +175,7 @@ export class FamilyProxy {
   /** Rejects when a sync that begins now couldn't tell what the kernel has. */
   async checkReadable(): Promise<void> {
     await readKernel(this.backend, { planned: undefined, refused: [], signal: new AbortController().signal });
-    this.#compactAfterReading();
+    this.#compaction.noteFull();
   }
 
   /** What was planned and what the kernel has, both of one moment if syncs leave one. Rejects when the kernel can't be read. */
@@ -178,7 +187,7 @@ export class FamilyProxy {
       const isQueued = this.#loop.queuedAtMs !== undefined;
       const isMoving = isQueued || wasSyncing || this.#isSyncing || this.#syncs !== syncs;
       if (!isMoving || attempt === OBSERVE_ATTEMPTS) {
-        this.#compactAfterReading();
+        this.#compaction.noteFull();
         return { model: this.#syncs === 0 ? undefined : this.model, backend: this.backend, kernel, isMoving };
       }
       await delay(OBSERVE_WAIT_MS);
@@ -186,7 +195,7 @@ export class FamilyProxy {
   }
 
   async close(): Promise<void> {
-    clearTimeout(this.#compaction);
+    this.#compaction[Symbol.dispose]();
     await this.#loop.close();
   }
 
@@ -219,28 +228,13 @@ export class FamilyProxy {
     );
   }
 
-  /** The kernel's rules as text are as much as a full sync leaves behind. */
-  #compactAfterReading(): void {
-    this.#syncsSinceCompaction += SYNCS_TO_COMPACT;
-    this.#compactWhenQuiet();
-  }
-
-  /** Once a second has passed without a sync, if there was enough garbage to make it worth the pause. */
-  #compactWhenQuiet(): void {
-    clearTimeout(this.#compaction);
-    if (this.#syncsSinceCompaction < SYNCS_TO_COMPACT) return;
-    this.#compaction = setTimeout(() => {
-      this.#syncsSinceCompaction = 0;
-      this.#options.compactHeap();
-    }, QUIET_MS);
-  }
-
   #pull(): Model {
     this.#isSyncing = true;
     this.#syncs += 1;
     this.#planned = this.#withFormerMark(this.#basis.iptables);
     const model = this.#feed.pull();
     this.#reporter.planned(model);
+    for (const follower of this.#followers) follower.pulled(model);
     return model;
   }
 
@@ -265,10 +259,12 @@ export class FamilyProxy {
     this.#isSyncing = false;
     this.#settleMark(report);
     this.#reporter.synced(report, this.model);
+    const { nodePortAddresses } = this.#planned;
+    for (const follower of this.#followers) follower.synced({ model: this.model, nodePortAddresses });
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
-    this.#syncsSinceCompaction += report.isFull ? SYNCS_TO_COMPACT : 1;
-    this.#compactWhenQuiet();
+    if (report.isFull) this.#compaction.noteFull();
+    else this.#compaction.noteSync();
   }
 }
 

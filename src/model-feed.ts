@@ -1,4 +1,4 @@
-import { describeContest } from './endpoints/claims.ts';
+import { describeContest, type Loss, newLosses } from './endpoints/claims.ts';
 import { emptyModel, updateModel } from './endpoints/model.ts';
 import type { Model, NodeFacts } from './endpoints/types.ts';
 import type { IPFamily, Node } from './watch/objects.ts';
@@ -13,6 +13,8 @@ export interface ModelFeedOptions {
   readonly allowedExternalIPs?: () => readonly string[];
   /** A line for each address that two Services claim, when the contest begins. */
   readonly onContest: (line: string) => void;
+  /** Called for each Service port that another keeps from an address, when that begins. */
+  readonly onLoss?: (loss: Loss) => void;
 }
 
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
@@ -85,7 +87,14 @@ export class ModelFeed {
     this.#model = updateModel(previous, snapshot, dirty, this.nodeFacts);
     for (const key of this.#model.contested) {
       if (!previous.contested.has(key)) onContest(describeContest(key, this.#model.claims));
+      this.#tellLosses(key, previous);
     }
     return this.#model;
+  }
+  #tellLosses(key: string, previous: Model): void {
+    const { onLoss } = this.#options;
+    const { claims } = this.#model;
+    if (onLoss === undefined || claims.get(key) === previous.claims.get(key)) return;
+    for (const loss of newLosses(key, previous.claims, claims)) onLoss(loss);
   }
 }

@@ -3,6 +3,7 @@ import type { Logger } from './log.ts';
 import { type ApiSource, startApiSource } from './watch/api-source.ts';
 import { startFileSource } from './watch/file-source.ts';
 import type { Store } from './watch/store.ts';
+import type { SendChange } from './watch/transport.ts';
 
 export interface ClusterSourceOptions {
   readonly configuration: Configuration;
@@ -18,6 +19,7 @@ export interface ClusterSourceOptions {
 interface RunningSource extends AsyncDisposable {
   /** Only of an API server. */
   readonly stats?: ApiSource['stats'];
+  readonly send?: SendChange;
 }
 
 /** Fills the store from the API server of the configuration, or from the manifests of `--source dir:PATH`. */
@@ -40,6 +42,11 @@ export class ClusterSource implements AsyncDisposable {
   /** What the API server's watches have seen; undefined for manifests. */
   get stats(): ApiSource['stats'] | undefined {
     return this.#running.stats;
+  }
+
+  /** Changes something on the API server; undefined for manifests. */
+  get send(): SendChange | undefined {
+    return this.#running.send;
   }
 
   /**

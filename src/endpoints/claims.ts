@@ -1,5 +1,5 @@
 import type { Map as ImmutableMap } from 'immutable';
-import { type ServicePort, servicePortKey, servicePortText } from './types.ts';
+import { type ServicePort, type ServicePortName, servicePortKey, servicePortText } from './types.ts';
 
 /** Claimants of each address and port, the owner first. */
 export type Claims = ImmutableMap<string, readonly ServicePort[]>;
@@ -80,4 +80,23 @@ export function settle(port: ServicePort, claims: Claims): ServicePort {
 export function describeContest(key: string, claims: Claims): string {
   const [owner, ...losers] = (claims.get(key) ?? []).map(port => servicePortText(port.name));
   return `${key} belongs to ${owner}; also claimed by ${losers.join(', ')}`;
+}
+
+/** A Service port that asks for an address and port, or a node port, that another has. */
+export interface Loss {
+  /** `10.96.0.10 80/TCP`, `nodePort 30080/TCP`. */
+  readonly key: string;
+  readonly loser: ServicePortName;
+  readonly owner: ServicePortName;
+}
+
+/** Who doesn't have what it asks for and wasn't without it before. */
+export function newLosses(key: string, before: Claims, after: Claims): readonly Loss[] {
+  const [owner, ...losers] = after.get(key) ?? [];
+  const [, ...former] = before.get(key) ?? [];
+  if (owner === undefined) return [];
+  const known = new Set(former.map(({ name }) => servicePortKey(name)));
+  return losers
+    .filter(({ name }) => !known.has(servicePortKey(name)))
+    .map(({ name }) => ({ key, loser: name, owner: owner.name }));
 }

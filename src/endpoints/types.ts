@@ -33,7 +33,7 @@ export interface ServicePort {
   readonly isAffinityShared: boolean;
   readonly isInternalLocal: boolean;
   readonly isExternalLocal: boolean;
-  /** 0 when there is none. */
+  /** 0 when there is none, as for all but load balancers with external policy Local. */
   readonly healthCheckNodePort: number;
   /** Of the Service; settles claims. */
   readonly creationTimestamp: string;
@@ -98,6 +98,11 @@ export function servicePortText(name: ServicePortName): string {
 /** The identity of a ServicePort: two ports may share name and number and differ in protocol. */
 export function servicePortKey(name: ServicePortName): string {
   return `${servicePortText(name)}/${name.protocol}`;
+}
+
+/** The namespace/name in a servicePortKey: neither part may hold a colon or a slash. */
+export function serviceOfKey(key: string): string {
+  return /^[^/]*\/[^/:]*/.exec(key)?.[0] ?? key;
 }
 
 /** `10.0.0.1:80` or `[fd00::1]:80`. */

@@ -9,6 +9,15 @@ export interface FamilyHealth {
   readonly lastUpdatedMs?: number;
 }
 
+/** A queued update that waits this many sync periods means that the proxy is stuck. */
+const PERIODS_UNTIL_STUCK = 2;
+
+/** Whether a family's changes reach the kernel; one that was never programmed is starting up, which is healthy as in kube-proxy. */
+export function isFamilyHealthy(family: FamilyHealth, nowMs: number): boolean {
+  const { lastUpdatedMs, pendingSinceMs = nowMs, syncPeriodMs } = family;
+  return lastUpdatedMs === undefined || nowMs - pendingSinceMs < PERIODS_UNTIL_STUCK * syncPeriodMs;
+}
+
 /** What keeps the node from being ready: a family (or what the program waits for), and why. */
 export interface MissingPart {
   readonly part: string;
@@ -109,6 +118,12 @@ export class SyncHealth implements HealthState {
 
   isNodeEligible(): boolean {
     return isNodeEligible(this.#node);
+  }
+
+  /** Whether the changes of every family reach the kernel: what /livez says, and every health check node port. */
+  isProxyHealthy(): boolean {
+    const nowMs = this.#options.now();
+    return [...this.families().values()].every(family => isFamilyHealthy(family, nowMs));
   }
 
   source(): SourceHealth {

@@ -3,7 +3,7 @@
  * are written for it; `/readyz` is ours and says whether the data plane is programmed, and what the API server was last heard of.
  * Source: pkg/proxy/healthcheck/proxy_health.go of Kubernetes 1.36.
  */
-import type { HealthState } from './health-state.ts';
+import { type HealthState, isFamilyHealthy } from './health-state.ts';
 import { JSON_TYPE, type Reply, type Route } from './routes.ts';
 
 export interface HealthRoutesOptions {
@@ -16,8 +16,6 @@ export interface HealthRoutesOptions {
 
 /** Go's zero time, which kube-proxy shows before the first sync. */
 const NEVER = '0001-01-01T00:00:00Z';
-/** A queued update that waits this many sync periods means that the proxy is stuck. */
-const PERIODS_UNTIL_STUCK = 2;
 
 /** The routes of the health server. */
 export function healthRoutes({ state, now, onProbe }: HealthRoutesOptions): Readonly<Record<string, Route>> {
@@ -37,9 +35,9 @@ export function healthRoutes({ state, now, onProbe }: HealthRoutesOptions): Read
 function proxyHealth(state: HealthState, nowMs: number, nodeEligible?: boolean): Reply {
   // A family that was never programmed is left out: as in kube-proxy, starting up is healthy.
   const families = [...state.families()].filter(([, { lastUpdatedMs }]) => lastUpdatedMs !== undefined);
-  const status = families.map(([family, { syncPeriodMs, pendingSinceMs = nowMs, lastUpdatedMs }]) => {
-    const healthy = nowMs - pendingSinceMs < PERIODS_UNTIL_STUCK * syncPeriodMs;
-    return [family, { lastUpdated: timeText(lastUpdatedMs), healthy }] as const;
+  const status = families.map(([family, health]) => {
+    const healthy = isFamilyHealthy(health, nowMs);
+    return [family, { lastUpdated: timeText(health.lastUpdatedMs), healthy }] as const;
   });
   const healthy = status.every(([, family]) => family.healthy);
   const isServing = healthy && nodeEligible !== false;

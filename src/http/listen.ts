@@ -1,5 +1,5 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server as NetServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const RETRY_MS = 5000;
@@ -127,7 +127,7 @@ async function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Calls `start`, which makes the server listen; resolves to what went wrong, undefined when it listens. */
-export function listenOnce(server: Server, start: () => void): Promise<Error | undefined> {
+export function listenOnce(server: NetServer, start: () => void): Promise<Error | undefined> {
   return new Promise(resolve => {
     const onError = (error: Error): void => {
       server.off('listening', onListening);
@@ -147,8 +147,8 @@ function codeOf(error: Error): string {
   return 'code' in error ? String(error.code) : '';
 }
 
-/** The usual reasons in words. */
-function reasonOf(error: Error): string {
+/** Why a server couldn't listen; the usual reasons in words. */
+export function reasonOf(error: Error): string {
   switch (codeOf(error)) {
     case 'EADDRINUSE':
       return 'the address is in use';

@@ -10,7 +10,7 @@ import type { Resource } from './resource.ts';
 import { ServerContact } from './server-contact.ts';
 import type { Store } from './store.ts';
 import { storeTarget } from './store-target.ts';
-import { HttpTransport } from './transport.ts';
+import { HttpTransport, type SendChange } from './transport.ts';
 import { TRIMMERS } from './trim.ts';
 
 export interface ApiSourceOptions {
@@ -39,6 +39,8 @@ export interface ApiSource extends AsyncDisposable {
   readonly stats: { readonly [K in Kind]: ReflectorStats };
   /** Since when something of it cannot be listed or watched, in the clock's milliseconds (Date.now()); 0 when all can. */
   readonly failingSinceMs: number;
+  /** Changes something on the same server, with the same credentials. */
+  readonly send: SendChange;
 }
 
 /** One watch per kind for all consumers: filtering is the Model's, not a selector's (but for the Node). */
@@ -78,6 +80,7 @@ export async function startApiSource(options: ApiSourceOptions): Promise<ApiSour
     get failingSinceMs() {
       return contact.failingSinceMs;
     },
+    send: (change, changeSignal) => transport.send(change, changeSignal),
     async [Symbol.asyncDispose]() {
       await Promise.all(Object.values(reflectors).map(reflector => reflector[Symbol.asyncDispose]()));
       await transport[Symbol.asyncDispose]();

@@ -17,11 +17,22 @@ export interface GetOptions {
   readonly signal: AbortSignal;
 }
 
-/** GET requests to one API server. */
+/** Reads from one API server. */
 export interface Transport extends AsyncDisposable {
   /** `path` with its query. Rejects with an ApiError for every other answer than 2xx and for none. */
   get(path: string, options: GetOptions): Promise<ApiResponse>;
 }
+
+/** A request that changes something; `path` with its query. */
+export interface ApiChange {
+  readonly method: 'POST' | 'PATCH';
+  readonly path: string;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** Sends a change to the API server. Rejects with an ApiError for every other answer than 2xx and for none. */
+export type SendChange = (change: ApiChange, signal: AbortSignal) => Promise<void>;
 
 export interface TransportOptions {
   /** Called at start and again when the server isn't reached or takes the credentials no longer: both may have changed. */
@@ -38,7 +49,7 @@ const CONNECT_DEADLINE_MS = 10_000;
 /** A little more than kube-apiserver's own limit for a request (--request-timeout, 60 s): let it say why. */
 const RESPONSE_DEADLINE_MS = 65_000;
 const KEEP_ALIVE_MS = 30_000;
-const LONGEST_ERROR_BODY = 64 * 1024;
+const LONGEST_SHORT_BODY = 64 * 1024;
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -74,18 +85,36 @@ export class HttpTransport implements Transport {
     this.#config = currentConfig(options.loadKubeConfig(), options.server);
   }
 
-  async get(path: string, options: GetOptions): Promise<ApiResponse> {
-    const { url, request } = await this.#prepare(path, options.signal);
+  get(path: string, options: GetOptions): Promise<ApiResponse> {
+    return this.#exchange({ method: 'GET', path }, options.signal, async response => {
+      checkForm(response);
+      return { body: this.#read(response, options.idleDeadlineMs) };
+    });
+  }
+
+  /** See SendChange. */
+  async send(change: ApiChange, signal: AbortSignal): Promise<void> {
+    // Nobody needs the answer, but a connection can only be kept when it was read.
+    await this.#exchange(change, signal, response => this.#readShort(response));
+  }
+
+  async #exchange<T>(
+    asked: ApiChange | { readonly method: 'GET'; readonly path: string },
+    signal: AbortSignal,
+    read: (response: IncomingMessage) => Promise<T>,
+  ): Promise<T> {
+    const { url, request } = await this.#prepare(asked.path, signal);
+    const { method } = asked;
+    const body = asked.method === 'GET' ? undefined : asked.body;
+    const headers = asked.method === 'GET' ? {} : { 'Content-Type': asked.contentType };
     try {
-      const response = await this.#sendAgain(url, { ...request, signal: options.signal });
+      const options = { ...request, method, headers: { ...request.headers, ...headers }, signal };
+      const response = await this.#sendAgain(url, options, body);
       const status = response.statusCode ?? 0;
       const { location, 'retry-after': retryAfter } = response.headers;
-      if (status >= 200 && status < 300) {
-        checkForm(response);
-        return { body: this.#read(response, options.idleDeadlineMs) };
-      }
+      if (status >= 200 && status < 300) return await read(response);
       const retryAfterMs = parseRetryAfter(retryAfter, this.#options.clock.now());
-      const said = await this.#readError(response);
+      const said = await this.#readShort(response);
       throw statusError(status, location === undefined ? said : `redirects to ${location}; not followed`, retryAfterMs);
     } catch (error) {
       throw this.#failure(error);
@@ -146,9 +175,9 @@ export class HttpTransport implements Transport {
   }
 
   /** A kept connection may have been closed by the server a moment ago: that is no failure, the next one is tried. */
-  async #sendAgain(url: URL, options: https.RequestOptions): Promise<IncomingMessage> {
+  async #sendAgain(url: URL, options: https.RequestOptions, body?: string): Promise<IncomingMessage> {
     for (;;) {
-      const sent = this.#send(url, options);
+      const sent = this.#send(url, options, body);
       try {
         return await sent.response;
       } catch (error) {
@@ -158,10 +187,14 @@ export class HttpTransport implements Transport {
     }
   }
 
-  #send(url: URL, options: https.RequestOptions): { request: ClientRequest; response: Promise<IncomingMessage> } {
+  #send(
+    url: URL,
+    options: https.RequestOptions,
+    body?: string,
+  ): { request: ClientRequest; response: Promise<IncomingMessage> } {
     const { clock } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const request = (url.protocol === 'http:' ? http : https).get(url, options, resolve);
+    const request = (url.protocol === 'http:' ? http : https).request(url, options, resolve);
     const giveUp = (what: string, ms: number) => () =>
       request.destroy(new ApiError('deadline', `${what} within ${ms / 1000} s`));
     const cancelConnect = clock.after(CONNECT_DEADLINE_MS, giveUp('no connection', CONNECT_DEADLINE_MS));
@@ -175,7 +208,7 @@ export class HttpTransport implements Transport {
       if (!socket.connecting) cancelConnect();
       else socket.once(url.protocol === 'http:' ? 'connect' : 'secureConnect', cancelConnect);
     });
-    request.on('error', reject);
+    request.on('error', reject).end(body);
     const response = promise.finally(() => {
       cancelConnect();
       cancelResponse();
@@ -199,13 +232,13 @@ export class HttpTransport implements Transport {
     }
   }
 
-  async #readError(response: IncomingMessage): Promise<unknown> {
+  async #readShort(response: IncomingMessage): Promise<unknown> {
     const chunks: Uint8Array[] = [];
     let bytes = 0;
     for await (const chunk of this.#read(response, RESPONSE_DEADLINE_MS)) {
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes > LONGEST_ERROR_BODY) break;
+      if (bytes > LONGEST_SHORT_BODY) break;
     }
     const text = Buffer.concat(chunks).toString('utf8');
     try {
