@@ -21,12 +21,14 @@ import { oomScoreSetter } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
+import { PendingChanges } from './pending-changes.ts';
 import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
 import { systemClock } from './watch/clock.ts';
+import type { IPFamily } from './watch/objects.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -85,12 +87,13 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const announcer = new Announcer({ nodeName, store, health, events, log });
   announcer.started(`kproxy-ts ${version}`);
   const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap };
-  const proxies = families.map(family => {
-    const followers = [resources.use(announcer.healthServer(family))];
+  const pending = families.map(family => pendingChanges(family, metrics));
+  const proxies = families.map((family, i) => {
+    const followers = [resources.use(announcer.healthServer(family)), pending[i]].filter(item => item !== undefined);
     return new FamilyProxy({ family, ...common, followers, onLoss: loss => announcer.lost(loss) });
   });
   for (const proxy of proxies) resources.defer(() => proxy.close());
-  followStore({ store, proxies, health, metrics, nodeName });
+  followStore({ store, proxies, pending, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: configuration.mode, fields: () => live.fields, log });
   const parts = [
@@ -124,6 +127,12 @@ function eventRecorder({ nodeName, source, log }: EventParts): EventRecorder {
     clock: systemClock,
     log: log.child({ component: 'events' }),
   });
+}
+
+function pendingChanges(family: IPFamily, metrics: Metrics): PendingChanges {
+  const labels = { ip_family: family };
+  const onProgrammed = (seconds: number) => metrics.networkProgrammingSeconds.observe(labels, seconds);
+  return new PendingChanges({ family, onProgrammed, now: Date.now });
 }
 
 interface WriterParts {

@@ -5,7 +5,9 @@ import type { IptablesIO } from './backends/iptables/apply.ts';
 import { createIptablesBackend, type IptablesBackend } from './backends/iptables/backend.ts';
 import type { NftGeneration } from './backends/iptables/generation.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
-import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
+import { iptablesOptions } from './backends/iptables/options.ts';
+import { readPacketCounts } from './backends/iptables/packet-counts.ts';
+import { RuleCounter, type RuleCounts } from './backends/iptables/rule-counts.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
 import { masqueradeBitOf } from './backends/iptables/shared-rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
@@ -15,7 +17,9 @@ import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
 import type { Loss } from './endpoints/claims.ts';
-import type { Model, NodeFacts } from './endpoints/types.ts';
+import type { Model } from './endpoints/types.ts';
+import { type Basis, basisChanges } from './family-basis.ts';
+import type { PacketCounts } from './metric-readings.ts';
 import { ModelFeed } from './model-feed.ts';
 import { QuietCompaction } from './quiet-compaction.ts';
 import type { SyncFollower } from './sync-follower.ts';
@@ -49,12 +53,6 @@ const COALESCE_MS = 3;
 const OBSERVE_ATTEMPTS = 3;
 const OBSERVE_WAIT_MS = 100;
 
-/** What all rules of a family depend on beside Services and endpoints. */
-interface Basis {
-  readonly iptables: IptablesOptions;
-  readonly facts: NodeFacts;
-}
-
 /** One IP family: its Model, its backend, its loop, and the memory that their work takes. */
 export class FamilyProxy {
   readonly #options: FamilyProxyOptions;
@@ -70,6 +68,7 @@ export class FamilyProxy {
   #masqueradeBit: number | undefined;
   #isStarted = false;
   readonly #compaction: QuietCompaction;
+  readonly #rules = new RuleCounter();
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
@@ -91,7 +90,7 @@ export class FamilyProxy {
     });
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
-    const { backend } = this;
+    const backend = this.#rules.observe(this.backend);
     const noteMark = (plan: Plan<IptablesObject>) => {
       this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
       return plan;
@@ -194,6 +193,17 @@ export class FamilyProxy {
     }
   }
 
+  /** See RuleReadings. */
+  ruleCounts(): { readonly total: RuleCounts; readonly last: RuleCounts } | undefined {
+    const { applied } = this.#loop;
+    return applied === undefined ? undefined : { total: this.#rules.total(applied), last: this.#rules.written };
+  }
+
+  /** See RuleReadings. */
+  packetCounts(): Promise<PacketCounts | undefined> {
+    return readPacketCounts(this.backend.planShared(this.model).values(), ioOf(this.#options));
+  }
+
   async close(): Promise<void> {
     this.#compaction[Symbol.dispose]();
     await this.#loop.close();
@@ -231,6 +241,7 @@ export class FamilyProxy {
   #pull(): Model {
     this.#isSyncing = true;
     this.#syncs += 1;
+    this.#rules.begin();
     this.#planned = this.#withFormerMark(this.#basis.iptables);
     const model = this.#feed.pull();
     this.#reporter.planned(model);
@@ -275,15 +286,4 @@ function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions): Ip
     ...(run === undefined ? {} : { run }),
     ...(generation === undefined ? {} : { generation }),
   };
-}
-
-/** A line for each thing that changed. */
-function basisChanges(before: Basis, after: Basis): readonly string[] {
-  const zone = ({ facts }: Basis) => (facts.zone === '' ? 'none' : facts.zone);
-  const allowed = ({ facts }: Basis) => facts.allowedExternalIPs?.join(', ') ?? 'any';
-  return [
-    ...optionChanges(before.iptables, after.iptables),
-    ...(zone(before) === zone(after) ? [] : [`zone of this node: ${zone(before)} → ${zone(after)}`]),
-    ...(allowed(before) === allowed(after) ? [] : [`external IPs may be of: ${allowed(before)} → ${allowed(after)}`]),
-  ];
 }

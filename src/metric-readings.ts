@@ -1,11 +1,25 @@
 /** Metrics that are read where the number lives, at each scrape, instead of being kept up to date. */
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { countNoLocal } from './endpoints/no-local.ts';
 import type { Model } from './endpoints/types.ts';
 import type { ApiSource } from './watch/api-source.ts';
-import type { Kind } from './watch/objects.ts';
+import type { IPFamily, Kind } from './watch/objects.ts';
 
 /** Counts what each family's Model serves. */
 export function addModelMetrics(registry: Registry, models: () => Iterable<Model>): void {
+  new Gauge({
+    name: 'kubeproxy_sync_proxy_rules_no_local_endpoints_total',
+    help: 'Number of services with a Local traffic policy and no endpoints',
+    labelNames: ['traffic_policy', 'ip_family'],
+    registers: [registry],
+    collect() {
+      for (const model of models()) {
+        const { internal, external } = countNoLocal(model);
+        this.set({ traffic_policy: 'internal', ip_family: model.family }, internal);
+        this.set({ traffic_policy: 'external', ip_family: model.family }, external);
+      }
+    },
+  });
   new Gauge({
     name: 'kproxy_endpoints',
     help: 'Endpoints of the served Service ports, whatever their condition',
@@ -19,6 +33,97 @@ export function addModelMetrics(registry: Registry, models: () => Iterable<Model
       }
     },
   });
+}
+
+/** What waits for the kernel. Families share these, as in kube-proxy: of two numbers the larger one. */
+export function addPendingMetrics(
+  registry: Registry,
+  families: readonly { readonly services: number; readonly endpoints: number }[],
+): void {
+  const gauge = (what: string, help: string, read: (family: (typeof families)[number]) => number) =>
+    new Gauge({
+      name: `kubeproxy_sync_proxy_rules_${what}_changes_pending`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(Math.max(0, ...families.map(read)));
+      },
+    });
+  gauge('endpoint', 'Pending proxy rules Endpoint changes', ({ endpoints }) => endpoints);
+  gauge('service', 'Pending proxy rules Service changes', ({ services }) => services);
+}
+
+/** Rules of ours in the kernel, by table. */
+export interface RuleCounts {
+  readonly filter: number;
+  readonly nat: number;
+}
+
+export interface RuleReadings {
+  readonly family: IPFamily;
+  /** All that are there, and those that the last sync wrote; undefined before the first sync. */
+  ruleCounts(): { readonly total: RuleCounts; readonly last: RuleCounts } | undefined;
+  /** Packets that rules of ours have met since they were written; without what has no rule. Undefined = can't be read now. */
+  packetCounts(): Promise<PacketCounts | undefined>;
+}
+
+export interface PacketCounts {
+  readonly invalidDropped?: number;
+  readonly localhostNodePorts?: number;
+}
+
+/** Rules and their packets. kube-proxy counts packets with nfacct, which needs a kernel module; a rule has a counter of its own. */
+export function addRuleMetrics(registry: Registry, families: readonly RuleReadings[]): void {
+  const rules = (which: 'total' | 'last', help: string) =>
+    new Gauge({
+      name: `kubeproxy_sync_proxy_rules_iptables_${which}`,
+      help,
+      labelNames: ['table', 'ip_family'],
+      registers: [registry],
+      collect() {
+        for (const proxy of families) {
+          const counts = proxy.ruleCounts()?.[which];
+          if (counts === undefined) continue;
+          for (const table of ['filter', 'nat'] as const) {
+            this.set({ table, ip_family: proxy.family }, counts[table]);
+          }
+        }
+      },
+    });
+  rules('total', 'Total number of iptables rules owned by kube-proxy');
+  rules('last', 'Number of iptables rules written by kube-proxy in last sync');
+  let reading: Promise<(PacketCounts | undefined)[]> | undefined;
+  // One look serves both metrics of a scrape.
+  const read = () => {
+    reading ??= Promise.all(families.map(proxy => proxy.packetCounts())).finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  };
+  const packets = (name: string, help: string, which: keyof PacketCounts) =>
+    new Counter({
+      name: `kubeproxy_iptables_${name}_packets_total`,
+      help,
+      registers: [registry],
+      async collect() {
+        const counts = await read();
+        const known = counts.filter(count => count !== undefined);
+        // What was read last stays: a counter that fell to nothing would look like a new process.
+        if (known.length < counts.length) return;
+        this.reset();
+        this.inc(known.reduce((sum, count) => sum + (count[which] ?? 0), 0));
+      },
+    });
+  packets(
+    'ct_state_invalid_dropped',
+    'packets dropped by iptables to work around conntrack problems',
+    'invalidDropped',
+  );
+  packets(
+    'localhost_nodeports_accepted',
+    'Number of packets accepted on nodeports of loopback interface',
+    'localhostNodePorts',
+  );
 }
 
 /** What an API source has seen, per kind. Manifests have no connection that could be lost, so a file source has none of these. */

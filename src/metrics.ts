@@ -1,11 +1,17 @@
 /**
  * What `/metrics` shows, with metric-readings.ts. kubeproxy_ metrics keep kube-proxy's names, labels, buckets and meaning, so
  * that its dashboards and alerts work; what it has no name for is kproxy_. Source: pkg/proxy/metrics/metrics.go of Kubernetes
- * 1.36. A metric of kube-proxy that nothing here feeds is absent: a zero that never moves would be taken for a measurement.
+ * 1.36, where each of its list is explained.
  */
-import { Counter, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, exponentialBuckets, Gauge, Histogram, linearBuckets, Registry } from 'prom-client';
 
 const SYNC_SECONDS = exponentialBuckets(0.001, 2, 15);
+const NETWORK_PROGRAMMING_SECONDS = [
+  ...linearBuckets(0.25, 0.25, 2),
+  ...linearBuckets(1, 1, 59),
+  ...linearBuckets(60, 5, 12),
+  ...linearBuckets(120, 30, 7),
+];
 /** Our syncs take milliseconds, where kube-proxy's buckets begin. */
 const FINE_SYNC_SECONDS = [
   0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30,
@@ -17,6 +23,7 @@ export type Metrics = ReturnType<typeof createMetrics>;
 export function createMetrics(version: string) {
   const registry = new Registry();
   addProcessMetrics(registry, version);
+  otherModeMetrics(registry);
   return {
     registry,
     ...syncMetrics(registry),
@@ -54,7 +61,30 @@ function syncMetrics(registry: Registry) {
       'iptables_restore_failures_total',
       'Cumulative proxy iptables restore failures',
     ),
+    iptablesPartialRestoreFailures: familyCounter(
+      'iptables_partial_restore_failures_total',
+      'Cumulative proxy iptables partial restore failures',
+    ),
+    networkProgrammingSeconds: new Histogram({
+      name: 'kubeproxy_network_programming_duration_seconds',
+      help: 'In Cluster Network Programming Latency in seconds',
+      labelNames,
+      buckets: NETWORK_PROGRAMMING_SECONDS,
+      registers,
+    }),
   };
+}
+
+/** Those of a mode that isn't there yet: there they count nothing, as no such sync has failed. */
+function otherModeMetrics(registry: Registry): void {
+  for (const [what, help] of Object.entries({
+    sync: 'Cumulative proxy nftables sync failures',
+    cleanup: 'Cumulative proxy nftables cleanup failures',
+  })) {
+    const name = `kubeproxy_sync_proxy_rules_nftables_${what}_failures_total`;
+    const counter = new Counter({ name, help, labelNames: ['ip_family'], registers: [registry] });
+    for (const family of ['IPv4', 'IPv6']) counter.inc({ ip_family: family }, 0);
+  }
 }
 
 function changeMetrics(registry: Registry) {

@@ -65,6 +65,7 @@ export class SyncReporter {
     metrics.lastSyncTimestampSeconds.set(labels, Date.now() / 1000);
     metrics.servicePorts.set(labels, model.routes.size);
     metrics.iptablesRestoreFailures.inc(labels, report.failures.length);
+    if (!report.isFull) metrics.iptablesPartialRestoreFailures.inc(labels, report.failures.length);
     // A partial sync that went well says nothing about what was refused before.
     if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
     health.updated(family);

@@ -88,6 +88,11 @@ export class EventRecorder implements AsyncDisposable {
     this.#work ??= this.#run();
   }
 
+  /** Resolves when the server knows everything, or won't have it. */
+  async idle(): Promise<void> {
+    while (this.#work !== undefined) await this.#work;
+  }
+
   /** Gives up what waits. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();

@@ -1,29 +1,42 @@
 import type { Map as ImmutableMap } from 'immutable';
-import type { EndpointSlice } from './objects.ts';
+import type { EndpointSlice, IPFamily } from './objects.ts';
 import type { Dirty, Snapshot } from './snapshot.ts';
 
-/** How many objects were added, altered or removed from one snapshot to a later one; `dirty` says where to look. */
-export function countChanges(
-  before: Snapshot,
-  after: Snapshot,
-  dirty: Dirty,
-): { readonly services: number; readonly endpointSlices: number } {
-  let services = 0;
-  let endpointSlices = 0;
-  for (const key of dirty.services) {
-    if (before.services.get(key) !== after.services.get(key)) services += 1;
-    endpointSlices += countDifferent(before.slices.get(key), after.slices.get(key));
+/** What was added, altered or removed from one snapshot to a later one. */
+export interface StoreChanges {
+  /** namespace/name of each Service. */
+  readonly services: readonly string[];
+  readonly slices: readonly SliceChange[];
+}
+
+export interface SliceChange {
+  /** namespace/name of the Service that it belongs to. */
+  readonly service: string;
+  readonly family: IPFamily;
+  /** As in EndpointSlice; 0 of one that was removed. */
+  readonly changeTriggerMs: number;
+}
+
+/** `dirty` says where to look. */
+export function changesBetween(before: Snapshot, after: Snapshot, dirty: Dirty): StoreChanges {
+  const services: string[] = [];
+  const slices: SliceChange[] = [];
+  for (const service of dirty.services) {
+    if (before.services.get(service) !== after.services.get(service)) services.push(service);
+    for (const change of sliceChanges(before.slices.get(service), after.slices.get(service))) {
+      slices.push({ service, family: change.family, changeTriggerMs: change.changeTriggerMs });
+    }
   }
-  return { services, endpointSlices };
+  return { services, slices };
 }
 
 type Slices = ImmutableMap<string, EndpointSlice> | undefined;
 
 /** What is unchanged is the same object in both. */
-function countDifferent(before: Slices, after: Slices): number {
-  if (before === after) return 0;
-  let different = 0;
-  for (const [name, slice] of after ?? []) if (before?.get(name) !== slice) different += 1;
-  for (const name of before?.keys() ?? []) if (after?.has(name) !== true) different += 1;
-  return different;
+function* sliceChanges(before: Slices, after: Slices): Iterable<Omit<SliceChange, 'service'>> {
+  if (before === after) return;
+  for (const [name, slice] of after ?? []) if (before?.get(name) !== slice) yield slice;
+  for (const [name, { family }] of before ?? []) {
+    if (after?.has(name) !== true) yield { family, changeTriggerMs: 0 };
+  }
 }

@@ -92,6 +92,8 @@ export interface EndpointSlice {
   readonly family: IPFamily;
   /** Label service.kubernetes.io/headless is present. */
   readonly isHeadless: boolean;
+  /** Annotation endpoints.kubernetes.io/last-change-trigger-time: when what led to this state happened, in ms since 1970; 0 = unknown. */
+  readonly changeTriggerMs: number;
   readonly ports: readonly SlicePort[];
   readonly endpoints: readonly SliceEndpoint[];
 }

@@ -44,7 +44,9 @@ export function trimEndpoints(raw: unknown): Trimmed<readonly EndpointSlice[]> {
         const own = endpoints.filter(({ addresses }) => ipFamily(addresses[0] ?? '') === family);
         // No object of the API has a # in its name, so that these names are nobody else's.
         const sliceName = `${name}#${number}-${family}`;
-        return { namespace, name: sliceName, serviceName: name, family, isHeadless, ports, endpoints: compactOf(own) };
+        const what = { namespace, name: sliceName, serviceName: name, family, isHeadless };
+        // The object's time is that of its last change, which may have been another subset's.
+        return { ...what, changeTriggerMs: 0, ports, endpoints: compactOf(own) };
       });
     });
     return perSubset.flat().filter(({ endpoints }) => endpoints.length > 0);

@@ -51,6 +51,7 @@ export interface Trimmed<T> {
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
+const TRIGGER_ANNOTATION = 'endpoints.kubernetes.io/last-change-trigger-time';
 const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 /** core/v1 DefaultClientIPServiceAffinitySeconds and its maximum, one day. */
 const DEFAULT_AFFINITY_SECONDS = 10800;
@@ -203,6 +204,12 @@ function endpointReader(family: IPFamily): (endpoint: Fields) => SliceEndpoint |
   };
 }
 
+/** The endpoints controllers note when the pod or Service changed whose change they follow; what can't be read is no time. */
+function changeTriggerOf(metadata: Fields): number {
+  const ms = Date.parse(textOf(childOf(metadata, 'annotations'), TRIGGER_ANNOTATION));
+  return Number.isNaN(ms) ? 0 : ms;
+}
+
 /**
  * Trims a discovery.k8s.io/v1 EndpointSlice. One without the label kubernetes.io/service-name belongs to no Service: no
  * object and no Problem. One of FQDNs has nothing to forward to: no object and one Problem.
@@ -223,6 +230,7 @@ export function trimEndpointSlice(raw: unknown): Trimmed<EndpointSlice> {
       serviceName,
       family,
       isHeadless: HEADLESS_LABEL in labels.raw,
+      changeTriggerMs: changeTriggerOf(metadata),
       ports: mapItems(fields, 'ports', slicePortOf),
       endpoints: mapItems(fields, 'endpoints', endpointReader(family)),
     };

@@ -44,14 +44,17 @@ function accessText(verb: string, resource: string, group: string): Access {
   return `${verb} ${resource}${group === '' ? '' : `.${group}`}`;
 }
 
-/** A collection of the whole cluster: `/api/v1/nodes`, `/apis/discovery.k8s.io/v1/endpointslices`. */
-const COLLECTION = /^(?:\/api|\/apis\/(?<group>[^/]+))\/v1\/(?<resource>[^/]+)$/;
+/** A collection, of the whole cluster or of a namespace, or an object in it: `/api/v1/nodes`, `/apis/events.k8s.io/v1/namespaces/default/events/a`. */
+const RESOURCE =
+  /^(?:\/api|\/apis\/(?<group>[^/]+))\/v1\/(?:namespaces\/[^/]+\/)?(?<resource>[^/]+)(?<object>\/[^/]+)?$/;
 
 /** What a request needs; undefined for discovery, which every account may read (ClusterRole system:discovery). */
-function accessFor({ pathname, searchParams }: URL): Access | undefined {
-  const { group = '', resource } = COLLECTION.exec(pathname)?.groups ?? {};
+function accessFor(method: string, { pathname, searchParams }: URL): Access | undefined {
+  const { group = '', resource, object } = RESOURCE.exec(pathname)?.groups ?? {};
   if (resource === undefined) return undefined;
-  return accessText(searchParams.has('watch') ? 'watch' : 'list', resource, group);
+  const reading = object !== undefined ? 'get' : searchParams.has('watch') ? 'watch' : 'list';
+  const verb = { GET: reading, POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method];
+  return accessText(verb ?? method, resource, group);
 }
 
 function sendStatus(response: ServerResponse, code: number, reason: string): void {
@@ -61,12 +64,13 @@ function sendStatus(response: ServerResponse, code: number, reason: string): voi
 
 /** Hands the request on, and gives up both sides when one ends. */
 function forward(incoming: IncomingMessage, response: ServerResponse, server: string): void {
-  const outgoing = request(new URL(incoming.url ?? '', server), { headers: incoming.headers }, answer => {
+  const { method, headers } = incoming;
+  const outgoing = request(new URL(incoming.url ?? '', server), { method, headers }, answer => {
     response.writeHead(answer.statusCode ?? 502, answer.headers);
     response.flushHeaders();
     answer.on('error', () => response.destroy()).pipe(response);
   });
-  outgoing.on('error', () => response.destroy()).end();
+  incoming.pipe(outgoing.on('error', () => response.destroy()));
   response.on('close', () => outgoing.destroy());
 }
 
@@ -83,7 +87,7 @@ export async function openApiGate(options: ApiGateOptions): Promise<ApiGate> {
   };
   const listener: RequestListener = (incoming, response) => {
     const url = new URL(incoming.url ?? '', server);
-    const access = accessFor(url);
+    const access = accessFor(incoming.method ?? '', url);
     const reason = refusal(url, access, /^Bearer (.*)$/.exec(incoming.headers.authorization ?? '')?.[1] ?? '');
     if (reason === undefined) {
       if (access !== undefined) used.add(access);

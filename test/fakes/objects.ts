@@ -52,6 +52,7 @@ export function slice(fields: Partial<EndpointSlice> = {}): EndpointSlice {
     serviceName: 'web',
     family: 'IPv4',
     isHeadless: false,
+    changeTriggerMs: 0,
     ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
     endpoints: [sliceEndpoint('10.244.1.2'), sliceEndpoint('10.244.2.2')],
     ...fields,

@@ -1,7 +1,13 @@
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
-import { addModelMetrics, addWatchMetrics } from '../../src/metric-readings.ts';
+import {
+  addModelMetrics,
+  addPendingMetrics,
+  addRuleMetrics,
+  addWatchMetrics,
+  type PacketCounts,
+} from '../../src/metric-readings.ts';
 import type { ReflectorStats } from '../../src/watch/reflector-stats.ts';
 import { service, slice, snapshot } from '../fakes/objects.ts';
 import { findExpositionProblems } from './http/exposition.ts';
@@ -37,4 +43,53 @@ test('a watch shows when its server was last heard of, once it was, and how ofte
     expect(text).toContain('kproxy_watch_relists_total{kind="Node"} 0\n');
     expect(findExpositionProblems(text)).toEqual([]);
   }
+});
+
+test('no_local_endpoints_total has a value for each policy and family', async () => {
+  const registry = new Registry();
+  addModelMetrics(registry, () => [emptyModel('IPv6', { name: 'node-a', zone: '' })]);
+  const text = await registry.metrics();
+  for (const policy of ['internal', 'external']) {
+    const labels = `traffic_policy="${policy}",ip_family="IPv6"`;
+    expect(text).toContain(`kubeproxy_sync_proxy_rules_no_local_endpoints_total{${labels}} 0\n`);
+  }
+});
+
+test('of what waits in two families the larger number shows', async () => {
+  const registry = new Registry();
+  const families = [
+    { services: 3, endpoints: 1 },
+    { services: 0, endpoints: 2 },
+  ];
+  addPendingMetrics(registry, families);
+  expect(await registry.metrics()).toContain('kubeproxy_sync_proxy_rules_service_changes_pending 3\n');
+  expect(await registry.metrics()).toContain('kubeproxy_sync_proxy_rules_endpoint_changes_pending 2\n');
+});
+
+test('rules by table and family once a sync has finished, and packets of both families, read once a scrape', async () => {
+  const registry = new Registry();
+  let packets: PacketCounts | undefined = { invalidDropped: 4 };
+  let looks = 0;
+  const total = { filter: 7, nat: 325 };
+  addRuleMetrics(registry, [
+    {
+      family: 'IPv4',
+      ruleCounts: () => ({ total, last: { filter: 0, nat: 3 } }),
+      packetCounts: async () => {
+        looks += 1;
+        return packets;
+      },
+    },
+    { family: 'IPv6', ruleCounts: () => undefined, packetCounts: async () => ({ invalidDropped: 1 }) },
+  ]);
+  const text = await registry.metrics();
+  expect(looks).toBe(1);
+  expect(text).toContain('kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} 325\n');
+  expect(text).toContain('kubeproxy_sync_proxy_rules_iptables_last{table="nat",ip_family="IPv4"} 3\n');
+  expect(text).not.toContain('iptables_total{table="nat",ip_family="IPv6"}');
+  expect(text).toContain('kubeproxy_iptables_ct_state_invalid_dropped_packets_total 5\n');
+  expect(text).toContain('kubeproxy_iptables_localhost_nodeports_accepted_packets_total 0\n');
+  expect(findExpositionProblems(text)).toEqual([]);
+  packets = undefined;
+  expect(await registry.metrics()).toContain('kubeproxy_iptables_ct_state_invalid_dropped_packets_total 5\n');
 });

@@ -3,6 +3,7 @@
  * Sources: pkg/registry/<group>/<resource>/strategy.go of Kubernetes 1.36.
  */
 import type { IPFamily } from './addresses.ts';
+import { checkEvent } from './event-validation.ts';
 import type { PodObject, ServiceObject, SliceObject } from './kinds.ts';
 import { isSameJson, type KubeObject } from './objects.ts';
 import { setServiceDefaults } from './service-defaults.ts';
@@ -141,6 +142,7 @@ const strategies: ReadonlyMap<string, Strategy> = new Map([
   ['nodes', node],
   ['secrets', secret],
   ['endpoints', endpoints],
+  ['events', { check: checkEvent }],
 ]);
 
 /** The strategy of a resource; kinds without one pass as they are. */

@@ -1,15 +1,34 @@
 import type { V1PolicyRule } from '@kubernetes/client-node';
 import { describe, expect, test, vi } from 'vitest';
+import { started } from '../../../src/events/happenings.ts';
+import { EventRecorder } from '../../../src/events/recorder.ts';
 import { startApiServer } from '../../../src/lab/apiserver/server.ts';
-import { startApiSource } from '../../../src/watch/api-source.ts';
+import { type ApiSource, startApiSource } from '../../../src/watch/api-source.ts';
 import { systemClock } from '../../../src/watch/clock.ts';
 import type { EndpointsSource } from '../../../src/watch/endpoints-watch.ts';
 import { Store } from '../../../src/watch/store.ts';
 import { type ApiGateOptions, accessOf, openApiGate } from '../../fakes/api-gate.ts';
+import { ManualClock } from '../../fakes/manual-clock.ts';
 import { recordedLog } from '../../fakes/recorded-log.ts';
 import { theOnly } from './manifest.ts';
 
 const { rules = [] } = theOnly('ClusterRole');
+
+/** Posts an Event through the source, and that it happened again. */
+async function postEvents(source: ApiSource): Promise<void> {
+  const clock = new ManualClock();
+  const log = { warn: () => undefined, debug: () => undefined };
+  await using events = new EventRecorder({
+    by: { controller: 'kproxy-ts', instance: 'node-a' },
+    send: () => source.send,
+    clock,
+    log,
+  });
+  for (let i = 0; i < 2; i += 1) events.record(started('node-a', 'kproxy-ts'));
+  // Of one that was refused no count is sent.
+  await Promise.race([clock.pass(60_000), events.idle()]);
+  await events.idle();
+}
 
 interface Asked extends Partial<ApiGateOptions> {
   readonly endpointsFrom?: EndpointsSource;
@@ -32,6 +51,7 @@ async function requests({ endpointsFrom = 'auto', ...options }: Asked = {}) {
   });
   const isWatched = () => expect([...gate.used].filter(access => access.startsWith('watch '))).toHaveLength(3);
   await vi.waitFor(() => (gate.refused.size > 0 ? undefined : isWatched()));
+  await postEvents(source);
   stop.abort();
   await source[Symbol.asyncDispose]();
   return { used: [...gate.used].toSorted(), refused: [...gate.refused].toSorted() };
@@ -56,6 +76,12 @@ describe('the role', () => {
   test.each(['services', 'endpointslices', 'nodes'])('without %s is not enough', async resource => {
     const { refused } = await requests({ rules: without(resource) });
     expect(refused).toContainEqual(expect.stringContaining(resource));
+  });
+
+  test.each(['create', 'patch'])('without %s, Events are not posted or not counted', async verb => {
+    const verbs = (rule: V1PolicyRule) => ({ ...rule, verbs: rule.verbs.filter(name => name !== verb) });
+    const { refused } = await requests({ rules: rules.map(verbs) });
+    expect(refused).toContain(`${verb} events.events.k8s.io`);
   });
 
   test('without endpoints is not enough when they are asked for', async () => {

@@ -28,15 +28,19 @@ describe('createMetrics', () => {
     const text = await scrape(createMetrics('1.2.3'));
     const types = [...text.matchAll(/^# TYPE (kubeproxy_\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
     expect(types.toSorted()).toEqual([
+      'kubeproxy_network_programming_duration_seconds histogram',
       'kubeproxy_proxy_healthz_total counter',
       'kubeproxy_proxy_livez_total counter',
       'kubeproxy_sync_full_proxy_rules_duration_seconds histogram',
       'kubeproxy_sync_partial_proxy_rules_duration_seconds histogram',
       'kubeproxy_sync_proxy_rules_duration_seconds histogram',
       'kubeproxy_sync_proxy_rules_endpoint_changes_total counter',
+      'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total counter',
       'kubeproxy_sync_proxy_rules_iptables_restore_failures_total counter',
       'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds gauge',
       'kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge',
+      'kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total counter',
+      'kubeproxy_sync_proxy_rules_nftables_sync_failures_total counter',
       'kubeproxy_sync_proxy_rules_service_changes_total counter',
     ]);
   });

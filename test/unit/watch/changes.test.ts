@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { countChanges } from '../../../src/watch/changes.ts';
+import { changesBetween } from '../../../src/watch/changes.ts';
 import type { EndpointSlice, Service } from '../../../src/watch/objects.ts';
 import { Store } from '../../../src/watch/store.ts';
 import { service, slice } from '../../fakes/objects.ts';
@@ -16,7 +16,8 @@ async function count(change: (store: Store) => void) {
   const before = store.snapshot;
   let counted = { services: 0, endpointSlices: 0 };
   store.onDirty(dirty => {
-    counted = countChanges(before, store.snapshot, dirty);
+    const { services, slices } = changesBetween(before, store.snapshot, dirty);
+    counted = { services: services.length, endpointSlices: slices.length };
   });
   change(store);
   await Promise.resolve();

@@ -23,7 +23,7 @@ describe('Endpoints', () => {
       { name: 'http', protocol: 'TCP', port: 8080 },
       { name: 'dns', protocol: 'UDP', port: 53 },
     ];
-    const common = { namespace: 'default', serviceName: 'web', isHeadless: false };
+    const common = { namespace: 'default', serviceName: 'web', isHeadless: false, changeTriggerMs: 0 };
     expect(trimmed).toEqual({
       key: 'default/web',
       problems: [],
@@ -60,6 +60,7 @@ describe('Endpoints', () => {
     const subsets = [{ addresses: [{ ip: '10.0.0.1' }], ports: [{ port: 80 }] }];
     expect(endpoints(subsets, { 'service.kubernetes.io/headless': '' }).object?.[0]).toMatchObject({
       isHeadless: true,
+      changeTriggerMs: 0,
     });
   });
 

@@ -270,6 +270,17 @@ describe('trimService', () => {
 });
 
 describe('trimEndpointSlice', () => {
+  it.each([
+    ['2026-01-02T03:04:05.678901234Z', Date.UTC(2026, 0, 2, 3, 4, 5, 678)],
+    ['2026-01-02T03:04:05Z', Date.UTC(2026, 0, 2, 3, 4, 5)],
+    ['yesterday', 0],
+  ])('reads when what led to it happened: %s', (time, changeTriggerMs) => {
+    const raw = slice({ endpoints: [{ addresses: ['10.0.0.1'] }] }) as { metadata: object };
+    const annotations = { 'endpoints.kubernetes.io/last-change-trigger-time': time };
+    const trimmed = trimEndpointSlice({ ...raw, metadata: { ...raw.metadata, annotations } });
+    expect(trimmed).toMatchObject({ problems: [], object: { changeTriggerMs } });
+  });
+
   it('keeps what is used, with nil conditions as kube-proxy reads them', () => {
     const trimmed = trimEndpointSlice(
       slice({
@@ -312,6 +323,7 @@ describe('trimEndpointSlice', () => {
         serviceName: 'web',
         family: 'IPv4',
         isHeadless: false,
+        changeTriggerMs: 0,
         ports: [
           { name: 'http', protocol: 'TCP', port: 8080 },
           { name: '', protocol: 'UDP', port: 53 },
