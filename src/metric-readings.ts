@@ -102,7 +102,7 @@ export function addRuleMetrics(registry: Registry, families: readonly RuleReadin
   };
   const packets = (name: string, help: string, which: keyof PacketCounts) =>
     new Counter({
-      name: `kubeproxy_iptables_${name}_packets_total`,
+      name,
       help,
       registers: [registry],
       async collect() {
@@ -115,12 +115,12 @@ export function addRuleMetrics(registry: Registry, families: readonly RuleReadin
       },
     });
   packets(
-    'ct_state_invalid_dropped',
+    'kubeproxy_iptables_ct_state_invalid_dropped_packets_total',
     'packets dropped by iptables to work around conntrack problems',
     'invalidDropped',
   );
   packets(
-    'localhost_nodeports_accepted',
+    'kubeproxy_iptables_localhost_nodeports_accepted_packets_total',
     'Number of packets accepted on nodeports of loopback interface',
     'localhostNodePorts',
   );

@@ -38,14 +38,14 @@ export function followStore({ store, proxies, pending, health, metrics, nodeName
   const seeNode = () => health.sawNode(store.snapshot.nodes.get(nodeName));
   seeNode();
   let before = new Store().snapshot;
-  const notePending = (dirty: Dirty) => {
+  const notePending = (dirty: Pick<Dirty, 'services'>) => {
     const changes = changesBetween(before, store.snapshot, dirty);
     before = store.snapshot;
     for (const family of pending) family.noted(changes);
   };
   // What the store holds already waits too.
   const { services, slices } = store.snapshot;
-  notePending({ services: new Set([...services.keys(), ...slices.keys()]), nodes: new Set() });
+  notePending({ services: new Set([...services.keys(), ...slices.keys()]) });
   store.onDirty(dirty => {
     seeNode();
     notePending(dirty);

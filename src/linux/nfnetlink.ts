@@ -1,5 +1,5 @@
 /**
- * nf_tables over netlink: what no command-line tool tells cheaply. The only importer of netlink, which is loaded at the first
+ * nf_tables over netlink: what no command-line tool tells cheaply. Beside addresses.ts the only importer of netlink, which is loaded at the first
  * question: it needs native code, and a process that never asks shall not pay for it.
  * Constants are of include/uapi/linux/netlink.h and include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h.
  */

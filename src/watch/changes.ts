@@ -18,7 +18,7 @@ export interface SliceChange {
 }
 
 /** `dirty` says where to look. */
-export function changesBetween(before: Snapshot, after: Snapshot, dirty: Dirty): StoreChanges {
+export function changesBetween(before: Snapshot, after: Snapshot, dirty: Pick<Dirty, 'services'>): StoreChanges {
   const services: string[] = [];
   const slices: SliceChange[] = [];
   for (const service of dirty.services) {
