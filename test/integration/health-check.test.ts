@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes } from '../../src/lab/layout.ts';
@@ -203,6 +204,25 @@ describeLab('health check node ports and Events', () => {
     const { stdout } = await lab.exec(nodeA.name, ['ss', '-Hltn', 'sport', '=', ':30908']);
     return stdout.trim().split('\n').length;
   }
+
+  test('with nodePortAddresses only these addresses answer, and those that the node gets or loses later', async () => {
+    const more = '192.168.77.99';
+    await create(balanced('some', 9, 30909), [onB]);
+    await eventually(async () => expect(await check(nodeB.address6, 30909)).toEqual(answer('some', 1)));
+    const file = lab.configurationFile(nodeB.name);
+    appendFileSync(file, 'nodePortAddresses: [192.168.77.0/24, fd00:1234::/64]\n');
+    await eventually(async () => expect(await check(nodeB.address6, 30909)).toEqual(refused));
+    expect(await check(nodeB.address, 30909)).toEqual(answer('some', 1));
+    const gateway = ['ss', '-Hltn', 'sport', '=', ':30909'] as const;
+    expect((await lab.exec(nodeB.name, gateway)).stdout).not.toContain(nodeB.gateway);
+    const { stdout } = await lab.exec(nodeB.name, ['ip', '-o', '-4', 'address', 'show', 'to', nodeB.address]);
+    const device = stdout.split(/\s+/)[1]!;
+    await lab.exec(nodeB.name, ['ip', 'address', 'add', `${more}/24`, 'dev', device]);
+    await eventually(async () => expect(await check(more, 30909)).toEqual(answer('some', 1)));
+    await lab.exec(nodeB.name, ['ip', 'address', 'delete', `${more}/24`, 'dev', device]);
+    await eventually(async () => expect((await lab.exec(nodeB.name, gateway)).stdout).not.toContain(more));
+    expect(await check(nodeB.address, 30909)).toEqual(answer('some', 1));
+  });
 
   test('the metrics say what was measured', async () => {
     const metrics = async () => (await lab.exec(nodeB.name, ['curl', '-s', '127.0.0.1:10249/metrics'])).stdout;

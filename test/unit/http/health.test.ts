@@ -211,3 +211,71 @@ describe('/readyz', () => {
     expect(() => setUp().state.queued('IPv6')).toThrow(TypeError);
   });
 });
+
+/** Each step, and the codes of /healthz and /livez after it. */
+const SCRIPT: readonly [string, (step: Script) => void, number, number, Partial<Record<'IPv4' | 'IPv6', boolean>>?][] =
+  [
+    ['start', () => undefined, 200, 200],
+    ['updated', ({ update }) => update(), 200, 200],
+    ['25 s with nothing queued', ({ advance }) => advance(25), 200, 200, { IPv4: true, IPv6: true }],
+    ['IPv4 queued, 25 s', script => script.queue('IPv4').advance(25), 503, 503, { IPv4: false, IPv6: true }],
+    ['updated, 5 s', script => script.update().advance(5), 200, 200],
+    ['IPv6 queued, 25 s', script => script.queue('IPv6').advance(25), 503, 503, { IPv4: true, IPv6: false }],
+    ['updated again, 5 s', script => script.update().advance(5), 200, 200],
+    ['both queued', script => script.queue('IPv4').queue('IPv6').advance(25), 503, 503, { IPv4: false, IPv6: false }],
+    ['updated at last, 5 s', script => script.update().advance(5), 200, 200],
+    ['an unrelated taint', ({ node }) => node({ taints: ['other'] }), 200, 200],
+    ['to be deleted', ({ node }) => node({ taints: ['ToBeDeletedByClusterAutoscaler'] }), 503, 200],
+    ['kept after all', ({ node }) => node({}), 200, 200],
+    ['being deleted', ({ node }) => node({ isDeleting: true }), 503, 200],
+  ];
+
+interface Script {
+  update(): Script;
+  queue(family: 'IPv4' | 'IPv6'): Script;
+  advance(seconds: number): Script;
+  node(fields: Partial<Node>): Script;
+}
+
+test("plays kube-proxy's script, with 10 s until a queued update makes it unhealthy", async () => {
+  const families = ['IPv4', 'IPv6'] as const;
+  const clock = { ms: START };
+  const now = () => clock.ms;
+  const source = () => ({ awaited: [], lastContactMs: undefined });
+  const state = new SyncHealth({ families, syncPeriodMs: () => 5000, source, now });
+  const routes = healthRoutes({ state, now });
+  const ask = async (path: string) => {
+    const reply = await routes[path]?.('');
+    return { status: reply?.status, body: JSON.parse(reply?.body ?? '') };
+  };
+  let updatedMs = 0;
+  const script: Script = {
+    update: () => {
+      for (const family of families) state.updated(family);
+      updatedMs = clock.ms;
+      return script;
+    },
+    queue: family => {
+      state.queued(family);
+      return script;
+    },
+    advance: seconds => {
+      clock.ms += seconds * 1000;
+      return script;
+    },
+    node: fields => {
+      state.sawNode({ ...NODE, ...fields });
+      return script;
+    },
+  };
+  for (const [name, step, healthz, livez, status] of SCRIPT) {
+    step(script);
+    const [health, live] = [await ask('/healthz'), await ask('/livez')];
+    expect([name, health.status, live.status, state.isProxyHealthy()]).toEqual([name, healthz, livez, livez === 200]);
+    expect(health.body.nodeEligible).toBe(healthz === livez);
+    expect(live.body).not.toHaveProperty('nodeEligible');
+    expect(live.body.lastUpdated).toBe(new Date(livez === 200 ? clock.ms : updatedMs).toISOString());
+    for (const [family, healthy] of Object.entries(status ?? {}))
+      expect(live.body.status[family]).toMatchObject({ healthy });
+  }
+});
