@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
-import { nodes } from '../../src/lab/layout.ts';
+import { nodes, web } from '../../src/lab/layout.ts';
 import type { PodState } from '../../src/lab/state.ts';
 import { ExecError } from '../../src/linux/exec.ts';
 import {
@@ -242,5 +242,13 @@ describeLab('health check node ports and Events', () => {
     const rule = ['-m', 'conntrack', '--ctstate', 'INVALID', '-j', 'DROP'];
     await lab.exec(nodeB.name, ['iptables-nft', '-R', 'KUBE-FORWARD', '1', ...rule, '-c', '5', '300']);
     expect(await value('kubeproxy_iptables_ct_state_invalid_dropped_packets_total')).toBe(5);
+    const accepted = 'kubeproxy_iptables_localhost_nodeports_accepted_packets_total';
+    expect(await value(accepted)).toBe(0);
+    // Only node-a has NodePorts on loopback: node-b's nodePortAddresses are others by now.
+    await lab.exec(nodeA.name, ['sysctl', '-qw', 'net.ipv4.conf.all.route_localnet=1']);
+    const url = `http://127.0.0.1:${web.nodePort}/`;
+    for (let i = 0; i < 3; i += 1) await lab.exec(nodeA.name, ['curl', '-s', '--max-time', '2', url]);
+    const onNodeA = async () => (await lab.exec(nodeA.name, ['curl', '-s', '127.0.0.1:10249/metrics'])).stdout;
+    expect(await onNodeA()).toContain(`${accepted} 3\n`);
   });
 });

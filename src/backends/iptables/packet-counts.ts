@@ -15,7 +15,7 @@ interface Counted {
 /** Which rules are counted; each is looked for in the chain that it is planned for. */
 const COUNTED: Readonly<Record<keyof PacketCounts, Counted>> = {
   invalidDropped: { table: 'filter', rule: /--ctstate INVALID\b.*-j DROP$/ },
-  localhostNodePorts: { table: 'nat', rule: /^-d 127\.0\.0\.0\/8 .*-j KUBE-\S+$/ },
+  localhostNodePorts: { table: 'nat', rule: /^-s 127\.0\.0\.0\/8 .*--ctstate DNAT$/ },
 };
 
 /**
@@ -56,8 +56,8 @@ function chainWith(objects: readonly IptablesObject[], table: Table, rule: RegEx
 export function packetsIn(listing: string, rule: RegExp): number {
   let packets = 0;
   for (const line of listing.split('\n')) {
-    const [, before = '', count, after = ''] = /^-A \S+ (.*?)-c (\d+) \d+ (-j .*)$/.exec(line.trimEnd()) ?? [];
-    if (count !== undefined && rule.test(before + after)) packets += Number(count);
+    const [, before = '', count, after = ''] = /^-A \S+ (.*?)-c (\d+) \d+(?: (-j .*))?$/.exec(line.trimEnd()) ?? [];
+    if (count !== undefined && rule.test((before + after).trim())) packets += Number(count);
   }
   return packets;
 }

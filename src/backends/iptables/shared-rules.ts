@@ -13,9 +13,15 @@ import {
 
 const LOCALNET = '127.0.0.0/8';
 
+/**
+ * Does nothing but count connections to NodePorts on loopback addresses, of which some endpoint was chosen: nothing else leaves from there by DNAT.
+ * kube-proxy counts them with nfacct.
+ */
+const LOCALHOST_COUNTER = `-s ${LOCALNET} ${comment('kubernetes localhost nodeports')} -m conntrack --ctstate DNAT`;
+
 /** What exists however many Services there are. */
 export function planShared(options: IptablesOptions): ReadonlyMap<string, IptablesObject> {
-  const { masqueradeBit, formerMasqueradeBit, dropsInvalid } = options;
+  const { family, masqueradeBit, formerMasqueradeBit, dropsInvalid, hasLocalhostNodePorts } = options;
   const bit = maskOf(masqueradeBit);
   const former = formerMasqueradeBit === undefined ? [] : [maskOf(formerMasqueradeBit)];
   return byKey([
@@ -25,6 +31,7 @@ export function planShared(options: IptablesOptions): ReadonlyMap<string, Iptabl
     ...localnetGuard(options),
     chain('nat', CHAIN.markMasq, [rule({ jump: `MARK --set-xmark ${bit}/${bit}` })]),
     chain('nat', CHAIN.postrouting, [
+      ...(family === 'IPv4' && hasLocalhostNodePorts ? [LOCALHOST_COUNTER] : []),
       // A packet that got the mark before it changed is masqueraded all the same.
       ...former.map(old => rule({ matches: [marked(old)], jump: `MARK --set-xmark ${bit}/${either(bit, old)}` })),
       rule({ matches: [`-m mark ! --mark ${bit}/${bit}`], jump: 'RETURN' }),

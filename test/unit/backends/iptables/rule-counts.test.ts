@@ -92,11 +92,16 @@ describe('readPacketCounts', () => {
     expect(asked).toEqual(['iptables-nft -w 1 -t filter -v -S KUBE-FORWARD']);
   });
 
-  it('asks for nothing when no such rule is planned, and for NodePorts on loopback when one is', async () => {
-    const run = async () => ({ stdout: '-A KUBE-SERVICES -d 127.0.0.0/8 -c 5 300 -j KUBE-NODEPORTS\n', stderr: '' });
+  it('asks for nothing when no such rule is planned, and for NodePorts on loopback when they are served', async () => {
+    const counter = '-A KUBE-POSTROUTING -s 127.0.0.0/8 -m comment --comment "kubernetes localhost nodeports"';
+    const run = async (_: string, args: readonly string[] = []) => ({
+      stdout: args.includes('nat') ? `${counter} -m conntrack --ctstate DNAT -c 5 300\n` : listing,
+      stderr: '',
+    });
     expect(await readPacketCounts([], { tools, run })).toEqual({});
-    const jump = entry('nat', 'KUBE-SERVICES', '-d 127.0.0.0/8 -j KUBE-NODEPORTS');
-    expect(await readPacketCounts([jump], { tools, run })).toEqual({ localhostNodePorts: 5 });
+    const options = { ...IPTABLES_OPTIONS, hasLocalhostNodePorts: true };
+    const counts = { invalidDropped: 12, localhostNodePorts: 5 };
+    expect(await readPacketCounts(planShared(options).values(), { tools, run })).toEqual(counts);
   });
 
   it('says nothing when the tool fails', async () => {
