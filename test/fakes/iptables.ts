@@ -129,13 +129,14 @@ export class FakeIptables {
     for (const rules of chains.values()) {
       for (const rule of rules) {
         const target = targetOf(rule);
-        if (!TARGETS.has(target) && !chains.has(target))
+        if (target !== '' && !TARGETS.has(target) && !chains.has(target))
           throw fail('iptables-restore', 2, `line ${number}: no chain ${target}`);
       }
     }
   }
 }
 
+/** '' of a rule that only counts. */
 function targetOf(rule: string): string {
   return / -j (\S+)/.exec(` ${rule}`)?.[1] ?? '';
 }
