@@ -14,6 +14,7 @@ import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
+import { sweepFlows } from './linux/conntrack.ts';
 import { readGeneration } from './linux/nfnetlink.ts';
 import { oomScoreSetter } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
@@ -78,7 +79,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     onUnavailable: error =>
       log.info({ err: error }, 'nf_tables does not tell its generation: our rules are read every sync period instead'),
   });
-  const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap };
+  const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap, sweepFlows };
   const proxies = families.map(family => new FamilyProxy({ family, ...common }));
   for (const proxy of proxies) resources.defer(() => proxy.close());
   followStore({ store, proxies, health, metrics, nodeName });

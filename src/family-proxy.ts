@@ -5,7 +5,7 @@ import type { IptablesIO } from './backends/iptables/apply.ts';
 import { createIptablesBackend, type IptablesBackend } from './backends/iptables/backend.ts';
 import type { NftGeneration } from './backends/iptables/generation.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
-import { iptablesOptions, optionChanges } from './backends/iptables/options.ts';
+import { iptablesOptions } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
 import { masqueradeBitOf } from './backends/iptables/shared-rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
@@ -13,8 +13,12 @@ import { SyncLoop } from './backends/loop.ts';
 import { readKernel } from './backends/read-kernel.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
+import { udpClaims } from './conntrack/from-rules.ts';
+import { nodePortAddresses } from './conntrack/node-addresses.ts';
+import { ConntrackReconciler, type ReconcilerOptions } from './conntrack/reconciler.ts';
 import type { Observation } from './dump/from-model.ts';
-import type { Model, NodeFacts } from './endpoints/types.ts';
+import type { Model } from './endpoints/types.ts';
+import { type Basis, basisChanges } from './family-basis.ts';
 import { ModelFeed } from './model-feed.ts';
 import { SyncReporter, type SyncReporterOptions } from './sync-reporter.ts';
 import type { IPFamily } from './watch/objects.ts';
@@ -33,6 +37,8 @@ export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly store: Store;
   /** Gives unused memory back; called in a quiet moment after a full sync. */
   readonly compactHeap: () => void;
+  /** Deletes stale flows; without it, the connection table is left alone. */
+  readonly sweepFlows?: ReconcilerOptions['sweep'];
 }
 
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
@@ -46,18 +52,13 @@ const SYNCS_TO_COMPACT = 20;
 const OBSERVE_ATTEMPTS = 3;
 const OBSERVE_WAIT_MS = 100;
 
-/** What all rules of a family depend on beside Services and endpoints. */
-interface Basis {
-  readonly iptables: IptablesOptions;
-  readonly facts: NodeFacts;
-}
-
 /** One IP family: its Model, its backend, its loop, and the memory that their work takes. */
 export class FamilyProxy {
   readonly #options: FamilyProxyOptions;
   readonly #reporter: SyncReporter;
   readonly #feed: ModelFeed;
   readonly #loop: SyncLoop<IptablesObject>;
+  readonly #conntrack: ConntrackReconciler | undefined;
   readonly backend: IptablesBackend;
   #configuration: Configuration;
   #basis: Basis;
@@ -88,15 +89,17 @@ export class FamilyProxy {
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
     const { backend } = this;
-    const noteMark = (plan: Plan<IptablesObject>) => {
+    this.#conntrack = this.#conntrackOf(options);
+    const noteFound = (plan: Plan<IptablesObject>) => {
       this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
+      this.#conntrack?.found(udpClaims(plan.values()));
       return plan;
     };
     this.#loop = new SyncLoop({
       backend: {
         ...backend,
-        read: async call => noteMark(await backend.read(call)),
-        readByParts: async call => noteMark(await backend.readByParts(call)),
+        read: async call => noteFound(await backend.read(call)),
+        readByParts: async call => noteFound(await backend.readByParts(call)),
       },
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
@@ -137,6 +140,7 @@ export class FamilyProxy {
   async pause(): Promise<void> {
     this.#isStarted = false;
     await this.#loop.pause();
+    await this.#conntrack?.pause();
     this.#isSyncing = false;
   }
 
@@ -188,6 +192,7 @@ export class FamilyProxy {
   async close(): Promise<void> {
     clearTimeout(this.#compaction);
     await this.#loop.close();
+    await this.#conntrack?.pause();
   }
 
   #newestBasis(): Basis {
@@ -239,8 +244,10 @@ export class FamilyProxy {
     this.#isSyncing = true;
     this.#syncs += 1;
     this.#planned = this.#withFormerMark(this.#basis.iptables);
+    const previous = this.#feed.model;
     const model = this.#feed.pull();
     this.#reporter.planned(model);
+    this.#conntrack?.planned(previous, model);
     return model;
   }
 
@@ -254,6 +261,12 @@ export class FamilyProxy {
     return { ...options, formerMasqueradeBit: former };
   }
 
+  #conntrackOf({ sweepFlows, family, metrics, log }: FamilyProxyOptions): ConntrackReconciler | undefined {
+    if (sweepFlows === undefined) return undefined;
+    const addresses = () => nodePortAddresses(this.#basis.iptables.nodePortAddresses);
+    return new ConntrackReconciler({ family, sweep: sweepFlows, nodePortAddresses: addresses, metrics, log });
+  }
+
   #settleMark(report: SyncReport): void {
     const shared = this.backend.planShared(this.model);
     if (!report.isFull || report.failures.some(({ key }) => shared.has(key))) return;
@@ -265,6 +278,9 @@ export class FamilyProxy {
     this.#isSyncing = false;
     this.#settleMark(report);
     this.#reporter.synced(report, this.model);
+    // Flows that began while rules were missing were sent nowhere.
+    const isWhole = report.cause === 'start' || (report.cause !== 'change' && report.changes > 0);
+    this.#conntrack?.synced(this.model, { isWhole, isComplete: report.failures.length === 0 });
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
     this.#syncsSinceCompaction += report.isFull ? SYNCS_TO_COMPACT : 1;
@@ -279,15 +295,4 @@ function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions): Ip
     ...(run === undefined ? {} : { run }),
     ...(generation === undefined ? {} : { generation }),
   };
-}
-
-/** A line for each thing that changed. */
-function basisChanges(before: Basis, after: Basis): readonly string[] {
-  const zone = ({ facts }: Basis) => (facts.zone === '' ? 'none' : facts.zone);
-  const allowed = ({ facts }: Basis) => facts.allowedExternalIPs?.join(', ') ?? 'any';
-  return [
-    ...optionChanges(before.iptables, after.iptables),
-    ...(zone(before) === zone(after) ? [] : [`zone of this node: ${zone(before)} → ${zone(after)}`]),
-    ...(allowed(before) === allowed(after) ? [] : [`external IPs may be of: ${allowed(before)} → ${allowed(after)}`]),
-  ];
 }
