@@ -14,9 +14,10 @@ import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
-import { sweepFlows } from './linux/conntrack.ts';
+import { loadConntrack, sweepFlows } from './linux/conntrack.ts';
 import { readGeneration } from './linux/nfnetlink.ts';
 import { oomScoreSetter } from './linux/oom-score.ts';
+import { conntrackSettings, settingsWriter } from './linux/sysctl.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
@@ -85,6 +86,21 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   followStore({ store, proxies, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: configuration.mode, fields: () => live.fields, log });
+  const setSettings = settingsWriter({ log, load: loadConntrack });
+  const setKernel = (next: Configuration) => setSettings(conntrackSettings(next.conntrack));
+  const writer = createWriter({
+    version,
+    paths,
+    nodeName,
+    proxies,
+    store,
+    health,
+    servers,
+    live,
+    log,
+    signal,
+    setKernel: () => setKernel(live.configuration),
+  });
   const parts = [
     (next: Configuration) => {
       for (const proxy of proxies) proxy.configure(next);
@@ -93,11 +109,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     (next: Configuration) => servers.configure(next),
     (next: Configuration) => source.configure(next),
     (next: Configuration) => setOomScoreAdj(next.oomScoreAdj),
+    (next: Configuration) => (writer.isWriting ? setKernel(next) : undefined),
   ];
   const file = options.configurationFile;
   if (file !== undefined) resources.use(await live.follow({ file, parts, log, signal }));
 
-  const writer = createWriter({ version, paths, nodeName, proxies, store, health, servers, live, log, signal });
   await writer.run(signal);
   return 0;
 }
@@ -113,6 +129,7 @@ interface WriterParts {
   readonly live: LiveConfiguration;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  readonly setKernel: () => Promise<void>;
 }
 
 function createWriter(parts: WriterParts): Writer {
@@ -133,6 +150,7 @@ function createWriter(parts: WriterParts): Writer {
         proxies,
         store,
         health,
+        setKernel: parts.setKernel,
         socket: { path: paths.socket, routes },
         servers: { open: () => servers.open(live.configuration), close: () => servers.close() },
       }),

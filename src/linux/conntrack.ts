@@ -1,5 +1,13 @@
 /** The kernel's connection table of this network namespace: a stream of its entries, from which single ones are deleted. */
-import { decodeFlow, encodeDelete, encodeDump, type Flow, type FlowFilter, isWanted } from './conntrack-messages.ts';
+import {
+  decodeFlow,
+  encodeDelete,
+  encodeDump,
+  type Flow,
+  type FlowFilter,
+  isWanted,
+  UDP,
+} from './conntrack-messages.ts';
 import {
   asNetlinkError,
   closeNetfilter,
@@ -166,4 +174,9 @@ class Deletion implements Disposable {
       if (read.u32(at + 8) === this.#sequence) this.#answer.resolve();
     }
   }
+}
+
+/** Makes the kernel load conntrack and its netlink interface if they are modules and not there yet, by a question. @throws NetlinkError */
+export async function loadConntrack(): Promise<void> {
+  await sweepFlows({ filter: { family: 'IPv4', protocol: UDP, destinationPort: 0 }, isStale: () => false });
 }

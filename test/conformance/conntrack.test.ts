@@ -1,6 +1,11 @@
-/** Which flows kube-proxy deletes (vectors/conntrack.json), and those that it should but forgets: see `knownDefects` there. */
+/**
+ * vectors/conntrack.json: which flows kube-proxy deletes, and those that it should but forgets (see `knownDefects` there); and which
+ * settings it makes.
+ */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { parseDurationMs } from '../../src/config/duration.ts';
+import { type ConntrackSettings, conntrackMax, conntrackSysctls } from '../../src/conntrack/settings.ts';
 import { type ServiceFlow, staleJudge } from '../../src/conntrack/stale.ts';
 import { claimKey } from '../../src/endpoints/claims.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
@@ -30,8 +35,27 @@ interface Vectors {
   }[];
 }
 
+interface SettingsVectors {
+  readonly conntrackMax: {
+    readonly cases: readonly {
+      readonly maxPerCore: number | null;
+      readonly min: number | null;
+      readonly cores: number;
+      readonly expect: number;
+    }[];
+  };
+  readonly conntrackSysctls: {
+    readonly cases: readonly {
+      readonly config: Readonly<Record<string, string | number | boolean>>;
+      readonly writes: readonly string[];
+    }[];
+  };
+}
+
 const file = new URL('vectors/conntrack.json', import.meta.url);
-const cases: Vectors = JSON.parse(readFileSync(file, 'utf8')).groups.conntrackCleanup;
+const { groups } = JSON.parse(readFileSync(file, 'utf8'));
+const cases: Vectors = groups.conntrackCleanup;
+const { conntrackMax: maxVectors, conntrackSysctls: sysctlVectors }: SettingsVectors = groups;
 const node = { name: 'node-a', zone: '' };
 /** The vectors leave open which of the node's addresses it is. */
 const nodeAddress = '192.0.2.11';
@@ -85,5 +109,26 @@ describe('stale flows', () => {
     ]);
     const isStale = staleJudge(emptyModel('IPv4', node), { lost });
     expect(cases.flows.filter(vector => isStale(flowOf(vector)))).toEqual(cases.flows.filter(isOurs));
+  });
+});
+
+describe('nf_conntrack_max', () => {
+  test.each(maxVectors.cases)('$maxPerCore a core, at least $min, $cores cores: $expect', vector => {
+    const { maxPerCore, min, cores } = vector;
+    const settings = { ...(maxPerCore === null ? {} : { maxPerCore }), ...(min === null ? {} : { min }) };
+    expect(conntrackMax(settings, cores)).toBe(vector.expect);
+  });
+});
+
+describe('settings', () => {
+  test.each(sysctlVectors.cases)('$config: $writes', ({ config, writes }) => {
+    const entries = Object.entries(config).map(([name, value]) =>
+      name.endsWith('Timeout') ? [`${name}Ms`, parseDurationMs(String(value))] : [name, value],
+    );
+    const settings: Partial<ConntrackSettings> = Object.fromEntries(entries);
+    const made = conntrackSysctls(settings, 4).map(({ name, value }) =>
+      name === 'nf_conntrack_max' ? name : `${name}=${value}`,
+    );
+    expect(made).toEqual(writes);
   });
 });

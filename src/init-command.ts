@@ -1,0 +1,30 @@
+import type { LoadedConfiguration } from './config/load.ts';
+import { localnetSysctl } from './conntrack/settings.ts';
+import { loadConntrack } from './linux/conntrack.ts';
+import { conntrackSettings, settingsWriter } from './linux/sysctl.ts';
+import { createLogger, type LogLevel } from './log.ts';
+import { levelOfVerbosity } from './log-level.ts';
+
+export interface InitOptions {
+  readonly loaded: LoadedConfiguration;
+  readonly logLevel?: LogLevel;
+}
+
+/**
+ * `kproxy-ts run --init-only`: what a daemon can't do without write access to /proc/sys, once for all daemons after it. What can't be
+ * written is named in a warning, as the daemon does it. Resolves to the exit status.
+ */
+export async function initCommand({ loaded, logLevel }: InitOptions): Promise<number> {
+  const { configuration, fields, warnings } = loaded;
+  const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
+  for (const warning of warnings) log.warn({ component: 'config' }, warning);
+  const { mode, nodePortAddresses } = configuration;
+  const { localhostNodePorts } = fields.kubeProxy.iptables;
+  const setSettings = settingsWriter({ log, load: loadConntrack });
+  await setSettings([
+    ...conntrackSettings(configuration.conntrack),
+    ...localnetSysctl({ mode, localhostNodePorts, nodePortAddresses }),
+  ]);
+  log.info({ component: 'lifecycle' }, 'the privileged set-up is done');
+  return 0;
+}
