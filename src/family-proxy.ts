@@ -263,7 +263,7 @@ export class FamilyProxy {
 
   #conntrackOf({ sweepFlows, family, metrics, log }: FamilyProxyOptions): ConntrackReconciler | undefined {
     if (sweepFlows === undefined) return undefined;
-    const addresses = () => nodePortAddresses(this.#basis.iptables.nodePortAddresses);
+    const addresses = () => nodePortAddresses(this.#basis.iptables);
     return new ConntrackReconciler({ family, sweep: sweepFlows, nodePortAddresses: addresses, metrics, log });
   }
 

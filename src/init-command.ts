@@ -1,3 +1,4 @@
+import { iptablesOptions } from './backends/iptables/options.ts';
 import type { LoadedConfiguration } from './config/load.ts';
 import { localnetSysctl } from './conntrack/settings.ts';
 import { loadConntrack } from './linux/conntrack.ts';
@@ -15,16 +16,13 @@ export interface InitOptions {
  * written is named in a warning, as the daemon does it. Resolves to the exit status.
  */
 export async function initCommand({ loaded, logLevel }: InitOptions): Promise<number> {
-  const { configuration, fields, warnings } = loaded;
+  const { configuration, warnings } = loaded;
   const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
   for (const warning of warnings) log.warn({ component: 'config' }, warning);
-  const { mode, nodePortAddresses } = configuration;
-  const { localhostNodePorts } = fields.kubeProxy.iptables;
+  // Whether it has them doesn't depend on what the cluster says of the node.
+  const { hasLocalhostNodePorts } = iptablesOptions(configuration, undefined, 'IPv4');
   const setSettings = settingsWriter({ log, load: loadConntrack });
-  await setSettings([
-    ...conntrackSettings(configuration.conntrack),
-    ...localnetSysctl({ mode, localhostNodePorts, nodePortAddresses }),
-  ]);
+  await setSettings([...conntrackSettings(configuration.conntrack), ...localnetSysctl(hasLocalhostNodePorts)]);
   log.info({ component: 'lifecycle' }, 'the privileged set-up is done');
   return 0;
 }

@@ -1,6 +1,4 @@
 /** The kernel's settings that kube-proxy makes (pkg/proxy/conntrack/sysctls.go of Kubernetes 1.36), as values; linux/sysctl.ts writes them. */
-import { cidrsOverlap, parseCIDR } from '../net/cidr.ts';
-
 /** The section `conntrack` of the configuration. In all of it, 0 and false leave what the kernel has. */
 export interface ConntrackSettings {
   readonly maxPerCore: number;
@@ -60,24 +58,11 @@ function seconds(ms: number | undefined): number {
   return Math.floor((ms ?? 0) / 1000);
 }
 
-export interface LocalnetOptions {
-  readonly mode: string;
-  readonly localhostNodePorts: boolean;
-  readonly nodePortAddresses: 'primary' | readonly string[];
-}
-
-/** NodePorts on 127.0.0.1 need packets from there to be routed to pods; nothing else does. */
-export function localnetSysctl(options: LocalnetOptions): KernelSetting[] {
-  const { mode, localhostNodePorts, nodePortAddresses } = options;
-  if (mode !== 'iptables' || !localhostNodePorts || !takesLoopback(nodePortAddresses)) return [];
+/**
+ * NodePorts on 127.0.0.1 (`hasLocalhostNodePorts` of IptablesOptions) need packets from there to be routed to pods. Rules keep the
+ * network away from what listens there.
+ */
+export function localnetSysctl(hasLocalhostNodePorts: boolean): KernelSetting[] {
   const file = '/proc/sys/net/ipv4/conf/all/route_localnet';
-  return [{ name: 'net.ipv4.conf.all.route_localnet', file, value: 1 }];
-}
-
-/** As for any address of a family, a list without an entry of it means all. */
-function takesLoopback(nodePortAddresses: 'primary' | readonly string[]): boolean {
-  if (nodePortAddresses === 'primary') return false;
-  const ranges = nodePortAddresses.flatMap(text => parseCIDR(text) ?? []).filter(({ family }) => family === 'IPv4');
-  const loopback = parseCIDR('127.0.0.0/8');
-  return ranges.length === 0 || (loopback !== undefined && ranges.some(range => cidrsOverlap(range, loopback)));
+  return hasLocalhostNodePorts ? [{ name: 'net.ipv4.conf.all.route_localnet', file, value: 1 }] : [];
 }

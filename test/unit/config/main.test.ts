@@ -95,6 +95,7 @@ describe('kproxy-ts run', () => {
   });
 
   test('--init-only makes settings, and ends', () => {
+    // Nothing that would change this machine.
     const nothing = ['--conntrack-max-per-core=0', '--conntrack-tcp-timeout-established=0s'];
     const quiet = [...nothing, '--conntrack-tcp-timeout-close-wait=0s', '--iptables-localhost-nodeports=false'];
     const { status, stdout } = kproxy('run', '--init-only', ...quiet);

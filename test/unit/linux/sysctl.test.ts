@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { conntrackHashsize, conntrackSysctls, localnetSysctl } from '../../../src/conntrack/settings.ts';
+import { conntrackHashsize, conntrackSysctls } from '../../../src/conntrack/settings.ts';
 import { settingsWriter } from '../../../src/linux/sysctl.ts';
 import { recordedLog } from '../../fakes/recorded-log.ts';
 
@@ -81,34 +81,5 @@ describe('the kernel settings', () => {
       expect.stringMatching(/^warn kernel settings are not in effect: version 1 \(it stays Linux .*\): /),
     ]);
     await chmod(root + MAX, 0o644);
-  });
-});
-
-describe('route_localnet', () => {
-  const on = { mode: 'iptables', localhostNodePorts: true, nodePortAddresses: [] } as const;
-  const isSet = (options: Parameters<typeof localnetSysctl>[0]) => localnetSysctl(options).length === 1;
-
-  it('is for NodePorts on 127.0.0.1 in mode iptables, and nothing else', () => {
-    expect(localnetSysctl(on)).toEqual([
-      {
-        name: 'net.ipv4.conf.all.route_localnet',
-        file: '/proc/sys/net/ipv4/conf/all/route_localnet',
-        value: 1,
-      },
-    ]);
-    expect(isSet({ ...on, mode: 'nftables' })).toBe(false);
-    expect(isSet({ ...on, localhostNodePorts: false })).toBe(false);
-    expect(isSet({ ...on, nodePortAddresses: 'primary' })).toBe(false);
-  });
-
-  it.each([
-    [['192.168.0.0/16', 'fd00:1:d::/64', '0.0.0.0/0'], true],
-    [['192.168.0.0/16', 'fd00:1:d::/64', '::/0'], false],
-    [['192.168.0.0/16', '127.0.2.0/28'], true],
-    [['192.168.0.0/16', '64.0.0.0/2'], true],
-    [['192.168.0.0/16', '128.0.2.0/28'], false],
-    [['fd00:1:d::/64'], true],
-  ])('with nodePortAddresses %j: %s', (nodePortAddresses, expected) => {
-    expect(isSet({ ...on, nodePortAddresses })).toBe(expected);
   });
 });
