@@ -67,9 +67,13 @@ export function isWanted({ family, original }: Flow, filter: FlowFilter): boolea
   return filter.destinationPort === undefined || original.destinationPort === filter.destinationPort;
 }
 
-/** A request for every flow that the filter lets through. */
+/**
+ * A request for every flow that the filter lets through. Without an IPv6 address: the kernel compares those the wrong way round, and
+ * would send all entries but the wanted ones (ctnetlink_filter_match_tuple, up to at least 6.18).
+ */
 export function encodeDump(filter: FlowFilter): Buffer {
-  const { family, protocol, destination, destinationPort } = filter;
+  const { family, protocol, destinationPort } = filter;
+  const destination = family === 'IPv6' ? undefined : filter.destination;
   const writer = new Writer({ type: CT_GET, flags: NLM_F_DUMP, family, sequence: 0 });
   writer.nest(CTA.original, () => {
     if (destination !== undefined) {

@@ -117,6 +117,9 @@ const [first] = (await list({ ...all, destination: '10.96.0.10', destinationPort
 if (first === undefined) throw new Error('the entry is not there');
 told.first = { ...first, id: first.id !== 0 };
 told.sixth = (await list({ family: 'IPv6', protocol: UDP })).map(({ original }) => original.source);
+told.sixthByAddress = (
+  await list({ family: 'IPv6', protocol: UDP, destination: 'fd00:96::10', destinationPort: 53 })
+).length;
 told.otherId = await send([
   (sequence, isAcknowledged) => encodeDelete({ ...first, id: (first.id ^ 1) >>> 0 }, { sequence, isAcknowledged }),
 ]);

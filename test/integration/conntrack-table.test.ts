@@ -35,6 +35,7 @@ describeUnless(await obstacle(), "the kernel's connection table", () => {
       reply: { ...tuple, source: '10.244.0.1', destination: client, sourcePort: 5353, destinationPort: sourcePort },
     });
     expect(told.sixth).toEqual(['fd00::1']);
+    expect(told.sixthByAddress).toBe(1);
   });
 
   it('loses exactly the entry that is named: with another id, as after a reuse of the tuple, none', () => {

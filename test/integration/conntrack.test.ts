@@ -1,4 +1,6 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { configurationFile } from '../../src/lab/daemons.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes } from '../../src/lab/layout.ts';
 import type { PodState } from '../../src/lab/state.ts';
@@ -177,6 +179,18 @@ describeLab('UDP clients that keep their socket', () => {
     await all(onB.name);
     await setEndpoints(lab, 'six-6', []);
     await all('ECONNREFUSED');
+  });
+
+  test("have the kernel's timeouts as the configuration says, which is followed", async () => {
+    const timeout = async () =>
+      (await lab.exec(nodeA.name, ['cat', '/proc/sys/net/netfilter/nf_conntrack_udp_timeout'])).stdout.trim();
+    const established = ['cat', '/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established'] as const;
+    expect((await lab.exec(nodeA.name, [...established])).stdout).toBe('86400\n');
+    const file = configurationFile(lab.name, nodeA.name);
+    const text = await readFile(file, 'utf8');
+    await writeFile(file, text.replace('maxPerCore: 0', 'maxPerCore: 0\n  udpTimeout: 47s'));
+    await eventually(async () => expect(await timeout()).toBe('47'));
+    await writeFile(file, text);
   });
 
   test('while no daemon runs stay with an endpoint that went; its start makes up for it, for Services that are gone too', async () => {

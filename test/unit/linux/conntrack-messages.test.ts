@@ -131,6 +131,12 @@ describe('a filter', () => {
     expect(isWanted(flow, { ...filter, family: 'IPv6' })).toBe(false);
   });
 
+  it('of IPv6 is sent without the address', () => {
+    const message = encodeDump({ family: 'IPv6', protocol: UDP, destination: 'fd00::10', destinationPort: 53 });
+    const bits = attributesOf(message).get(25) ?? expect.unreachable();
+    expect(bits[4]).toBe(8 | 32);
+  });
+
   it('is sent as a tuple and as the bits that say which parts of it count', () => {
     const all = attributesOf(encodeDump({ ...filter, destination: '10.96.0.10', destinationPort: 53 }));
     expect([...all.keys()]).toEqual([1, 25]);
