@@ -16,8 +16,10 @@ import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
+import { loadConntrack, sweepFlows } from './linux/conntrack.ts';
 import { readGeneration } from './linux/nfnetlink.ts';
 import { oomScoreSetter } from './linux/oom-score.ts';
+import { conntrackSettings, settingsWriter } from './linux/sysctl.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
@@ -86,7 +88,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const events = resources.use(eventRecorder({ nodeName, source, log }));
   const announcer = new Announcer({ nodeName, store, health, events, log });
   announcer.started(`kproxy-ts ${version}`);
-  const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap };
+  const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap, sweepFlows };
   const pending = families.map(family => pendingChanges(family, metrics));
   const proxies = families.map((family, i) => {
     const followers = [resources.use(announcer.healthServer(family)), pending[i]].filter(item => item !== undefined);
@@ -96,6 +98,21 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: configuration.mode, fields: () => live.fields, log });
+  const setSettings = settingsWriter({ log, load: loadConntrack });
+  const setKernel = (next: Configuration) => setSettings(conntrackSettings(next.conntrack));
+  const writer = createWriter({
+    version,
+    paths,
+    nodeName,
+    proxies,
+    store,
+    health,
+    servers,
+    live,
+    log,
+    signal,
+    setKernel: () => setKernel(live.configuration),
+  });
   const parts = [
     (next: Configuration) => {
       for (const proxy of proxies) proxy.configure(next);
@@ -104,11 +121,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     (next: Configuration) => servers.configure(next),
     (next: Configuration) => source.configure(next),
     (next: Configuration) => setOomScoreAdj(next.oomScoreAdj),
+    (next: Configuration) => (writer.isWriting ? setKernel(next) : undefined),
   ];
   const file = options.configurationFile;
   if (file !== undefined) resources.use(await live.follow({ file, parts, log, signal }));
 
-  const writer = createWriter({ version, paths, nodeName, proxies, store, health, servers, live, log, signal });
   await writer.run(signal);
   return 0;
 }
@@ -146,6 +163,7 @@ interface WriterParts {
   readonly live: LiveConfiguration;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  readonly setKernel: () => Promise<void>;
 }
 
 function createWriter(parts: WriterParts): Writer {
@@ -166,6 +184,7 @@ function createWriter(parts: WriterParts): Writer {
         proxies,
         store,
         health,
+        setKernel: parts.setKernel,
         socket: { path: paths.socket, routes },
         servers: { open: () => servers.open(live.configuration), close: () => servers.close() },
       }),

@@ -15,6 +15,9 @@ import { SyncLoop } from './backends/loop.ts';
 import { readKernel } from './backends/read-kernel.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
+import { udpClaims } from './conntrack/from-rules.ts';
+import { nodePortAddresses } from './conntrack/node-addresses.ts';
+import { ConntrackReconciler, type ReconcilerOptions } from './conntrack/reconciler.ts';
 import type { Observation } from './dump/from-model.ts';
 import type { Loss } from './endpoints/claims.ts';
 import type { Model } from './endpoints/types.ts';
@@ -44,6 +47,8 @@ export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly followers?: readonly SyncFollower[];
   /** See ModelFeedOptions. */
   readonly onLoss?: (loss: Loss) => void;
+  /** Deletes stale flows; without it, the connection table is left alone. */
+  readonly sweepFlows?: ReconcilerOptions['sweep'];
 }
 
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
@@ -59,6 +64,7 @@ export class FamilyProxy {
   readonly #reporter: SyncReporter;
   readonly #feed: ModelFeed;
   readonly #loop: SyncLoop<IptablesObject>;
+  readonly #conntrack: ConntrackReconciler | undefined;
   readonly backend: IptablesBackend;
   #configuration: Configuration;
   #basis: Basis;
@@ -91,15 +97,17 @@ export class FamilyProxy {
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
     const backend = this.#rules.observe(this.backend);
-    const noteMark = (plan: Plan<IptablesObject>) => {
+    this.#conntrack = this.#conntrackOf(options);
+    const noteFound = (plan: Plan<IptablesObject>) => {
       this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
+      this.#conntrack?.found(udpClaims(plan.values()));
       return plan;
     };
     this.#loop = new SyncLoop({
       backend: {
         ...backend,
-        read: async call => noteMark(await backend.read(call)),
-        readByParts: async call => noteMark(await backend.readByParts(call)),
+        read: async call => noteFound(await backend.read(call)),
+        readByParts: async call => noteFound(await backend.readByParts(call)),
       },
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
@@ -144,6 +152,7 @@ export class FamilyProxy {
   async pause(): Promise<void> {
     this.#isStarted = false;
     await this.#loop.pause();
+    await this.#conntrack?.pause();
     this.#isSyncing = false;
     for (const follower of this.#followers) follower.paused();
   }
@@ -207,6 +216,7 @@ export class FamilyProxy {
   async close(): Promise<void> {
     this.#compaction[Symbol.dispose]();
     await this.#loop.close();
+    await this.#conntrack?.pause();
   }
 
   #newestBasis(): Basis {
@@ -243,9 +253,11 @@ export class FamilyProxy {
     this.#syncs += 1;
     this.#rules.begin();
     this.#planned = this.#withFormerMark(this.#basis.iptables);
+    const previous = this.#feed.model;
     const model = this.#feed.pull();
     this.#reporter.planned(model);
     for (const follower of this.#followers) follower.pulled(model);
+    this.#conntrack?.planned(previous, model);
     return model;
   }
 
@@ -257,6 +269,12 @@ export class FamilyProxy {
     const former = this.#masqueradeBit;
     if (former === undefined || former === options.masqueradeBit) return options;
     return { ...options, formerMasqueradeBit: former };
+  }
+
+  #conntrackOf({ sweepFlows, family, metrics, log }: FamilyProxyOptions): ConntrackReconciler | undefined {
+    if (sweepFlows === undefined) return undefined;
+    const addresses = () => nodePortAddresses(this.#basis.iptables);
+    return new ConntrackReconciler({ family, sweep: sweepFlows, nodePortAddresses: addresses, metrics, log });
   }
 
   #settleMark(report: SyncReport): void {
@@ -272,6 +290,9 @@ export class FamilyProxy {
     this.#reporter.synced(report, this.model);
     const { nodePortAddresses } = this.#planned;
     for (const follower of this.#followers) follower.synced({ model: this.model, nodePortAddresses });
+    // Flows that began while rules were missing were sent nowhere.
+    const isWhole = report.cause === 'start' || (report.cause !== 'change' && report.changes > 0);
+    this.#conntrack?.synced(this.model, { isWhole, isComplete: report.failures.length === 0 });
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
     if (report.isFull) this.#compaction.noteFull();

@@ -29,6 +29,7 @@ export function createMetrics(version: string) {
     ...syncMetrics(registry),
     ...changeMetrics(registry),
     ...probeMetrics(registry),
+    ...conntrackMetrics(registry),
     ...ourMetrics(registry),
   };
 }
@@ -106,6 +107,23 @@ function probeMetrics(registry: Registry) {
       registers: [registry],
     });
   return { healthzProbes: probe('healthz'), livezProbes: probe('livez') };
+}
+
+function conntrackMetrics(registry: Registry) {
+  const byFamily = { labelNames: ['ip_family'] as const, registers: [registry] };
+  return {
+    conntrackSeconds: new Histogram({
+      name: 'kubeproxy_conntrack_reconciler_sync_duration_seconds',
+      help: 'ReconcileConntrackFlowsLatency in seconds',
+      buckets: SYNC_SECONDS,
+      ...byFamily,
+    }),
+    conntrackDeleted: new Counter({
+      name: 'kubeproxy_conntrack_reconciler_deleted_entries_total',
+      help: 'Cumulative conntrack flows deleted by conntrack reconciler',
+      ...byFamily,
+    }),
+  };
 }
 
 function ourMetrics(registry: Registry) {

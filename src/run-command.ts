@@ -21,10 +21,11 @@ export interface RunCommandOptions {
 /** `kproxy-ts run`, and what kube-proxy does under other flags of the same command. Resolves to the exit status. */
 export async function runCommand({ flags, given, version }: RunCommandOptions): Promise<number> {
   const { config: path, source, logLevel, runtimeDir, writeConfigTo } = flags;
-  if (flags.initOnly === true) throw new Error('--init-only comes in a later version');
   const loaded = path === undefined ? defaultConfiguration(given) : await loadConfiguration(path, given);
   if (writeConfigTo !== undefined) return writeConfiguration(loaded, writeConfigTo);
   if (flags.cleanup === true) return (await import('./cleanup.ts')).cleanupCommand({ runtimeDir });
+  const level = logLevel === undefined ? {} : { logLevel };
+  if (flags.initOnly === true) return (await import('./init-command.ts')).initCommand({ loaded, ...level });
   const { runDaemon } = await import('./daemon.ts');
   return runDaemon({
     version,
@@ -34,7 +35,7 @@ export async function runCommand({ flags, given, version }: RunCommandOptions): 
       : { configurationFile: { path, parse: (text, name) => parseConfiguration(text, name, given) } }),
     ...(source === undefined ? {} : { source }),
     runtimeDir,
-    ...(logLevel === undefined ? {} : { logLevel }),
+    ...level,
   });
 }
 

@@ -40,7 +40,7 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--log-level <level>', 'the least important lines to log').choices(LOG_LEVELS).conflicts('v'))
     .option('--write-config-to <file>', 'write the configuration there, with defaults filled in, and end')
     .addOption(booleanOption('cleanup', 'do what the command cleanup does, and end'))
-    .addOption(booleanOption('init-only', 'comes in a later version').hideHelp());
+    .addOption(booleanOption('init-only', "make the kernel's settings, which takes privileges, and end"));
   for (const option of kubeProxyOptions()) command.addOption(option);
   const hidden = [...FIELD_FLAGS, ...OTHER_FLAGS].filter(({ help }) => help === '').map(({ name }) => `--${name}`);
   return command.addHelpText('after', `\nTaken as well, but without effect in this version:\n${wrapped(hidden)}`);

@@ -1,3 +1,4 @@
+import type { ConntrackSettings } from '../conntrack/settings.ts';
 import { ipFamily } from '../net/ip.ts';
 import type { BindAddress } from './field-kinds.ts';
 import type { KubeProxyFields } from './kube-proxy-fields.ts';
@@ -53,6 +54,7 @@ export interface Configuration {
     readonly minSyncPeriodMs: number;
   };
   readonly detectLocal: LocalDetection;
+  readonly conntrack: ConntrackSettings;
   /** Canonical CIDRs of the local addresses that accept NodePorts (empty = all), or the node's primary addresses. */
   readonly nodePortAddresses: 'primary' | readonly string[];
   /** Canonical CIDRs that spec.externalIPs may be of. */
@@ -89,6 +91,7 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
       minSyncPeriodMs: fields.iptables.minSyncPeriod ?? 0,
     },
     detectLocal: localDetection(fields),
+    conntrack: conntrackSettings(fields.conntrack),
     nodePortAddresses: fields.nodePortAddresses[0] === 'primary' ? 'primary' : fields.nodePortAddresses,
     allowedExternalIPs: node.services.allowedExternalIPs,
     oomScoreAdj: fields.oomScoreAdj,
@@ -99,6 +102,18 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
 function listenAddress(bind: BindAddress | '' | undefined, address: string, port: number): ListenAddress {
   if (bind === undefined || bind === '') return { address, port };
   return { address: bind.address, port: bind.port ?? port };
+}
+
+function conntrackSettings(fields: KubeProxyFields['conntrack']): ConntrackSettings {
+  return {
+    maxPerCore: fields.maxPerCore,
+    min: fields.min,
+    tcpEstablishedTimeoutMs: fields.tcpEstablishedTimeout,
+    tcpCloseWaitTimeoutMs: fields.tcpCloseWaitTimeout,
+    tcpBeLiberal: fields.tcpBeLiberal,
+    udpTimeoutMs: fields.udpTimeout,
+    udpStreamTimeoutMs: fields.udpStreamTimeout,
+  };
 }
 
 function localDetection(fields: KubeProxyFields): LocalDetection {

@@ -23,7 +23,6 @@ const neverSilently = (why: string): FieldEffect => ({ takesEffect: 'never', why
 const KLOG = 'it only tunes klog';
 const JSON_API = 'the API is spoken in JSON';
 const NO_LIMIT = 'a list and a watch of each resource need no limit of requests';
-const CONNTRACK = "it comes in a later version; this one leaves conntrack's settings as they are";
 const IPVS = 'it comes with the IPVS mode';
 const NFTABLES = 'it comes with the nftables mode';
 const WINDOWS = 'it is for Windows';
@@ -81,13 +80,13 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   clusterCIDR: now,
   nodePortAddresses: now,
   oomScoreAdj: now,
-  'conntrack.maxPerCore': never(CONNTRACK),
-  'conntrack.min': never(CONNTRACK),
-  'conntrack.tcpEstablishedTimeout': never(CONNTRACK),
-  'conntrack.tcpCloseWaitTimeout': never(CONNTRACK),
-  'conntrack.tcpBeLiberal': never(CONNTRACK),
-  'conntrack.udpTimeout': never(CONNTRACK),
-  'conntrack.udpStreamTimeout': never(CONNTRACK),
+  'conntrack.maxPerCore': now,
+  'conntrack.min': now,
+  'conntrack.tcpEstablishedTimeout': now,
+  'conntrack.tcpCloseWaitTimeout': now,
+  'conntrack.tcpBeLiberal': now,
+  'conntrack.udpTimeout': now,
+  'conntrack.udpStreamTimeout': now,
   configSyncPeriod: never('a watch has no need of it'),
   portRange: never("kube-proxy doesn't use it either"),
   windowsRunAsService: never(WINDOWS),

@@ -1,15 +1,36 @@
 import type { Map as ImmutableMap } from 'immutable';
+import type { Protocol } from '../watch/objects.ts';
 import { type ServicePort, type ServicePortName, servicePortKey, servicePortText } from './types.ts';
 
 /** Claimants of each address and port, the owner first. */
 export type Claims = ImmutableMap<string, readonly ServicePort[]>;
 
+/** An address, or a nodePort on whatever address of the node, with port and protocol. */
+export interface Claim {
+  /** undefined = a nodePort. */
+  readonly ip: string | undefined;
+  readonly port: number;
+  readonly protocol: Protocol;
+}
+
+/** The key of a claim. */
+export function claimKey({ ip = 'nodePort', port, protocol }: Claim): string {
+  return `${ip} ${port}/${protocol}`;
+}
+
+/** The claim that a key stands for. */
+export function parseClaim(key: string): Claim {
+  const [ip, rest = ''] = key.split(' ');
+  const [port, protocol] = rest.split('/');
+  return { ip: ip === 'nodePort' ? undefined : ip, port: Number(port), protocol: protocol as Protocol };
+}
+
 function addressClaim(port: ServicePort, ip: string): string {
-  return `${ip} ${port.port}/${port.name.protocol}`;
+  return claimKey({ ip, port: port.port, protocol: port.name.protocol });
 }
 
 function nodePortClaim(port: ServicePort): string {
-  return `nodePort ${port.nodePort}/${port.name.protocol}`;
+  return claimKey({ ip: undefined, port: port.nodePort, protocol: port.name.protocol });
 }
 
 /** Everything that a ServicePort wants to be the only owner of, each key once. */

@@ -129,5 +129,8 @@ mode: ${mode}
 clusterCIDR: ${hasIPv6 ? `${clusterCIDR},${clusterCIDR6}` : clusterCIDR}
 healthzBindAddress: 0.0.0.0:${healthzPort}
 metricsBindAddress: 127.0.0.1:10249
+# The size of the connection table is the machine's own, and can't be set from a network namespace.
+conntrack:
+  maxPerCore: 0
 `;
 }

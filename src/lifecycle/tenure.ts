@@ -12,18 +12,28 @@ export interface TenureOptions {
   readonly proxies: readonly FamilyProxy[];
   readonly store: Store;
   readonly health: SyncHealth;
+  /** Makes the kernel's settings; what can't be made is no reason not to go on. */
+  readonly setKernel: () => Promise<void>;
   readonly socket: { readonly path: string; readonly routes: Routes };
   /** The health and metrics servers. */
   readonly servers: { open(): Promise<void>; close(): Promise<void> };
 }
 
 /** Opens what only the node's writer has, and programs the node as soon as the store is complete. @throws ListenError */
-export async function startTenure({ proxies, store, health, socket, servers }: TenureOptions): Promise<Tenure> {
+export async function startTenure({
+  proxies,
+  store,
+  health,
+  setKernel,
+  socket,
+  servers,
+}: TenureOptions): Promise<Tenure> {
   health.restart();
   await using opened = new AsyncDisposableStack();
   opened.use(await serveSocket(socket.path, socket.routes));
   opened.defer(() => servers.close());
   await servers.open();
+  await setKernel();
   let isDrained = false;
   void store.synced.then(() => {
     if (!isDrained) for (const proxy of proxies) proxy.start();

@@ -1,21 +1,23 @@
 /**
- * nf_tables over netlink: what no command-line tool tells cheaply. Beside addresses.ts the only importer of netlink, which is loaded at the first
+ * Netfilter over netlink: what no command-line tool tells cheaply. Beside addresses.ts the only importer of netlink, which is loaded at the first
  * question: it needs native code, and a process that never asks shall not pay for it.
  * Constants are of include/uapi/linux/netlink.h and include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h.
  */
 import { endianness } from 'node:os';
 
 const NETLINK_NETFILTER = 12;
-const NLMSG_ERROR = 2;
-const NLM_F_REQUEST = 1;
+export const NLMSG_ERROR = 2;
+export const NLM_F_REQUEST = 1;
 /** Subsystem NFNL_SUBSYS_NFTABLES, message NFT_MSG_GETGEN. */
 const GETGEN = (10 << 8) | 16;
 const NFTA_GEN_ID = 1;
 /** nlmsghdr, then nfgenmsg. */
-const HEADER = 16;
-const PAYLOAD = HEADER + 4;
+export const HEADER = 16;
+export const PAYLOAD = HEADER + 4;
 /** The kernel answers within the system call that asks. */
-const TIMEOUT_MS = 5000;
+export const TIMEOUT_MS = 5000;
+/** Of one message of a dump; the kernel fills what it is offered, up to 32 kB. Half of that is read in about a millisecond. */
+const DUMP_BUFFER_BYTES = 16_384;
 
 /** The kernel refused a request, or its answer makes no sense. `errno` is 0 for the latter. */
 export class NetlinkError extends Error {
@@ -35,8 +37,7 @@ export class NetlinkError extends Error {
  * then from 1 again). @throws NetlinkError where the kernel has no nf_tables or doesn't let us ask.
  */
 export async function readGeneration(): Promise<number> {
-  const { RawNetlinkSocket } = await import('netlink/dist/raw.js');
-  const socket = new RawNetlinkSocket(NETLINK_NETFILTER);
+  const socket = await openNetfilter('NFT_MSG_GETGEN');
   const answer = Promise.withResolvers<Buffer>();
   const timer = setTimeout(() => answer.reject(new NetlinkError('NFT_MSG_GETGEN', 0, 'no answer')), TIMEOUT_MS);
   try {
@@ -46,8 +47,34 @@ export async function readGeneration(): Promise<number> {
     return parseGeneration(await answer.promise);
   } finally {
     clearTimeout(timer);
-    socket.close();
+    closeNetfilter(socket);
   }
+}
+
+/** A socket to netfilter, of this process's network namespace. @throws NetlinkError where the kernel gives none. */
+export async function openNetfilter(op: string) {
+  const { RawNetlinkSocket } = await import('netlink/dist/raw.js');
+  try {
+    // Sizes of 0 leave the system's own.
+    const options = { messagePeeking: false, msgBufferSize: DUMP_BUFFER_BYTES, recvBufferSize: 0, sendBufferSize: 0 };
+    return new RawNetlinkSocket(NETLINK_NETFILTER, options);
+  } catch (error) {
+    throw asNetlinkError(op, error);
+  }
+}
+
+/**
+ * Closes a socket once its callbacks have returned: the binding goes on with a socket after calling us, and one that was
+ * closed from inside a callback while a message waited to be sent ends the process.
+ */
+export function closeNetfilter(socket: { close(): void }): void {
+  setImmediate(() => socket.close());
+}
+
+/** An error of the socket, as its class says it: with the number if it has one. */
+export function asNetlinkError(op: string, error: unknown): unknown {
+  if (!(error instanceof Error) || !('errno' in error) || typeof error.errno !== 'number') return error;
+  return new NetlinkError(op, Math.abs(error.errno), error.message);
 }
 
 /** The request: no attributes, any family. Netlink headers are in the machine's byte order. */
@@ -75,14 +102,16 @@ export function parseGeneration(message: Buffer): number {
 
 const isLittle = endianness() === 'LE';
 
-function nativeReaders(buffer: Buffer) {
+/** Netlink's own numbers are in the machine's byte order. */
+export function nativeReaders(buffer: Buffer) {
   return {
+    u32: (at: number) => (isLittle ? buffer.readUInt32LE(at) : buffer.readUInt32BE(at)),
     u16: (at: number) => (isLittle ? buffer.readUInt16LE(at) : buffer.readUInt16BE(at)),
     i32: (at: number) => (isLittle ? buffer.readInt32LE(at) : buffer.readInt32BE(at)),
   };
 }
 
-function nativeWriters(buffer: Buffer) {
+export function nativeWriters(buffer: Buffer) {
   return {
     u16: (at: number, value: number) => (isLittle ? buffer.writeUInt16LE(value, at) : buffer.writeUInt16BE(value, at)),
     u32: (at: number, value: number) => (isLittle ? buffer.writeUInt32LE(value, at) : buffer.writeUInt32BE(value, at)),

@@ -1,11 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { projectDir } from '../../src/lab/install.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { type NodeLayout, nodes, web } from '../../src/lab/layout.ts';
-import { keptCapabilities } from '../unit/deploy/manifest.ts';
+import { initContainer, keptCapabilities } from '../unit/deploy/manifest.ts';
 import { Container } from './container.ts';
 import { ask, describeLab, enoughFor, eventually, labName } from './daemon-lab.ts';
-import { makeNodeFiles, startGate, type Variant, writeConfiguration, writeToken } from './node-files.ts';
+import { makeNodeFiles, nodeFilesOf, startGate, type Variant, writeConfiguration, writeToken } from './node-files.ts';
 
 /** Both nodes, each with its variant of iptables. */
 const places: readonly (readonly [Variant, NodeLayout])[] = [
@@ -23,10 +25,19 @@ describeLab('the pod of the manifest', () => {
     lab = await createLab({ name: labName('pod'), pods: 2, daemons: false });
     gate = await startGate(lab, token);
     await Promise.all(places.map(([variant, { name }]) => makeNodeFiles(lab, name, { variant, token })));
+    await Promise.all(places.map(([, { name }]) => initialise(name)));
   });
   afterAll(async () => {
     await lab.close();
   });
+
+  /** What the init container does, with root's powers as a privileged one has them. */
+  async function initialise(node: string): Promise<void> {
+    const { args = [] } = initContainer();
+    const config = join(nodeFilesOf(lab, node), 'config/config.yaml');
+    const own = args.map(arg => (arg.startsWith('--config=') ? `--config=${config}` : arg));
+    await lab.exec(node, [join(projectDir, 'bin/kproxy-ts'), ...own]);
+  }
 
   /** A container that is ready, in place of an earlier one. */
   async function start({ name }: NodeLayout): Promise<Container> {

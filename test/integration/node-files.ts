@@ -52,7 +52,8 @@ export async function writeConfiguration(
 ): Promise<void> {
   const [proxy, own] = [...parseAllDocuments(configurationText())].map(document => document.toJS() as object);
   const documents = [
-    { ...proxy, clusterCIDR: `${clusterCIDR},${clusterCIDR6}`, ...fields },
+    // The size of the connection table is the machine's own, and can't be set from a node's network namespace.
+    { ...proxy, clusterCIDR: `${clusterCIDR},${clusterCIDR6}`, conntrack: { maxPerCore: 0 }, ...fields },
     { ...own, iptables: { variant } },
   ];
   const text = documents.map(document => JSON.stringify(document)).join('\n---\n');

@@ -37,11 +37,7 @@ ${NODE_HEADER}watch: { endpoints: auto }\n`;
     ['', 'healthzBindAddress: "::1"', 'healthzBindAddress: 0.0.0.0:10256 → [::1]:10256 (now)'],
     ['', 'hostnameOverride: Node-A', 'hostnameOverride: "" → node-a (at the next start)'],
     ['', 'featureGates: { A: true }', 'featureGates: {} → {"A":true} (not used by this version)'],
-    [
-      '',
-      'conntrack: { tcpEstablishedTimeout: 0s }',
-      'conntrack.tcpEstablishedTimeout: 24h0m0s → 0s (not used by this version)',
-    ],
+    ['', 'conntrack: { tcpEstablishedTimeout: 0s }', 'conntrack.tcpEstablishedTimeout: 24h0m0s → 0s (now)'],
     [
       '',
       `${NODE_HEADER}iptables: { variant: nft }`,

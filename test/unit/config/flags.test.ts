@@ -58,6 +58,13 @@ describe('flags without a file', () => {
         '--bind-address-hard-fail',
         '--cluster-cidr',
         '10.244.0.0/16,fd00:10::/56',
+        '--conntrack-max-per-core=100',
+        '--conntrack-min=200',
+        '--conntrack-tcp-be-liberal',
+        '--conntrack-tcp-timeout-close-wait=1m',
+        '--conntrack-tcp-timeout-established=2m',
+        '--conntrack-udp-timeout=3s',
+        '--conntrack-udp-timeout-stream=4s',
         '--healthz-bind-address=127.0.0.1',
         '--metrics-bind-address=[::1]:9249',
         '--hostname-override=Node-A',
@@ -94,6 +101,15 @@ describe('flags without a file', () => {
         minSyncPeriodMs: 250,
       },
       detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10::/56'] },
+      conntrack: {
+        maxPerCore: 100,
+        min: 200,
+        tcpEstablishedTimeoutMs: 120_000,
+        tcpCloseWaitTimeoutMs: 60_000,
+        tcpBeLiberal: true,
+        udpTimeoutMs: 3000,
+        udpStreamTimeoutMs: 4000,
+      },
       nodePortAddresses: ['192.168.0.0/16', 'fd00::/64'],
       allowedExternalIPs: ['0.0.0.0/0', '::/0'],
       oomScoreAdj: -5,
@@ -137,24 +153,15 @@ describe('flags without a file', () => {
 
   test('those of later versions are read, checked, and named in a warning', () => {
     const { fields, warnings } = defaultConfiguration(
-      given(
-        ...QUIET,
-        '--feature-gates=A=true,B=false',
-        '--feature-gates',
-        'C=true',
-        '--vmodule=proxier=5',
-        '--conntrack-min=0',
-      ),
+      given(...QUIET, '--feature-gates=A=true,B=false', '--feature-gates', 'C=true', '--vmodule=proxier=5'),
     );
     expect(fields.kubeProxy).toMatchObject({
       featureGates: { A: true, B: false, C: true },
       logging: { vmodule: [{ filePattern: 'proxier', verbosity: 5 }] },
-      conntrack: { min: 0 },
     });
     expect(warnings).toEqual([
       '--feature-gates is set but not used by this version: there are no feature gates',
       '--vmodule is set but not used by this version: it only tunes klog',
-      "--conntrack-min is set but not used by this version: it comes in a later version; this one leaves conntrack's settings as they are",
     ]);
   });
 

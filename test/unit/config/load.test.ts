@@ -113,6 +113,15 @@ describe('a file written for kube-proxy', () => {
           minSyncPeriodMs: 0,
         },
         detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] },
+        conntrack: {
+          maxPerCore: 32_768,
+          min: 131_072,
+          tcpEstablishedTimeoutMs: 86_400_000,
+          tcpCloseWaitTimeoutMs: 3_600_000,
+          tcpBeLiberal: false,
+          udpTimeoutMs: 0,
+          udpStreamTimeoutMs: 0,
+        },
         nodePortAddresses: [],
         oomScoreAdj: -999,
         verbosity: 0,
@@ -132,6 +141,7 @@ describe('a file written for kube-proxy', () => {
 hostnameOverride: " Node-A "
 clientConnection: { kubeconfig: /etc/kubeconfig }
 mode: iptables
+conntrack: { maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 90s, tcpBeLiberal: true, udpTimeout: 20s, udpStreamTimeout: 2m }
 bindAddress: "::"
 bindAddressHardFail: true
 metricsBindAddress: 0.0.0.0:9249
@@ -165,6 +175,15 @@ services: { allowedExternalIPs: [192.0.2.7/24] }
         minSyncPeriodMs: 250,
       },
       detectLocal: { mode: 'BridgeInterface', interfaceName: 'cni0' },
+      conntrack: {
+        maxPerCore: 0,
+        min: 131_072,
+        tcpEstablishedTimeoutMs: 0,
+        tcpCloseWaitTimeoutMs: 90_000,
+        tcpBeLiberal: true,
+        udpTimeoutMs: 20_000,
+        udpStreamTimeoutMs: 120_000,
+      },
       nodePortAddresses: ['192.168.1.0/24', 'fd00::/64'],
       allowedExternalIPs: ['192.0.2.0/24'],
       oomScoreAdj: -999,
@@ -221,7 +240,6 @@ iptables: { localhostNodePorts: false }
 `);
     expect(warnings.toSorted()).toEqual(
       [
-        "conntrack.maxPerCore is set but not used by this version: it comes in a later version; this one leaves conntrack's settings as they are",
         'featureGates is set but not used by this version: there are no feature gates',
         'ipvs.scheduler is set but not used by this version: it comes with the IPVS mode',
         'ipvs.strictARP is set but not used by this version: it comes with the IPVS mode',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { defaultConfiguration, parseConfiguration } from '../../../src/config/load.ts';
-import { configurationText, daemonPod, manifestText, objectsIn, theOnly } from './manifest.ts';
+import { configurationText, daemonPod, initContainer, manifestText, objectsIn, theOnly } from './manifest.ts';
 import { objectProblems } from './object-schema.ts';
 
 /** The manifest's problems after a change of its text, which must be there to change. */
@@ -155,6 +155,20 @@ describe('the pod', () => {
     expect(pod.securityContext?.seccompProfile).toEqual({ type: 'RuntimeDefault' });
     expect(pod).not.toHaveProperty('hostPID');
     expect(pod).not.toHaveProperty('hostIPC');
+  });
+
+  test('leaves to an init container what takes privileges; that one sees the configuration, and nothing of the node', () => {
+    const { image, args, securityContext, volumeMounts, env } = initContainer();
+    expect(image).toBe(container.image);
+    expect(args).toEqual(['run', '--init-only', '--config=/etc/kproxy-ts/config.yaml']);
+    expect(securityContext).toEqual({
+      privileged: true,
+      readOnlyRootFilesystem: true,
+      runAsUser: 0,
+      runAsGroup: 0,
+    });
+    expect(volumeMounts).toEqual(container.volumeMounts?.filter(({ name }) => name === 'config'));
+    expect(env).toBeUndefined();
   });
 
   test('asks the API server at an address that has to be filled in, never at the Service that it makes itself', () => {

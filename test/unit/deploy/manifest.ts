@@ -39,6 +39,13 @@ export function daemonPod() {
   return { pod, container };
 }
 
+/** Its only init container. */
+export function initContainer() {
+  const [container, ...others] = daemonPod().pod.initContainers ?? [];
+  if (container === undefined || others.length > 0) throw new Error('not one init container');
+  return container;
+}
+
 /** The configuration file in the ConfigMap. */
 export function configurationText(): string {
   return theOnly('ConfigMap').data?.['config.yaml'] ?? '';

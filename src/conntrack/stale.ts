@@ -1,0 +1,101 @@
+/**
+ * Which flows lead nowhere. A flow of a Service keeps the endpoint that its first packet got: rules are asked for new flows
+ * only. So when the endpoint goes, a client that goes on sending from the same socket (DNS, syslog, QUIC) sends into the void
+ * for as long as it does, unless the flow is deleted: the next packet is a new flow then. TCP is left alone, because its ends
+ * notice; so is SCTP, whose associations have addresses of their own.
+ */
+import { claimKey } from '../endpoints/claims.ts';
+import { type Endpoint, type Model, type ServiceRoute, servicePortKey } from '../endpoints/types.ts';
+import type { Protocol } from '../watch/objects.ts';
+
+/** What of an entry of the connection table decides. */
+export interface ServiceFlow {
+  readonly protocol: Protocol;
+  /** Where the client sends: the destination of the original direction. */
+  readonly destination: string;
+  readonly destinationPort: number;
+  /** Who answers: the source of the reply direction. */
+  readonly replySource: string;
+  readonly replyPort: number;
+  /** Of conntrack; 0 unless somebody uses zones. */
+  readonly zone: number;
+}
+
+export interface StaleOptions {
+  /** Claims (see claims.ts) that were served: flows to them that were sent on are stale when nobody serves them now. */
+  readonly lost?: ReadonlySet<string>;
+  /** Whether an address is this node's and takes NodePorts. */
+  readonly takesNodePorts?: (address: string) => boolean;
+}
+
+/**
+ * Tells stale flows by the routes of a Model: flows to an address, port and protocol of a Service whose reply doesn't come
+ * from an endpoint that still serves. That includes flows that no rule had sent on, as those from before the Service was
+ * known. An endpoint serves while it is ready, or serving though it terminates or isn't among those chosen for new flows.
+ */
+export function staleJudge(model: Model, options: StaleOptions = {}): (flow: ServiceFlow) => boolean {
+  const { lost, takesNodePorts = () => false } = options;
+  const serving = new Map<ServiceRoute, ReadonlySet<string>>();
+  const servingOf = (route: ServiceRoute) => {
+    const known = serving.get(route);
+    if (known !== undefined) return known;
+    const found = new Set(route.endpoints.filter(isServing).map(({ ip, port }) => `${ip} ${port}`));
+    serving.set(route, found);
+    return found;
+  };
+  return flow => {
+    if (flow.protocol !== 'UDP') return false;
+    const wasSentOn = flow.replySource !== flow.destination || flow.replyPort !== flow.destinationPort;
+    const isOurs = wasSentOn || flow.zone === 0;
+    const { destination, destinationPort: port, protocol } = flow;
+    const address = claimKey({ ip: destination, port, protocol });
+    const nodePort = claimKey({ ip: undefined, port, protocol });
+    const ofAddress = routeOf(model, address);
+    // A packet that passes through the node on its way to another node's NodePort isn't ours; one that was sent on here is.
+    const isNodePort = ofAddress === undefined && (wasSentOn || takesNodePorts(destination));
+    const route = ofAddress ?? (isNodePort ? routeOf(model, nodePort) : undefined);
+    if (route !== undefined) return isOurs && !servingOf(route).has(`${flow.replySource} ${flow.replyPort}`);
+    return wasSentOn && lost !== undefined && (lost.has(address) || lost.has(nodePort));
+  };
+}
+
+function isServing(endpoint: Endpoint): boolean {
+  return endpoint.isReady || endpoint.isServing;
+}
+
+function routeOf(model: Model, claim: string): ServiceRoute | undefined {
+  const owner = model.claims.get(claim)?.[0];
+  return owner === undefined ? undefined : model.routes.get(servicePortKey(owner.name));
+}
+
+/** Whether a change of a route may have left stale flows behind. */
+function hasLostEndpoint(before: ServiceRoute, after: ServiceRoute): boolean {
+  if (before.endpoints === after.endpoints) return false;
+  const left = new Set(after.endpoints.filter(isServing).map(({ ip, port }) => `${ip} ${port}`));
+  return before.endpoints.some(endpoint => isServing(endpoint) && !left.has(`${endpoint.ip} ${endpoint.port}`));
+}
+
+/** The claims whose flows a newer Model may have made stale; none for most changes. */
+export function suspectClaims(previous: Model, next: Model): ReadonlySet<string> {
+  const suspects = new Set<string>();
+  for (const key of next.changed) {
+    if (!key.endsWith('/UDP')) continue;
+    const before = previous.routes.get(key);
+    const after = next.routes.get(key);
+    const [old, now] = [servedClaims(before), servedClaims(after)];
+    for (const claim of old) if (!now.has(claim)) suspects.add(claim);
+    const isAnyLost = before !== undefined && after !== undefined && hasLostEndpoint(before, after);
+    for (const claim of now) if (isAnyLost || !old.has(claim)) suspects.add(claim);
+  }
+  return suspects;
+}
+
+function servedClaims(route: ServiceRoute | undefined): ReadonlySet<string> {
+  if (route === undefined) return new Set();
+  const { clusterIP, externalIPs, loadBalancerVIPs, nodePort, port, name } = route.servicePort;
+  const { protocol } = name;
+  // Of an address that another Service owns, clusterIP is ''.
+  const addresses = [clusterIP, ...externalIPs, ...loadBalancerVIPs].filter(ip => ip !== '');
+  const keys = addresses.map(ip => claimKey({ ip, port, protocol }));
+  return new Set(nodePort === 0 ? keys : [...keys, claimKey({ ip: undefined, port: nodePort, protocol })]);
+}

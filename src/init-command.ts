@@ -1,0 +1,28 @@
+import { iptablesOptions } from './backends/iptables/options.ts';
+import type { LoadedConfiguration } from './config/load.ts';
+import { localnetSysctl } from './conntrack/settings.ts';
+import { loadConntrack } from './linux/conntrack.ts';
+import { conntrackSettings, settingsWriter } from './linux/sysctl.ts';
+import { createLogger, type LogLevel } from './log.ts';
+import { levelOfVerbosity } from './log-level.ts';
+
+export interface InitOptions {
+  readonly loaded: LoadedConfiguration;
+  readonly logLevel?: LogLevel;
+}
+
+/**
+ * `kproxy-ts run --init-only`: what a daemon can't do without write access to /proc/sys, once for all daemons after it. What can't be
+ * written is named in a warning, as the daemon does it. Resolves to the exit status.
+ */
+export async function initCommand({ loaded, logLevel }: InitOptions): Promise<number> {
+  const { configuration, warnings } = loaded;
+  const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
+  for (const warning of warnings) log.warn({ component: 'config' }, warning);
+  // Whether it has them doesn't depend on what the cluster says of the node.
+  const { hasLocalhostNodePorts } = iptablesOptions(configuration, undefined, 'IPv4');
+  const setSettings = settingsWriter({ log, load: loadConntrack });
+  await setSettings([...conntrackSettings(configuration.conntrack), ...localnetSysctl(hasLocalhostNodePorts)]);
+  log.info({ component: 'lifecycle' }, 'the privileged set-up is done');
+  return 0;
+}

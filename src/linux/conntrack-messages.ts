@@ -1,0 +1,290 @@
+/**
+ * Messages of ctnetlink: what is asked of the kernel's connection table, and the entries that it answers with. Encoders and
+ * decoders side by side. Constants are of include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack}.h; what the filter's
+ * bits mean stands in net/netfilter/nf_conntrack_netlink.c only. Addresses, ports and numbers of entries are in network byte order.
+ */
+import { formatIPv4, formatIPv6, type IPFamily, parseIPv4, parseIPv6 } from '../net/ip.ts';
+import { HEADER, NLM_F_REQUEST, nativeReaders, nativeWriters, PAYLOAD } from './nfnetlink.ts';
+
+/** Subsystem NFNL_SUBSYS_CTNETLINK, then the message. */
+const CT_NEW = 1 << 8;
+const CT_GET = (1 << 8) | 1;
+const CT_DELETE = (1 << 8) | 2;
+const NLM_F_ACK = 4;
+/** NLM_F_CREATE and NLM_F_EXCL. */
+const NLM_F_NEW = 0x600;
+const NLM_F_DUMP = 0x300;
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE = 0x3fff;
+
+const CTA = { original: 1, reply: 2, status: 3, timeout: 7, id: 12, zone: 18, filter: 25 };
+const CTA_TUPLE = { ip: 1, proto: 2, zone: 3 };
+const CTA_IP = { IPv4: { source: 1, destination: 2 }, IPv6: { source: 3, destination: 4 } };
+const CTA_PROTO = { number: 1, sourcePort: 2, destinationPort: 3 };
+const CTA_FILTER = { original: 1, reply: 2 };
+/** Which parts of a tuple a dump compares. */
+const FILTER_BIT = { destination: 1 << 1, protocol: 1 << 3, destinationPort: 1 << 5 };
+
+const FAMILY = { IPv4: 2, IPv6: 10 };
+export const UDP = 17;
+
+/** One direction of an entry, as the kernel sees packets of it. */
+export interface Tuple {
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** Of this direction alone (`CT --zone-orig`); 0 = none. */
+  readonly zone: number;
+}
+
+/** An entry of the connection table. */
+export interface Flow {
+  readonly family: IPFamily;
+  /** Tells it from a later entry with the same tuples. */
+  readonly id: number;
+  /** Of both directions; 0 = none. */
+  readonly zone: number;
+  /** IPS_* bits. */
+  readonly status: number;
+  readonly original: Tuple;
+  readonly reply: Tuple;
+}
+
+/** Which entries a dump is about: compared with the original direction. */
+export interface FlowFilter {
+  readonly family: IPFamily;
+  readonly protocol: number;
+  readonly destination?: string;
+  readonly destinationPort?: number;
+}
+
+/** Whether a flow is among those that were asked for: kernels before 5.8 know no filter but the family, and send them all. */
+export function isWanted({ family, original }: Flow, filter: FlowFilter): boolean {
+  if (family !== filter.family || original.protocol !== filter.protocol) return false;
+  if (filter.destination !== undefined && original.destination !== filter.destination) return false;
+  return filter.destinationPort === undefined || original.destinationPort === filter.destinationPort;
+}
+
+/**
+ * A request for every flow that the filter lets through. Without an IPv6 address: the kernel compares those the wrong way round, and
+ * would send all entries but the wanted ones (ctnetlink_filter_match_tuple, up to at least 6.18).
+ */
+export function encodeDump(filter: FlowFilter): Buffer {
+  const { family, protocol, destinationPort } = filter;
+  const destination = family === 'IPv6' ? undefined : filter.destination;
+  const writer = new Writer({ type: CT_GET, flags: NLM_F_DUMP, family, sequence: 0 });
+  writer.nest(CTA.original, () => {
+    if (destination !== undefined) {
+      writer.nest(CTA_TUPLE.ip, () => writer.address(CTA_IP[family].destination, destination, family));
+    }
+    writer.nest(CTA_TUPLE.proto, () => {
+      writer.u8(CTA_PROTO.number, protocol);
+      if (destinationPort !== undefined) writer.u16(CTA_PROTO.destinationPort, destinationPort);
+    });
+  });
+  writer.nest(CTA.filter, () => {
+    const address = destination === undefined ? 0 : FILTER_BIT.destination;
+    const port = destinationPort === undefined ? 0 : FILTER_BIT.destinationPort;
+    writer.nativeU32(CTA_FILTER.original, FILTER_BIT.protocol | address | port);
+    writer.nativeU32(CTA_FILTER.reply, 0);
+  });
+  return writer.finish();
+}
+
+export interface Request {
+  /** What the kernel's answer to this request carries. */
+  readonly sequence: number;
+  /** Success is answered too; else only a refusal is. */
+  readonly isAcknowledged: boolean;
+}
+
+/**
+ * A request to delete this very entry: never an empty one, which would flush the table, and not one that took the same tuple
+ * meanwhile, which has another id.
+ */
+export function encodeDelete(flow: Flow, { sequence, isAcknowledged }: Request): Buffer {
+  const flags = isAcknowledged ? NLM_F_ACK : 0;
+  const writer = new Writer({ type: CT_DELETE, flags, family: flow.family, sequence });
+  writeTuple(writer, CTA.original, flow.family, flow.original);
+  writer.u32(CTA.id, flow.id);
+  if (flow.zone !== 0) writer.u16(CTA.zone, flow.zone);
+  return writer.finish();
+}
+
+/** A request to make an entry, with an id of the kernel's choice. */
+export function encodeNew(flow: Flow, timeoutSeconds: number, { sequence, isAcknowledged }: Request): Buffer {
+  const flags = NLM_F_NEW | (isAcknowledged ? NLM_F_ACK : 0);
+  const writer = new Writer({ type: CT_NEW, flags, family: flow.family, sequence });
+  writeTuple(writer, CTA.original, flow.family, flow.original);
+  writeTuple(writer, CTA.reply, flow.family, flow.reply);
+  writer.u32(CTA.status, flow.status);
+  writer.u32(CTA.timeout, timeoutSeconds);
+  if (flow.zone !== 0) writer.u16(CTA.zone, flow.zone);
+  return writer.finish();
+}
+
+/** The entry in a message from `at` to `end`; undefined when it's none, or of another protocol. */
+export function decodeFlow(buffer: Buffer, at: number, end: number, protocol: number): Flow | undefined {
+  if (nativeReaders(buffer).u16(at + 4) !== CT_NEW || end < at + PAYLOAD) return undefined;
+  const family = buffer[at + HEADER] === FAMILY.IPv6 ? 'IPv6' : 'IPv4';
+  let original: Tuple | undefined;
+  let reply: Tuple | undefined;
+  let [id, zone, status, isOther] = [0, 0, 0, false];
+  eachAttribute(buffer, at + PAYLOAD, end, (type, from, to) => {
+    if (isOther) return;
+    if (type === CTA.original) original = decodeTuple(buffer, { from, to, family, protocol });
+    else if (type === CTA.reply) reply = decodeTuple(buffer, { from, to, family, protocol });
+    else if (type === CTA.status) status = buffer.readUInt32BE(from);
+    else if (type === CTA.id) id = buffer.readUInt32BE(from);
+    else if (type === CTA.zone) zone = buffer.readUInt16BE(from);
+    isOther = type === CTA.original && original === undefined;
+  });
+  return original === undefined || reply === undefined ? undefined : { family, id, zone, status, original, reply };
+}
+
+interface TupleSpan {
+  readonly from: number;
+  readonly to: number;
+  readonly family: IPFamily;
+  /** Of another one, addresses aren't worth decoding. */
+  readonly protocol: number;
+}
+
+function decodeTuple(buffer: Buffer, { from, to, family, protocol: wanted }: TupleSpan): Tuple | undefined {
+  let [source, destination] = [-1, -1];
+  let [protocol, sourcePort, destinationPort, zone] = [0, 0, 0, 0];
+  eachAttribute(buffer, from, to, (part, start, stop) => {
+    if (part === CTA_TUPLE.zone) zone = buffer.readUInt16BE(start);
+    if (part === CTA_TUPLE.ip) {
+      eachAttribute(buffer, start, stop, (type, at) => {
+        if (type === CTA_IP[family].source) source = at;
+        if (type === CTA_IP[family].destination) destination = at;
+      });
+    }
+    if (part === CTA_TUPLE.proto) {
+      eachAttribute(buffer, start, stop, (type, at) => {
+        if (type === CTA_PROTO.number) protocol = buffer.readUInt8(at);
+        if (type === CTA_PROTO.sourcePort) sourcePort = buffer.readUInt16BE(at);
+        if (type === CTA_PROTO.destinationPort) destinationPort = buffer.readUInt16BE(at);
+      });
+    }
+  });
+  if (protocol !== wanted || source < 0 || destination < 0) return undefined;
+  const text = (at: number) => decodeAddress(buffer, at, family);
+  return { source: text(source), destination: text(destination), protocol, sourcePort, destinationPort, zone };
+}
+
+function writeTuple(writer: Writer, type: number, family: IPFamily, tuple: Tuple): void {
+  writer.nest(type, () => {
+    writer.nest(CTA_TUPLE.ip, () => {
+      writer.address(CTA_IP[family].source, tuple.source, family);
+      writer.address(CTA_IP[family].destination, tuple.destination, family);
+    });
+    writer.nest(CTA_TUPLE.proto, () => {
+      writer.u8(CTA_PROTO.number, tuple.protocol);
+      writer.u16(CTA_PROTO.sourcePort, tuple.sourcePort);
+      writer.u16(CTA_PROTO.destinationPort, tuple.destinationPort);
+    });
+    if (tuple.zone !== 0) writer.u16(CTA_TUPLE.zone, tuple.zone);
+  });
+}
+
+function decodeAddress(buffer: Buffer, at: number, family: IPFamily): string {
+  if (family === 'IPv4') return formatIPv4(buffer.readUInt32BE(at));
+  return formatIPv6([0, 2, 4, 6, 8, 10, 12, 14].map(offset => buffer.readUInt16BE(at + offset)));
+}
+
+/** Calls `visit` for each attribute in the span, with where its value is; a cut one ends it. */
+export function eachAttribute(
+  buffer: Buffer,
+  from: number,
+  to: number,
+  visit: (type: number, from: number, to: number) => void,
+): void {
+  const read = nativeReaders(buffer);
+  for (let at = from; at + 4 <= to; ) {
+    const length = read.u16(at);
+    if (length < 4 || at + length > to) return;
+    visit(read.u16(at + 2) & NLA_TYPE, at + 4, at + length);
+    at += (length + 3) & ~3;
+  }
+}
+
+interface MessageHeader {
+  readonly type: number;
+  readonly flags: number;
+  readonly family: IPFamily;
+  readonly sequence: number;
+}
+
+/** The largest message here, an IPv6 entry with both directions and zones, takes less. */
+const LONGEST_MESSAGE = 320;
+
+/** Writes one message, attribute by attribute, into one piece of memory: thousands of deletions leave little garbage. */
+class Writer {
+  readonly #buffer = Buffer.allocUnsafe(LONGEST_MESSAGE).fill(0);
+  readonly #native = nativeWriters(this.#buffer);
+  #at = PAYLOAD;
+
+  constructor({ type, flags, family, sequence }: MessageHeader) {
+    this.#native.u16(4, type);
+    this.#native.u16(6, NLM_F_REQUEST | flags);
+    this.#native.u32(8, sequence);
+    this.#buffer[HEADER] = FAMILY[family];
+  }
+
+  nest(type: number, body: () => void): void {
+    const start = this.#at;
+    this.#at += 4;
+    body();
+    this.#header(start, type | NLA_F_NESTED, this.#at - start);
+  }
+
+  u8(type: number, value: number): void {
+    this.#buffer.writeUInt8(value, this.#reserve(type, 1));
+  }
+
+  u16(type: number, value: number): void {
+    this.#buffer.writeUInt16BE(value, this.#reserve(type, 2));
+  }
+
+  u32(type: number, value: number): void {
+    this.#buffer.writeUInt32BE(value, this.#reserve(type, 4));
+  }
+
+  nativeU32(type: number, value: number): void {
+    this.#native.u32(this.#reserve(type, 4), value);
+  }
+
+  /** @throws TypeError when the text isn't an address of the family. */
+  address(type: number, text: string, family: IPFamily): void {
+    const value = family === 'IPv4' ? parseIPv4(text) : parseIPv6(text);
+    if (value === undefined) throw new TypeError(`not an ${family} address: ${text}`);
+    if (typeof value === 'number') {
+      this.u32(type, value);
+      return;
+    }
+    const at = this.#reserve(type, 16);
+    for (const [i, group] of value.entries()) this.#buffer.writeUInt16BE(group, at + 2 * i);
+  }
+
+  finish(): Buffer {
+    this.#native.u32(0, this.#at);
+    return this.#buffer.subarray(0, this.#at);
+  }
+
+  /** Where the value of so many bytes goes. */
+  #reserve(type: number, length: number): number {
+    const at = this.#at;
+    this.#header(at, type, 4 + length);
+    this.#at += 4 + ((length + 3) & ~3);
+    return at + 4;
+  }
+
+  #header(at: number, type: number, length: number): void {
+    this.#native.u16(at, length);
+    this.#native.u16(at + 2, type);
+  }
+}
