@@ -1,36 +1,31 @@
 import { hostname } from 'node:os';
-import { Announcer } from './announcer.ts';
 import { NftGeneration } from './backends/iptables/generation.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
-import { EventRecorder } from './events/recorder.ts';
 import { settleFamilies } from './families.ts';
-import { FamilyProxy } from './family-proxy.ts';
+import type { FamilyProxy } from './family-proxy.ts';
 import { compactHeap } from './heap.ts';
 import { SyncHealth } from './http/health-state.ts';
 import { NodeServers } from './http/servers.ts';
+import { KernelSettings } from './kernel-settings.ts';
 import { askHandOver, HAND_OVER_ROUTE, handOverRoute } from './lifecycle/hand-over.ts';
 import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
-import { loadConntrack, sweepFlows } from './linux/conntrack.ts';
 import { readGeneration } from './linux/nfnetlink.ts';
 import { oomScoreSetter } from './linux/oom-score.ts';
-import { conntrackSettings, settingsWriter } from './linux/sysctl.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
-import { createMetrics, type Metrics } from './metrics.ts';
-import { PendingChanges } from './pending-changes.ts';
+import { createMetrics } from './metrics.ts';
+import { nodeProxies } from './node-proxies.ts';
 import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
-import { systemClock } from './watch/clock.ts';
-import type { IPFamily } from './watch/objects.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -85,71 +80,42 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     onUnavailable: error =>
       log.info({ err: error }, 'nf_tables does not tell its generation: our rules are read every sync period instead'),
   });
-  const events = resources.use(eventRecorder({ nodeName, source, log }));
-  const announcer = new Announcer({ nodeName, store, health, events, log });
-  announcer.started(`kproxy-ts ${version}`);
-  const common = { variant, generation, configuration, nodeName, store, health, metrics, log, compactHeap, sweepFlows };
-  const pending = families.map(family => pendingChanges(family, metrics));
-  const proxies = families.map((family, i) => {
-    const followers = [resources.use(announcer.healthServer(family)), pending[i]].filter(item => item !== undefined);
-    return new FamilyProxy({ family, ...common, followers, onLoss: loss => announcer.lost(loss) });
-  });
-  for (const proxy of proxies) resources.defer(() => proxy.close());
+  const kernel = new KernelSettings(log);
+  const kernelFacts = () => kernel.facts;
+  const perFamily = {
+    variant,
+    generation,
+    configuration,
+    nodeName,
+    store,
+    health,
+    metrics,
+    log,
+    compactHeap,
+    kernelFacts,
+  };
+  const { proxies, pending } = nodeProxies({ families, source, version, ...perFamily }, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: configuration.mode, fields: () => live.fields, log });
-  const setSettings = settingsWriter({ log, load: loadConntrack });
-  const setKernel = (next: Configuration) => setSettings(conntrackSettings(next.conntrack));
-  const writer = createWriter({
-    version,
-    paths,
-    nodeName,
-    proxies,
-    store,
-    health,
-    servers,
-    live,
-    log,
-    signal,
-    setKernel: () => setKernel(live.configuration),
-  });
+  const common = { version, paths, nodeName, proxies, store, health, servers, live, kernel, log, signal };
+  const writer = createWriter(common);
   const parts = [
-    (next: Configuration) => {
+    async (next: Configuration) => {
+      // First: rules depend on what the kernel was told.
+      if (writer.isWriting) await kernel.set(next);
       for (const proxy of proxies) proxy.configure(next);
       if (logLevel === undefined) log.setLevel(levelOfVerbosity(next.verbosity));
     },
     (next: Configuration) => servers.configure(next),
     (next: Configuration) => source.configure(next),
     (next: Configuration) => setOomScoreAdj(next.oomScoreAdj),
-    (next: Configuration) => (writer.isWriting ? setKernel(next) : undefined),
   ];
   const file = options.configurationFile;
   if (file !== undefined) resources.use(await live.follow({ file, parts, log, signal }));
 
   await writer.run(signal);
   return 0;
-}
-
-interface EventParts {
-  readonly nodeName: string;
-  readonly source: ClusterSource;
-  readonly log: Logger;
-}
-
-function eventRecorder({ nodeName, source, log }: EventParts): EventRecorder {
-  const by = { controller: 'kproxy-ts', instance: nodeName };
-  return new EventRecorder({
-    by,
-    send: () => source.send,
-    clock: systemClock,
-    log: log.child({ component: 'events' }),
-  });
-}
-
-function pendingChanges(family: IPFamily, metrics: Metrics): PendingChanges {
-  const labels = { ip_family: family };
-  const onProgrammed = (seconds: number) => metrics.networkProgrammingSeconds.observe(labels, seconds);
-  return new PendingChanges({ family, onProgrammed, now: Date.now });
 }
 
 interface WriterParts {
@@ -163,11 +129,11 @@ interface WriterParts {
   readonly live: LiveConfiguration;
   readonly log: Logger;
   readonly signal: AbortSignal;
-  readonly setKernel: () => Promise<void>;
+  readonly kernel: KernelSettings;
 }
 
 function createWriter(parts: WriterParts): Writer {
-  const { version, paths, nodeName, proxies, store, health, servers, live, signal: stop } = parts;
+  const { version, paths, nodeName, proxies, store, health, servers, live, kernel, signal: stop } = parts;
   const log = parts.log.child({ component: 'lifecycle' });
   const what = `kproxy-ts ${version}`;
   const routes = {
@@ -184,7 +150,7 @@ function createWriter(parts: WriterParts): Writer {
         proxies,
         store,
         health,
-        setKernel: parts.setKernel,
+        setKernel: () => kernel.set(live.configuration),
         socket: { path: paths.socket, routes },
         servers: { open: () => servers.open(live.configuration), close: () => servers.close() },
       }),

@@ -4,20 +4,17 @@ import type { Plan } from './backends/backend.ts';
 import type { IptablesIO } from './backends/iptables/apply.ts';
 import { createIptablesBackend, type IptablesBackend } from './backends/iptables/backend.ts';
 import type { NftGeneration } from './backends/iptables/generation.ts';
+import { MarkTransition } from './backends/iptables/mark-transition.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
-import { iptablesOptions } from './backends/iptables/options.ts';
+import { iptablesOptions, type KernelFacts } from './backends/iptables/options.ts';
 import { readPacketCounts } from './backends/iptables/packet-counts.ts';
 import { RuleCounter, type RuleCounts } from './backends/iptables/rule-counts.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
-import { masqueradeBitOf } from './backends/iptables/shared-rules.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop } from './backends/loop.ts';
 import { readKernel } from './backends/read-kernel.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
-import { udpClaims } from './conntrack/from-rules.ts';
-import { nodePortAddresses } from './conntrack/node-addresses.ts';
-import { ConntrackReconciler, type ReconcilerOptions } from './conntrack/reconciler.ts';
 import type { Observation } from './dump/from-model.ts';
 import type { Loss } from './endpoints/claims.ts';
 import type { Model } from './endpoints/types.ts';
@@ -41,14 +38,14 @@ export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly generation?: NftGeneration;
   readonly nodeName: string;
   readonly store: Store;
+  /** Asked whenever the node or the configuration changes. */
+  readonly kernelFacts?: () => KernelFacts;
   /** Gives unused memory back; called in a quiet moment after a full sync. */
   readonly compactHeap: () => void;
   /** Told of each sync. */
   readonly followers?: readonly SyncFollower[];
   /** See ModelFeedOptions. */
   readonly onLoss?: (loss: Loss) => void;
-  /** Deletes stale flows; without it, the connection table is left alone. */
-  readonly sweepFlows?: ReconcilerOptions['sweep'];
 }
 
 /** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
@@ -64,14 +61,12 @@ export class FamilyProxy {
   readonly #reporter: SyncReporter;
   readonly #feed: ModelFeed;
   readonly #loop: SyncLoop<IptablesObject>;
-  readonly #conntrack: ConntrackReconciler | undefined;
   readonly backend: IptablesBackend;
   #configuration: Configuration;
   #basis: Basis;
   /** What the newest plan was made with. */
   #planned: IptablesOptions;
-  /** The bit that rules in the kernel mark with, as far as known. */
-  #masqueradeBit: number | undefined;
+  readonly #mark = new MarkTransition();
   #isStarted = false;
   readonly #compaction: QuietCompaction;
   readonly #rules = new RuleCounter();
@@ -97,10 +92,9 @@ export class FamilyProxy {
     this.#basis = this.#newestBasis();
     this.#planned = this.#basis.iptables;
     const backend = this.#rules.observe(this.backend);
-    this.#conntrack = this.#conntrackOf(options);
     const noteFound = (plan: Plan<IptablesObject>) => {
-      this.#masqueradeBit = masqueradeBitOf(plan) ?? this.#masqueradeBit;
-      this.#conntrack?.found(udpClaims(plan.values()));
+      this.#mark.found(plan);
+      for (const follower of this.#followers) follower.found?.(plan);
       return plan;
     };
     this.#loop = new SyncLoop({
@@ -152,9 +146,8 @@ export class FamilyProxy {
   async pause(): Promise<void> {
     this.#isStarted = false;
     await this.#loop.pause();
-    await this.#conntrack?.pause();
     this.#isSyncing = false;
-    for (const follower of this.#followers) follower.paused();
+    await this.#tellPaused();
   }
 
   /** Takes another configuration into use: what rules depend on is planned again, and the new periods count from now on. */
@@ -216,12 +209,19 @@ export class FamilyProxy {
   async close(): Promise<void> {
     this.#compaction[Symbol.dispose]();
     await this.#loop.close();
-    await this.#conntrack?.pause();
+    await this.#tellPaused();
+  }
+
+  async #tellPaused(): Promise<void> {
+    await Promise.all(this.#followers.map(follower => follower.paused()));
   }
 
   #newestBasis(): Basis {
     const { node, nodeFacts } = this.#feed;
-    return { iptables: iptablesOptions(this.#configuration, node, this.family), facts: nodeFacts };
+    return {
+      iptables: iptablesOptions(this.#configuration, node, this.family, this.#options.kernelFacts?.()),
+      facts: nodeFacts,
+    };
   }
 
   /** Plans everything again when what all rules depend on changed with the Node object or the configuration. Most changes of a Node don't. */
@@ -252,47 +252,22 @@ export class FamilyProxy {
     this.#isSyncing = true;
     this.#syncs += 1;
     this.#rules.begin();
-    this.#planned = this.#withFormerMark(this.#basis.iptables);
+    this.#planned = this.#mark.bridging(this.#basis.iptables);
     const previous = this.#feed.model;
     const model = this.#feed.pull();
     this.#reporter.planned(model);
-    for (const follower of this.#followers) follower.pulled(model);
-    this.#conntrack?.planned(previous, model);
+    for (const follower of this.#followers) follower.pulled(model, previous);
     return model;
-  }
-
-  /**
-   * While another bit takes over, both count: a packet that got the old mark before the commit is masqueraded after it. filter accepts
-   * both before nat sets the new one (render.ts), and the rules of nat change in one transaction. The next sync drops the old bit.
-   */
-  #withFormerMark(options: IptablesOptions): IptablesOptions {
-    const former = this.#masqueradeBit;
-    if (former === undefined || former === options.masqueradeBit) return options;
-    return { ...options, formerMasqueradeBit: former };
-  }
-
-  #conntrackOf({ sweepFlows, family, metrics, log }: FamilyProxyOptions): ConntrackReconciler | undefined {
-    if (sweepFlows === undefined) return undefined;
-    const addresses = () => nodePortAddresses(this.#basis.iptables);
-    return new ConntrackReconciler({ family, sweep: sweepFlows, nodePortAddresses: addresses, metrics, log });
-  }
-
-  #settleMark(report: SyncReport): void {
-    const shared = this.backend.planShared(this.model);
-    if (!report.isFull || report.failures.some(({ key }) => shared.has(key))) return;
-    this.#masqueradeBit = this.#planned.masqueradeBit;
-    if (this.#planned.formerMasqueradeBit !== undefined) this.#loop.markAllDirty();
   }
 
   #finishSync(report: SyncReport): void {
     this.#isSyncing = false;
-    this.#settleMark(report);
-    this.#reporter.synced(report, this.model);
-    const { nodePortAddresses } = this.#planned;
-    for (const follower of this.#followers) follower.synced({ model: this.model, nodePortAddresses });
-    // Flows that began while rules were missing were sent nowhere.
-    const isWhole = report.cause === 'start' || (report.cause !== 'change' && report.changes > 0);
-    this.#conntrack?.synced(this.model, { isWhole, isComplete: report.failures.length === 0 });
+    const { model } = this;
+    if (this.#mark.synced(report, this.#planned, this.backend.planShared(model))) this.#loop.markAllDirty();
+    this.#reporter.synced(report, model);
+    const { nodePortAddresses, hasLocalhostNodePorts } = this.#planned;
+    const programmed = { model, nodePortAddresses, hasLocalhostNodePorts, report };
+    for (const follower of this.#followers) follower.synced(programmed);
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
     if (report.isFull) this.#compaction.noteFull();

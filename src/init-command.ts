@@ -1,4 +1,4 @@
-import { iptablesOptions } from './backends/iptables/options.ts';
+import { hasLocalhostNodePorts } from './backends/iptables/options.ts';
 import type { LoadedConfiguration } from './config/load.ts';
 import { localnetSysctl } from './conntrack/settings.ts';
 import { loadConntrack } from './linux/conntrack.ts';
@@ -19,10 +19,11 @@ export async function initCommand({ loaded, logLevel }: InitOptions): Promise<nu
   const { configuration, warnings } = loaded;
   const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
   for (const warning of warnings) log.warn({ component: 'config' }, warning);
-  // Whether it has them doesn't depend on what the cluster says of the node.
-  const { hasLocalhostNodePorts } = iptablesOptions(configuration, undefined, 'IPv4');
   const setSettings = settingsWriter({ log, load: loadConntrack });
-  await setSettings([...conntrackSettings(configuration.conntrack), ...localnetSysctl(hasLocalhostNodePorts)]);
+  await setSettings([
+    ...conntrackSettings(configuration.conntrack),
+    ...localnetSysctl(hasLocalhostNodePorts(configuration)),
+  ]);
   log.info({ component: 'lifecycle' }, 'the privileged set-up is done');
   return 0;
 }

@@ -1,3 +1,6 @@
+import type { Plan } from './backends/backend.ts';
+import type { IptablesObject } from './backends/iptables/objects.ts';
+import type { SyncReport } from './backends/sync-report.ts';
 import type { Model } from './endpoints/types.ts';
 
 /** The CIDRs of one family whose addresses of this node take NodePorts. */
@@ -7,14 +10,18 @@ export type NodePortAddresses = 'all' | readonly string[];
 export interface Programmed {
   readonly model: Model;
   readonly nodePortAddresses: NodePortAddresses;
+  readonly hasLocalhostNodePorts: boolean;
+  readonly report: SyncReport;
 }
 
-/** Who tells of one family only what is programmed. A sync that fails is followed by another `pulled`, not by `synced`. */
+/** Who acts on what one family has programmed. A sync that fails is followed by another `pulled`, not by `synced`. */
 export interface SyncFollower {
+  /** The kernel was read, and holds this. */
+  found?(plan: Plan<IptablesObject>): void;
   /** A sync begins with this Model. */
-  pulled(model: Model): void;
+  pulled(model: Model, previous: Model): void;
   /** It has finished: what was pulled until now is in the kernel, but for what that refused. */
   synced(programmed: Programmed): void;
-  /** Nothing more is written, until the next `pulled`: another process does. */
-  paused(): void;
+  /** Nothing more is written, until the next `pulled`: another process does. Resolves when nothing more is done either. */
+  paused(): void | Promise<void>;
 }

@@ -1,6 +1,6 @@
 import { CHAIN } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
-import { parseRule } from '../dump/rule-fields.ts';
+import { parseRule } from '../backends/iptables/rule-fields.ts';
 import { claimKey } from '../endpoints/claims.ts';
 
 /**

@@ -4,11 +4,11 @@
  */
 import { CHAIN } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
+import { jumpOf, parseEndpoint, parseRule, type RuleFields } from '../backends/iptables/rule-fields.ts';
 import { jumpRules } from '../backends/iptables/rules.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import { inPacketOrder, listAll } from './compare.ts';
 import { groupByOwner, type OwnedObjects } from './owners.ts';
-import { jumpOf, parseEndpoint, parseRule, type RuleFields } from './rule-fields.ts';
 import {
   type DumpAddress,
   type DumpEndpoint,

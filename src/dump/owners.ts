@@ -8,9 +8,9 @@ import {
   nodePortFirewallChain,
 } from '../backends/iptables/names.ts';
 import type { IptablesObject } from '../backends/iptables/objects.ts';
+import { jumpOf, parseRule } from '../backends/iptables/rule-fields.ts';
 import type { ServicePortName } from '../endpoints/types.ts';
 import type { Protocol } from '../watch/objects.ts';
-import { jumpOf, parseRule } from './rule-fields.ts';
 
 export interface OwnedObjects {
   readonly name: ServicePortName;

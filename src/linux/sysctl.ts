@@ -46,6 +46,16 @@ export function settingsWriter(options: SettingsOptions): (settings: readonly Ke
   };
 }
 
+/** Whether conntrack takes packets for valid that it cannot place. Not where the kernel has no conntrack yet. */
+export async function isConntrackLiberal(root = ''): Promise<boolean> {
+  try {
+    return (await readFile(`${root}/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal`, 'utf8')).trim() === '1';
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
 interface Outcome {
   readonly isFailure: boolean;
   readonly text: string;

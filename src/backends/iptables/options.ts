@@ -4,17 +4,23 @@ import { ipFamily, isUnspecified } from '../../net/ip.ts';
 import type { IPFamily, Node } from '../../watch/objects.ts';
 import type { IptablesOptions, LocalDetector } from './rules.ts';
 
+/** What this machine's kernel was told, by us or by others. */
+export interface KernelFacts {
+  /** conntrack takes packets for valid that it cannot place (nf_conntrack_tcp_be_liberal). */
+  readonly isConntrackLiberal: boolean;
+}
+
 /** What the rules of one family depend on, from the configuration and what is known of this node. */
 export function iptablesOptions(
   configuration: Configuration,
   node: Node | undefined,
   family: IPFamily,
+  { isConntrackLiberal }: KernelFacts = { isConntrackLiberal: false },
 ): IptablesOptions {
   const { masqueradeBit, masqueradeAll } = configuration.iptables;
   const nodeIP = primaryAddress(configuration, node, family);
   const accepted = acceptedAddresses(configuration, nodeIP, family);
-  const hasLocalhostNodePorts =
-    family === 'IPv4' && configuration.iptables.localhostNodePorts && containsIPv4Loopback(accepted);
+  const hasLocalhostNodePorts = family === 'IPv4' && servesLocalhost(configuration, accepted);
   return {
     family,
     masqueradeBit,
@@ -23,8 +29,17 @@ export function iptablesOptions(
     nodePortAddresses: hasLocalhostNodePorts ? accepted : withoutLoopback(accepted, family),
     hasLocalhostNodePorts,
     ...(nodeIP === undefined ? {} : { nodeIP }),
-    dropsInvalid: true,
+    dropsInvalid: !isConntrackLiberal,
   };
+}
+
+/** Whether NodePorts are served on 127.0.0.0/8, whatever the cluster says of the node. */
+export function hasLocalhostNodePorts(configuration: Configuration): boolean {
+  return servesLocalhost(configuration, acceptedAddresses(configuration, undefined, 'IPv4'));
+}
+
+function servesLocalhost({ iptables }: Configuration, accepted: IptablesOptions['nodePortAddresses']): boolean {
+  return iptables.localhostNodePorts && containsIPv4Loopback(accepted);
 }
 
 /** What differs between two sets of options, a line for each field, for the log. */
@@ -36,6 +51,7 @@ export function optionChanges(before: IptablesOptions, after: IptablesOptions): 
     'addresses for NodePorts': [options.nodePortAddresses].flat().join(', ') || 'none',
     'NodePorts on 127.0.0.1': options.hasLocalhostNodePorts ? 'yes' : 'no',
     "the node's address": options.nodeIP ?? 'unknown',
+    'packets that conntrack cannot place': options.dropsInvalid ? 'dropped' : 'accepted',
   });
   const [old, now] = [texts(before), texts(after)];
   return (Object.keys(old) as (keyof typeof old)[])

@@ -4,7 +4,9 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
+import type { Model } from '../../../src/endpoints/types.ts';
 import { ServiceHealthServer } from '../../../src/health-check/server.ts';
+import type { Programmed } from '../../../src/sync-follower.ts';
 import type { Service } from '../../../src/watch/objects.ts';
 import { service, slice, sliceEndpoint, snapshot } from '../../fakes/objects.ts';
 import { recordedLog } from '../../fakes/recorded-log.ts';
@@ -34,6 +36,13 @@ function start(addresses: readonly string[] = []) {
   });
   servers.push(server);
   return { server, state, log };
+}
+
+/** What the kernel has after a sync that wrote everything. */
+function programmed(model: Model): Programmed {
+  const report = { cause: 'change', isFull: false, changes: 1, failures: [], repaired: [] } as const;
+  const times = { planMs: 0, applyMs: 0, queuedAtMs: 0 };
+  return { model, nodePortAddresses: 'all', hasLocalhostNodePorts: false, report: { ...report, ...times } };
 }
 
 interface Answer {
@@ -167,12 +176,12 @@ describe('ServiceHealthServer', () => {
     expect(await refusal(port)).toBe('ECONNREFUSED');
     // A sync that failed: the next one pulls again, without that change.
     server.pulled({ ...first, changed: new Set() });
-    server.synced({ model: first, nodePortAddresses: 'all' });
+    server.synced(programmed(first));
     await server.settled();
     expect(JSON.parse((await get(port)).body)).toMatchObject({ localEndpoints: 2 });
     const cluster = modelOf({ ...web, externalTrafficPolicy: 'Cluster' }, first);
     server.pulled(cluster);
-    server.synced({ model: cluster, nodePortAddresses: 'all' });
+    server.synced(programmed(cluster));
     await server.settled();
     expect(await refusal(port)).toBe('ECONNREFUSED');
   });

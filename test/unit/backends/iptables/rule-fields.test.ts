@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseEndpoint, parseRule } from '../../../src/dump/rule-fields.ts';
+import { parseEndpoint, parseRule } from '../../../../src/backends/iptables/rule-fields.ts';
 
 describe('parseRule', () => {
   it('reads an entry', () => {
