@@ -28,6 +28,8 @@ describe('createMetrics', () => {
     const text = await scrape(createMetrics('1.2.3'));
     const types = [...text.matchAll(/^# TYPE (kubeproxy_\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
     expect(types.toSorted()).toEqual([
+      'kubeproxy_conntrack_reconciler_deleted_entries_total counter',
+      'kubeproxy_conntrack_reconciler_sync_duration_seconds histogram',
       'kubeproxy_network_programming_duration_seconds histogram',
       'kubeproxy_proxy_healthz_total counter',
       'kubeproxy_proxy_livez_total counter',
