@@ -213,7 +213,7 @@ export class FamilyProxy {
   }
 
   async #tellPaused(): Promise<void> {
-    await Promise.all(this.#followers.map(follower => follower.paused()));
+    await Promise.all(this.#followers.map(async follower => follower.paused()));
   }
 
   #newestBasis(): Basis {
