@@ -1,0 +1,99 @@
+/** The backends that cases can be run against: how each is traced. (How each is programmed into a real kernel: packets/programs.ts.) */
+
+import type { Plan } from '../../../src/backends/backend.ts';
+import { diff } from '../../../src/backends/diff.ts';
+import { createIptablesBackend } from '../../../src/backends/iptables/backend.ts';
+import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
+import { iptablesOptions } from '../../../src/backends/iptables/options.ts';
+import { toolsOf } from '../../../src/backends/iptables/tools.ts';
+import { type Landing, rulesetOf, trace } from '../../../src/backends/iptables/trace.ts';
+import { nodeWith } from '../../../src/backends/iptables/trace-rule.ts';
+import { planAll } from '../../../src/backends/route-changes.ts';
+import type { Configuration } from '../../../src/config/configuration.ts';
+import type { Model } from '../../../src/endpoints/types.ts';
+import { endpointText } from '../../../src/endpoints/types.ts';
+import type { IPFamily } from '../../../src/net/ip.ts';
+import type { Node } from '../../../src/watch/objects.ts';
+import { FakeIptables } from '../../fakes/iptables.ts';
+import { outsideInterface, podInterface } from './node-config.ts';
+import type { NodeConfig, Probe } from './packetflow.ts';
+import type { Sighting } from './sighting.ts';
+
+export interface TracedKernelOptions {
+  readonly family: IPFamily;
+  readonly configuration: Configuration;
+  readonly node: NodeConfig;
+}
+
+/** A stand-in for the kernel of one family: it holds what a backend wrote, and tells where packets go by it. */
+export interface TracedKernel {
+  /** Takes it from what it holds to what `model` asks for. Rejects when an object is refused. */
+  program(model: Model, node: Node | undefined): Promise<void>;
+  /** All that may become of the probe. Throws when a rule can't be traced. */
+  trace(probe: Probe): readonly Sighting[];
+  /** What it holds, an object a line. */
+  contents(): Promise<readonly string[]>;
+}
+
+export interface BackendEntry {
+  /** The name under which cases say what holds for it. */
+  readonly column: string;
+  readonly newTracedKernel: (options: TracedKernelOptions) => TracedKernel;
+}
+
+/** Another backend is one more entry here. */
+export const BACKENDS: Readonly<Record<string, BackendEntry>> = {
+  iptables: { column: 'iptables', newTracedKernel: newTracedIptables },
+};
+
+/** Modes that the product is to have, for an answer that is better than "unknown". */
+const TO_COME: ReadonlySet<string> = new Set(['nftables', 'ipvs', 'userspace']);
+
+/** @throws RangeError for a name that isn't a backend, with those that are */
+export function backendNamed(name: string): BackendEntry {
+  const entry = Object.hasOwn(BACKENDS, name) ? BACKENDS[name] : undefined;
+  if (entry !== undefined) return entry;
+  const known = Object.keys(BACKENDS).join(', ');
+  const what = TO_COME.has(name) ? `the backend ${name} doesn't exist yet` : `unknown backend ${name}`;
+  throw new RangeError(`${what}; there is: ${known}`);
+}
+
+function newTracedIptables({ family, configuration, node: config }: TracedKernelOptions): TracedKernel {
+  const fake = new FakeIptables(toolsOf('nft', family));
+  let nodeObject: Node | undefined;
+  const backend = createIptablesBackend(() => iptablesOptions(configuration, nodeObject, family), fake.io);
+  let current: Plan<IptablesObject> = new Map();
+  let ruleset = rulesetOf('');
+  return {
+    program: async (model, node) => {
+      nodeObject = node;
+      const applied = await backend.apply(diff(current, planAll(backend, model)), current);
+      const [failure] = applied.failures;
+      if (failure !== undefined) throw failure.error;
+      current = applied.plan;
+      ruleset = rulesetOf(fake.save('nat') + fake.save('filter'));
+    },
+    trace: probe => {
+      const isFromNode = probe.sourceType !== 'pod' && probe.sourceType !== 'external';
+      const inInterface = isFromNode
+        ? ''
+        : probe.sourceType === 'pod'
+          ? podInterface(config)
+          : outsideInterface(config);
+      const { sourceIP: source, destIP: destination, destPort: port, proto: protocol } = probe;
+      const own = nodeWith(isFromNode ? [...config.nodeIPs, source] : config.nodeIPs);
+      const landings = trace(ruleset, { source, destination, port, protocol, inInterface }, own);
+      return landings.map(sightingOf);
+    },
+    contents: async () =>
+      [...(await backend.read())].map(([key, object]) => `${key} ${JSON.stringify(object)}`).toSorted(),
+  };
+}
+
+function sightingOf(landing: Landing): Sighting {
+  if (landing.verdict !== 'delivered') return { verdict: landing.verdict };
+  const { destination: ip, port, isTranslated, isMasqueraded, isAccepted } = landing;
+  if (isTranslated) return { endpoint: endpointText({ ip, port }), masquerade: isMasqueraded };
+  if (isMasqueraded) return { verdict: 'none, masqueraded' };
+  return { verdict: isAccepted ? 'ACCEPT' : 'none' };
+}

@@ -1,0 +1,52 @@
+/** npm run conformance -- [--vectors DIR] [--backend NAME] [--packets]; see docs/conformance.md. */
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { backendNamed } from './backends.ts';
+import { type Result, reportLines } from './result.ts';
+import { runTraced } from './run-traced.ts';
+import { type FlowRunner, runFile } from './schemas.ts';
+import { messageOf, readVectors, VectorError } from './vector-files.ts';
+
+const OWN_VECTORS = fileURLToPath(new URL('../vectors', import.meta.url));
+const USAGE = 'usage: npm run conformance -- [--vectors DIR] [--backend NAME] [--packets]';
+
+/** The exit status: 0 when nothing failed, 1 when something did, 2 when it couldn't be run. */
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      vectors: { type: 'string', default: OWN_VECTORS },
+      backend: { type: 'string', default: 'iptables' },
+      packets: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  const name = values.backend;
+  const entry = backendNamed(name);
+  // npm runs us in the project's directory; a relative DIR is meant from where the user is.
+  const files = await readVectors(resolve(process.env.INIT_CWD ?? process.cwd(), values.vectors));
+  await using flows = await flowRunner(name, values.packets);
+  const results: Result[] = [];
+  for (const file of files) results.push(...(await runFile(file, { name, entry, runFlows: flows.run })));
+  if (results.length === 0) throw new VectorError(`no case was found in ${values.vectors}`);
+  for (const line of reportLines(results)) console.log(line);
+  return results.some(({ status }) => status === 'failed') ? 1 : 0;
+}
+
+async function flowRunner(name: string, packets: boolean): Promise<{ run: FlowRunner } & AsyncDisposable> {
+  if (packets) throw new RangeError('--packets: not there yet');
+  const entry = backendNamed(name);
+  const run: FlowRunner = async list => (await Promise.all(list.map(flow => runTraced(flow, name, entry)))).flat();
+  return { run, [Symbol.asyncDispose]: () => Promise.resolve() };
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  console.error(`conformance: ${messageOf(error)}`);
+  process.exitCode = 2;
+}
