@@ -1,4 +1,4 @@
-/** The backends that cases can be run against: how each is traced. (How each is programmed into a real kernel: packets/programs.ts.) */
+/** The backends that cases can be run against: how each is traced, and how it is programmed into a real kernel. */
 
 import type { Plan } from '../../../src/backends/backend.ts';
 import { diff } from '../../../src/backends/diff.ts';
@@ -17,6 +17,7 @@ import type { Node } from '../../../src/watch/objects.ts';
 import { FakeIptables } from '../../fakes/iptables.ts';
 import { outsideInterface, podInterface } from './node-config.ts';
 import type { NodeConfig, Probe } from './packetflow.ts';
+import type { Program, ProgramOptions } from './packets/program.ts';
 import type { Sighting } from './sighting.ts';
 
 export interface TracedKernelOptions {
@@ -39,11 +40,17 @@ export interface BackendEntry {
   /** The name under which cases say what holds for it. */
   readonly column: string;
   readonly newTracedKernel: (options: TracedKernelOptions) => TracedKernel;
+  /** Starts the product in the network namespace of this process; loaded when it's used, because it is all of the product. */
+  readonly startProgram: (options: ProgramOptions) => Promise<Program>;
 }
 
 /** Another backend is one more entry here. */
 export const BACKENDS: Readonly<Record<string, BackendEntry>> = {
-  iptables: { column: 'iptables', newTracedKernel: newTracedIptables },
+  iptables: {
+    column: 'iptables',
+    newTracedKernel: newTracedIptables,
+    startProgram: async options => (await import('./packets/program-iptables.ts')).startIptables(options),
+  },
 };
 
 /** Modes that the product is to have, for an answer that is better than "unknown". */
@@ -83,17 +90,19 @@ function newTracedIptables({ family, configuration, node: config }: TracedKernel
       const { sourceIP: source, destIP: destination, destPort: port, proto: protocol } = probe;
       const own = nodeWith(isFromNode ? [...config.nodeIPs, source] : config.nodeIPs);
       const landings = trace(ruleset, { source, destination, port, protocol, inInterface }, own);
-      return landings.map(sightingOf);
+      return landings.map(end => sightingOf(end, !isFromNode && own.isLocal(end.destination)));
     },
     contents: async () =>
       [...(await backend.read())].map(([key, object]) => `${key} ${JSON.stringify(object)}`).toSorted(),
   };
 }
 
-function sightingOf(landing: Landing): Sighting {
+/** `isReceived`: it comes from elsewhere and ends on the node, where no source is rewritten. */
+function sightingOf(landing: Landing, isReceived: boolean): Sighting {
   if (landing.verdict !== 'delivered') return { verdict: landing.verdict };
   const { destination: ip, port, isTranslated, isMasqueraded, isAccepted } = landing;
-  if (isTranslated) return { endpoint: endpointText({ ip, port }), masquerade: isMasqueraded };
-  if (isMasqueraded) return { verdict: 'none, masqueraded' };
+  if (isTranslated)
+    return { endpoint: endpointText({ ip, port }), masquerade: isReceived && !isMasqueraded ? 'never' : isMasqueraded };
+  if (isMasqueraded) return { other: 'none, but masqueraded' };
   return { verdict: isAccepted ? 'ACCEPT' : 'none' };
 }

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { obstacle } from '../../../src/lab/netns.ts';
 import { backendNamed } from './backends.ts';
 import { type Result, reportLines } from './result.ts';
 import { runTraced } from './run-traced.ts';
@@ -29,19 +30,21 @@ async function main(): Promise<number> {
   const entry = backendNamed(name);
   // npm runs us in the project's directory; a relative DIR is meant from where the user is.
   const files = await readVectors(resolve(process.env.INIT_CWD ?? process.cwd(), values.vectors));
-  await using flows = await flowRunner(name, values.packets);
+  const runFlows = await flowRunner(name, values.packets);
   const results: Result[] = [];
-  for (const file of files) results.push(...(await runFile(file, { name, entry, runFlows: flows.run })));
+  for (const file of files) results.push(...(await runFile(file, { name, entry, runFlows })));
   if (results.length === 0) throw new VectorError(`no case was found in ${values.vectors}`);
   for (const line of reportLines(results)) console.log(line);
   return results.some(({ status }) => status === 'failed') ? 1 : 0;
 }
 
-async function flowRunner(name: string, packets: boolean): Promise<{ run: FlowRunner } & AsyncDisposable> {
-  if (packets) throw new RangeError('--packets: not there yet');
+async function flowRunner(name: string, packets: boolean): Promise<FlowRunner> {
   const entry = backendNamed(name);
-  const run: FlowRunner = async list => (await Promise.all(list.map(flow => runTraced(flow, name, entry)))).flat();
-  return { run, [Symbol.asyncDispose]: () => Promise.resolve() };
+  if (!packets) return async list => (await Promise.all(list.map(flow => runTraced(flow, name, entry)))).flat();
+  const lacking = await obstacle();
+  if (lacking !== '') throw new RangeError(`--packets ${lacking}`);
+  const { runPackets } = await import('./packets/run-packets.ts');
+  return flows => runPackets(flows, { backend: name });
 }
 
 try {

@@ -40,7 +40,13 @@ export async function runTraced(flow: PacketflowCase, name: string, entry: Backe
       if (steps.length === 1) continue;
       const cold = new TracedNode(entry, name, node);
       await cold.take({ apply: finalObjects(steps.slice(0, index + 1)) });
-      results.push(...(await sameContents(live, cold, probeName(flow, index, 'the same as a cold start'))));
+      results.push(
+        ...sameContents(
+          await live.contents(),
+          await cold.contents(),
+          probeName(flow, index, 'the same as a cold start'),
+        ),
+      );
       if (index < steps.length - 1) continue;
       results.push(...traceProbes(cold, step, { flow, index, entry, suffix: ' (cold start)' }));
     }
@@ -83,9 +89,9 @@ export function probeText({ sourceType, sourceIP, proto, destIP, destPort }: Pro
   return `${proto} from ${sourceType} ${sourceIP} to ${destIP} port ${destPort}`;
 }
 
-/** One failure when they differ; nothing else to count. */
-async function sameContents(live: TracedNode, cold: TracedNode, name: string): Promise<Result[]> {
-  const [seen, wanted] = [new Set(await live.contents()), new Set(await cold.contents())];
+/** One failure when what steps left differs from what a cold start makes; nothing else to count. */
+export function sameContents(live: readonly string[], cold: readonly string[], name: string): Result[] {
+  const [seen, wanted] = [new Set(live), new Set(cold)];
   const more = [...seen].filter(line => !wanted.has(line)).map(line => `only after the steps: ${line}`);
   const less = [...wanted].filter(line => !seen.has(line)).map(line => `only after a cold start: ${line}`);
   return more.length + less.length === 0 ? [] : [failed(name, [...more, ...less].join('\n'))];

@@ -4,10 +4,11 @@ import type { Expectation, Probe, Verdict } from './packetflow.ts';
 
 /** One thing that may become of a new connection. */
 export type Sighting =
-  | { readonly endpoint: string; readonly masquerade: boolean }
+  /** `never`: what comes from elsewhere to an endpoint on the node itself isn't rewritten by the kernel, whatever rules ask for. */
+  | { readonly endpoint: string; readonly masquerade: boolean | 'never' }
   | { readonly verdict: Verdict }
-  /** No rule chose where it goes, but its source is another one there. */
-  | { readonly verdict: 'none, masqueraded' };
+  /** Nothing that a case may expect, in words. */
+  | { readonly other: string };
 
 /** undefined when the sightings are what `probe` expects, else both in words. */
 export function disagreement(probe: Probe, sightings: readonly Sighting[]): string | undefined {
@@ -36,10 +37,11 @@ function isMasqueradeExpected(
   expected: boolean,
   sourceIP: string,
 ): boolean {
+  const rewritable = found.filter(({ masquerade }) => masquerade !== 'never');
   const isItself = (endpoint: string) => parseEndpoint(endpoint).ip === sourceIP;
-  const others = found.filter(({ endpoint }) => !isItself(endpoint));
-  if (others.length === found.length) return found.every(({ masquerade }) => masquerade === expected);
-  if (!found.every(({ endpoint, masquerade }) => masquerade || !isItself(endpoint))) return false;
+  const others = rewritable.filter(({ endpoint }) => !isItself(endpoint));
+  if (others.length === rewritable.length) return rewritable.every(({ masquerade }) => masquerade === expected);
+  if (!rewritable.every(({ endpoint, masquerade }) => masquerade || !isItself(endpoint))) return false;
   if (others.length === 0) return expected;
   return others.every(({ masquerade }) => masquerade === expected) || expected;
 }
@@ -53,7 +55,8 @@ function expectationText(expect: Expectation): string {
 export function sightingsText(sightings: readonly Sighting[]): string {
   const texts = sightings.map(seen => {
     if ('verdict' in seen) return seen.verdict;
-    return `${seen.endpoint} ${seen.masquerade ? 'masqueraded' : 'with its own source'}`;
+    if ('other' in seen) return seen.other;
+    return `${seen.endpoint} ${seen.masquerade === true ? 'masqueraded' : 'with its own source'}`;
   });
   return [...new Set(texts)].toSorted().join(', ') || 'nothing';
 }

@@ -1,0 +1,76 @@
+/** The product's own families over the real iptables-nft, in this process's network namespace. */
+import { readdir, writeFile } from 'node:fs/promises';
+import { FamilyProxy } from '../../../../src/family-proxy.ts';
+import { SyncHealth } from '../../../../src/http/health-state.ts';
+import { createLogger } from '../../../../src/log.ts';
+import { createMetrics } from '../../../../src/metrics.ts';
+import type { IPFamily } from '../../../../src/net/ip.ts';
+import type { Program, ProgramOptions } from './program.ts';
+
+/** Tells when something was programmed or couldn't be. */
+class WatchedHealth extends SyncHealth {
+  #changed = Promise.withResolvers<void>();
+
+  get changed(): Promise<void> {
+    return this.#changed.promise;
+  }
+
+  override updated(family: IPFamily): void {
+    super.updated(family);
+    this.#wake();
+  }
+
+  override failed(family: IPFamily, reason: string): void {
+    super.failed(family, reason);
+    this.#wake();
+  }
+
+  #wake(): void {
+    const { resolve } = this.#changed;
+    this.#changed = Promise.withResolvers();
+    resolve();
+  }
+}
+
+export function startIptables({ families, configuration, nodeName, store }: ProgramOptions): Program {
+  const errors: string[] = [];
+  const log = createLogger({ level: 'error', destination: { write: line => void errors.push(line.trim()) } });
+  const { syncPeriodMs } = configuration.iptables;
+  const source = () => ({ awaited: [], lastContactMs: undefined });
+  const health = new WatchedHealth({ families, syncPeriodMs: () => syncPeriodMs, source, now: Date.now });
+  const options = { configuration, nodeName, store, health, log, metrics: createMetrics('0.0.0') };
+  const proxies = families.map(
+    family => new FamilyProxy({ ...options, family, variant: 'nft', compactHeap: () => undefined }),
+  );
+  store.onDirty(dirty => {
+    for (const proxy of proxies) proxy.note(dirty);
+  });
+  for (const proxy of proxies) proxy.start();
+  return {
+    settled: async () => {
+      for (;;) {
+        const [error] = errors;
+        if (error !== undefined) throw new Error(error);
+        const states = [...health.families().values()];
+        if (states.every(state => state.lastUpdatedMs !== undefined && state.pendingSinceMs === undefined)) return;
+        await health.changed;
+      }
+    },
+    contents: async () => {
+      const plans = await Promise.all(proxies.map(proxy => proxy.backend.read()));
+      return plans.flatMap(plan => [...plan].map(([key, object]) => `${key} ${JSON.stringify(object)}`)).toSorted();
+    },
+    forgetClients,
+    close: async () => {
+      await Promise.all(proxies.map(proxy => proxy.close()));
+    },
+  };
+}
+
+const LISTS = '/proc/net/xt_recent';
+
+/** xt_recent(8): a slash empties a list. */
+async function forgetClients(): Promise<void> {
+  const names = await readdir(LISTS);
+  await Promise.all(names.map(name => writeFile(`${LISTS}/${name}`, '/')));
+}
