@@ -9,7 +9,9 @@ import { runTraced } from './runner/run-traced.ts';
 import { runTopology, type TopologyCase } from './runner/topology.ts';
 import { listAt, readVectors } from './runner/vector-files.ts';
 
-const files = await readVectors(fileURLToPath(new URL('./vectors', import.meta.url)));
+const filesIn = (directory: string) => readVectors(fileURLToPath(new URL(directory, import.meta.url)));
+const files = await filesIn('./vectors');
+const [ours] = await filesIn('./more-vectors');
 
 function fileOf(schema: string) {
   const file = files.find(candidate => candidate.schema === `kproxy-vectors/${schema}/v1`);
@@ -21,11 +23,12 @@ const failures = (results: readonly Result[]) => reportLines(results.filter(({ s
 const NO_FAILURE = ['0 passed, 0 failed, 0 skipped'];
 
 describe.each(Object.entries(BACKENDS))('packet flows through %s', (name, entry) => {
-  const flows = listAt<PacketflowCase>(fileOf('packetflow'), 'cases');
-  const [ours = [], others = []] = [true, false].map(isOurs =>
-    flows.filter(({ backends = [entry.column] }) => backends.includes(entry.column) === isOurs),
+  const more = ours === undefined ? [] : listAt<PacketflowCase>(ours, 'cases');
+  const flows = [...listAt<PacketflowCase>(fileOf('packetflow'), 'cases'), ...more];
+  const [own = [], others = []] = [true, false].map(isOwn =>
+    flows.filter(({ backends = [entry.column] }) => backends.includes(entry.column) === isOwn),
   );
-  it.each(ours.map(flow => [flow.name, flow] as const))('%s', async (_name, flow) => {
+  it.each(own.map(flow => [flow.name, flow] as const))('%s', async (_name, flow) => {
     const results = await runTraced(flow, name, entry);
     expect(results.some(({ status }) => status === 'passed')).toBe(true);
     expect(failures(results)).toEqual(NO_FAILURE);

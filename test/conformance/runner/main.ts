@@ -2,8 +2,9 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { obstacle } from '../../../src/lab/netns.ts';
+import { deleteNamespaces, listNamespaces, obstacle } from '../../../src/lab/netns.ts';
 import { backendNamed } from './backends.ts';
+import { namespacePrefix } from './packets/network.ts';
 import { type Result, reportLines } from './result.ts';
 import { runTraced } from './run-traced.ts';
 import { type FlowRunner, runFile } from './schemas.ts';
@@ -43,8 +44,20 @@ async function flowRunner(name: string, packets: boolean): Promise<FlowRunner> {
   if (!packets) return async list => (await Promise.all(list.map(flow => runTraced(flow, name, entry)))).flat();
   const lacking = await obstacle();
   if (lacking !== '') throw new RangeError(`--packets ${lacking}`);
+  cleanUpOnSignals();
   const { runPackets } = await import('./packets/run-packets.ts');
   return flows => runPackets(flows, { backend: name });
+}
+
+/** Namespaces outlive whoever made them; those of a run that is interrupted go with it. */
+function cleanUpOnSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      void listNamespaces(namespacePrefix())
+        .then(deleteNamespaces)
+        .finally(() => process.exit(1));
+    });
+  }
 }
 
 try {

@@ -45,12 +45,19 @@ const SYSCTLS = {
   'net.ipv6.ip_nonlocal_bind': 1,
 } as const;
 
+/** How the namespaces of this process's run begin. */
+export function namespacePrefix(): string {
+  return `kpc-${process.pid}-`;
+}
+
 export class Network implements AsyncDisposable {
   readonly #name: string;
   readonly #prefixes: LinkPrefixes;
   #podLink = '';
   #outsideLink = '';
   #nodeIPs: readonly string[] = [];
+  #routed: ReadonlySet<string> = new Set();
+  #isRoutingLocalnet = false;
 
   private constructor(name: string, prefixes: LinkPrefixes) {
     this.#name = name;
@@ -99,6 +106,7 @@ export class Network implements AsyncDisposable {
     if (podLink !== this.#podLink || outsideLink !== this.#outsideLink) {
       await this.#replaceLinks(podLink, outsideLink);
       this.#nodeIPs = [];
+      this.#routed = new Set();
     }
     const gone = this.#nodeIPs.filter(ip => !nodeIPs.includes(ip));
     const come = nodeIPs.filter(ip => !this.#nodeIPs.includes(ip));
@@ -110,14 +118,22 @@ export class Network implements AsyncDisposable {
   }
 
   /** These addresses are in `pods`; all others that aren't the node's are outside. */
-  async routePods(addresses: Iterable<string>): Promise<void> {
-    const routes = [...addresses].map(ip => {
+  async routePods(addresses: ReadonlySet<string>): Promise<void> {
+    const route = (verb: 'add' | 'del') => (ip: string) => {
       const gateway = this.#address(ip.includes(':'), 'pods', 2);
-      return `route add ${hostOf(ip)} via ${gateway} dev ${this.#podLink} table ${OWN_TABLE}`;
-    });
-    // What the table still has from the case before; flushing an empty one fails for IPv6.
-    await Promise.all(['-4', '-6'].map(family => this.#flushOwnTable(family)));
-    await configureLinks(this.node, routes);
+      return `route ${verb} ${hostOf(ip)} via ${gateway} dev ${this.#podLink} table ${OWN_TABLE}`;
+    };
+    const gone = [...this.#routed].filter(ip => !addresses.has(ip));
+    const come = [...addresses].filter(ip => !this.#routed.has(ip));
+    await configureLinks(this.node, [...gone.map(route('del')), ...come.map(route('add'))]);
+    this.#routed = addresses;
+  }
+
+  /** Whether packets to other nodes may have a loopback address as their source (until they are masqueraded). */
+  async setRouteLocalnet(isOn: boolean): Promise<void> {
+    if (isOn === this.#isRoutingLocalnet) return;
+    await setSysctls(this.node, { 'net.ipv4.conf.all.route_localnet': isOn ? 1 : 0 });
+    this.#isRoutingLocalnet = isOn;
   }
 
   /** Runs `body` while the node has one more address, as that of a load balancer that it knows for its own. */
@@ -159,14 +175,6 @@ export class Network implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await deleteNamespaces(this.#namespaces);
-  }
-
-  async #flushOwnTable(family: string): Promise<void> {
-    const shown = await run('ip', [family, 'route', 'show', 'table', String(OWN_TABLE)], { netns: this.node }).catch(
-      () => ({ stdout: '' }),
-    );
-    if (shown.stdout !== '')
-      await run('ip', [family, 'route', 'flush', 'table', String(OWN_TABLE)], { netns: this.node });
   }
 
   async #replaceLinks(podLink: string, outsideLink: string): Promise<void> {

@@ -16,7 +16,7 @@ import { failed, type Result, skipped } from '../result.ts';
 import { allSkipped, judged, notFor, probeName, probeText, sameContents } from '../run-traced.ts';
 import { messageOf } from '../vector-files.ts';
 import { addressesOf, type CaseAddresses } from './case-addresses.ts';
-import { freePrefixes } from './network.ts';
+import { freePrefixes, namespacePrefix } from './network.ts';
 import { observe } from './observe.ts';
 import { Stage } from './stage.ts';
 
@@ -40,6 +40,15 @@ export async function runPackets(
   flows: readonly PacketflowCase[],
   options: PacketRunOptions,
 ): Promise<readonly Result[]> {
+  const results = await playFlows(flows, options);
+  return flows.flatMap(flow => results.get(flow) ?? []);
+}
+
+/** The results of each case. Rejects when the stages can't be set up. */
+export async function playFlows(
+  flows: readonly PacketflowCase[],
+  options: PacketRunOptions,
+): Promise<ReadonlyMap<PacketflowCase, readonly Result[]>> {
   const entry = backendNamed(options.backend);
   const prefixes = freePrefixes(JSON.stringify(flows));
   const sctpObstacle = await obstacleToSCTP();
@@ -47,7 +56,7 @@ export async function runPackets(
   const count = Math.min(options.stages ?? 2, flows.length);
   const stages = await Promise.all(
     Array.from({ length: count }, async (_, index) =>
-      stack.use(await Stage.create(`kpc-${process.pid}-${index}`, prefixes)),
+      stack.use(await Stage.create(`${namespacePrefix()}${index}`, prefixes)),
     ),
   );
   const queue = groupedByNode(flows, entry.column);
@@ -58,7 +67,7 @@ export async function runPackets(
     }
   };
   await Promise.all(stages.map(work));
-  return flows.flatMap(flow => results.get(flow) ?? []);
+  return results;
 }
 
 /** Cases of like nodes follow each other: then their links and addresses stay. */

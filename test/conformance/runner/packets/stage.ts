@@ -1,5 +1,4 @@
 /** Where cases are played with packets: a network, the product in it, and sockets on all sides. */
-import { setSysctls } from '../../../../src/lab/netns.ts';
 import type { NodeConfig, SourceType, Step } from '../packetflow.ts';
 import type { CaseAddresses } from './case-addresses.ts';
 import { type LinkPrefixes, Network } from './network.ts';
@@ -48,7 +47,7 @@ export class Stage implements AsyncDisposable {
     await network.become(node, addresses.nodeIPs);
     await network.routePods(addresses.pods);
     // As the node of a kube-proxy has it, which sets it where NodePorts are to work on loopback addresses.
-    await setSysctls(network.node, { 'net.ipv4.conf.all.route_localnet': node.localhostNodePorts === false ? 0 : 1 });
+    await network.setRouteLocalnet(node.localhostNodePorts !== false);
     const tcp = [...new Set([...addresses.tcpPorts, FENCE_PORT])];
     await Promise.all(
       PLACES.map(place => {
