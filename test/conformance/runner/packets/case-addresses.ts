@@ -11,7 +11,6 @@ type UdpAddress = ListenParams['udp'][number];
 export interface CaseAddresses {
   /** The node's own, canonical. */
   readonly nodeIPs: readonly string[];
-  readonly endpoints: ReadonlySet<string>;
   /** Endpoints and pods that aren't the node itself. */
   readonly pods: ReadonlySet<string>;
   readonly tcpPorts: readonly number[];
@@ -38,21 +37,20 @@ export function addressesOf(node: NodeConfig, steps: readonly Required<Step>[]):
   for (const object of steps.flatMap(step => step.apply)) note(noted, object);
   for (const probe of probes) noteProbe(noted, probe);
   const isNode = (ip: string) => nodeIPs.includes(ip) || isLoopback(ip);
-  const isPod = (ip: string) => !isNode(ip) && noted.endpoints.has(ip);
   const podSources = probes.filter(probe => probe.sourceType === 'pod').map(({ sourceIP }) => sourceIP);
+  const pods = new Set([...noted.endpoints, ...podSources].filter(ip => !isNode(ip)));
   const targets = probes.filter(({ proto }) => proto === 'UDP').map(({ destIP: ip, destPort: port }) => ({ ip, port }));
   const udp = distinct([...targets, ...noted.udpEndpoints.values()]);
   // An address that the node has only for one probe is another's for the rest: its listener is in two places.
   const lent = new Set(probes.filter(({ sourceType }) => sourceType === 'lb-ip').map(({ sourceIP }) => sourceIP));
   return {
     nodeIPs,
-    endpoints: noted.endpoints,
-    pods: new Set([...noted.endpoints, ...podSources].filter(ip => !isNode(ip))),
+    pods,
     tcpPorts: [...noted.ports],
     udp: {
       node: udp.filter(({ ip }) => isNode(ip) || lent.has(ip)),
-      pods: udp.filter(({ ip }) => isPod(ip)),
-      outside: udp.filter(({ ip }) => !isNode(ip) && !isPod(ip)),
+      pods: udp.filter(({ ip }) => pods.has(ip)),
+      outside: udp.filter(({ ip }) => !isNode(ip) && !pods.has(ip)),
     },
     hasAffinity: noted.hasAffinity,
   };
