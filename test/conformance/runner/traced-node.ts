@@ -24,7 +24,8 @@ export class TracedNode {
     const configuration: Configuration = configurationFor(node, mode);
     const { nodeName = node.nodeName } = configuration;
     this.#store = newStore(node);
-    const options = { store: this.#store, nodeName, onContest: () => undefined };
+    const allowedExternalIPs = () => configuration.allowedExternalIPs;
+    const options = { store: this.#store, nodeName, allowedExternalIPs, onContest: () => undefined };
     this.#families = new Map(
       node.ipFamilies.map(family => {
         const kernel = entry.newTracedKernel({ family, configuration, node });
