@@ -1,34 +1,30 @@
 /** The schema control: one player for each group of it. */
 import { failed, type Result, skipped } from '../result.ts';
 import { type Fields, isFields, messageOf, VectorError, type VectorFile } from '../vector-files.ts';
+import { playCleanup, playMax, playSysctls } from './conntrack.ts';
+import { playLocalReady, playNoLocalMetric } from './local-endpoints.ts';
 import { playContainsIPv4Loopback, playNodePortAddresses } from './node-ports.ts';
 import { playProxyHealth } from './proxy-health.ts';
+import { playServiceHealthServer } from './service-health.ts';
 import { playClusterIPByFamily, playServiceMap, playShouldSkipService } from './services.ts';
 
 /** Plays one group; a check for each of its cases. */
 export type Player = (group: Fields) => Promise<readonly Result[]> | readonly Result[];
 
-/** How many checks a group has that isn't played, and why it isn't. */
-interface Unplayed {
-  readonly why: string;
-}
-
-const NOT_WIRED: Unplayed = { why: 'not wired yet' };
-
 /** A group of control.json is played by the product's own functions. */
-export const PLAYERS: Readonly<Record<string, Player | Unplayed>> = {
+export const PLAYERS: Readonly<Record<string, Player>> = {
   clusterIPByFamily: playClusterIPByFamily,
   shouldSkipService: playShouldSkipService,
   serviceMap: playServiceMap,
   nodePortAddresses: playNodePortAddresses,
   containsIPv4Loopback: playContainsIPv4Loopback,
   proxyHealth: playProxyHealth,
-  conntrackCleanup: NOT_WIRED,
-  conntrackMax: NOT_WIRED,
-  conntrackSysctls: NOT_WIRED,
-  serviceHealthServer: NOT_WIRED,
-  localReadyEndpointsForHealthCheck: NOT_WIRED,
-  noLocalEndpointsMetric: NOT_WIRED,
+  conntrackCleanup: playCleanup,
+  conntrackMax: playMax,
+  conntrackSysctls: playSysctls,
+  serviceHealthServer: playServiceHealthServer,
+  localReadyEndpointsForHealthCheck: playLocalReady,
+  noLocalEndpointsMetric: playNoLocalMetric,
 };
 
 /** Plays every group of a file. @throws VectorError when it has none */
@@ -42,9 +38,9 @@ export async function playControl({ file, fields }: VectorFile): Promise<readonl
 }
 
 async function playGroup(name: string, group: Fields): Promise<readonly Result[]> {
-  const player = Object.hasOwn(PLAYERS, name) ? PLAYERS[name] : { why: 'unknown to this runner' };
-  if (typeof player !== 'function') {
-    const why = `control group ${name}: ${player?.why}`;
+  const player = Object.hasOwn(PLAYERS, name) ? PLAYERS[name] : undefined;
+  if (player === undefined) {
+    const why = `control group ${name}: unknown to this runner`;
     return Array.from({ length: sizeOf(group) }, (_, index) => skipped(`${name} ${index + 1}`, why));
   }
   try {
