@@ -57,7 +57,6 @@ export class Network implements AsyncDisposable {
   #outsideLink = '';
   #nodeIPs: readonly string[] = [];
   #routed: ReadonlySet<string> = new Set();
-  #isRoutingLocalnet = false;
 
   private constructor(name: string, prefixes: LinkPrefixes) {
     this.#name = name;
@@ -127,13 +126,6 @@ export class Network implements AsyncDisposable {
     const come = [...addresses].filter(ip => !this.#routed.has(ip));
     await configureLinks(this.node, [...gone.map(route('del')), ...come.map(route('add'))]);
     this.#routed = addresses;
-  }
-
-  /** Whether packets to other nodes may have a loopback address as their source (until they are masqueraded). */
-  async setRouteLocalnet(isOn: boolean): Promise<void> {
-    if (isOn === this.#isRoutingLocalnet) return;
-    await setSysctls(this.node, { 'net.ipv4.conf.all.route_localnet': isOn ? 1 : 0 });
-    this.#isRoutingLocalnet = isOn;
   }
 
   /** Runs `body` while the node has one more address, as that of a load balancer that it knows for its own. */

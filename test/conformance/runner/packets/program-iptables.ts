@@ -1,8 +1,12 @@
 /** The product's own families over the real iptables-nft, in this process's network namespace. */
 import { readdir, writeFile } from 'node:fs/promises';
+import { hasLocalhostNodePorts } from '../../../../src/backends/iptables/options.ts';
+import type { Configuration } from '../../../../src/config/configuration.ts';
+import { localnetSysctl } from '../../../../src/conntrack/settings.ts';
 import { FamilyProxy } from '../../../../src/family-proxy.ts';
 import { SyncHealth } from '../../../../src/http/health-state.ts';
-import { createLogger } from '../../../../src/log.ts';
+import { settingsWriter } from '../../../../src/linux/sysctl.ts';
+import { createLogger, type Logger } from '../../../../src/log.ts';
 import { createMetrics } from '../../../../src/metrics.ts';
 import type { IPFamily } from '../../../../src/net/ip.ts';
 import type { Program, ProgramOptions } from './program.ts';
@@ -32,15 +36,17 @@ class WatchedHealth extends SyncHealth {
   }
 }
 
-export function startIptables({ families, configuration, nodeName, store }: ProgramOptions): Program {
+export async function startIptables(options: ProgramOptions): Promise<Program> {
+  const { families, configuration, nodeName, store } = options;
   const errors: string[] = [];
   const log = createLogger({ level: 'error', destination: { write: line => void errors.push(line.trim()) } });
   const { syncPeriodMs } = configuration.iptables;
   const source = () => ({ awaited: [], lastContactMs: undefined });
   const health = new WatchedHealth({ families, syncPeriodMs: () => syncPeriodMs, source, now: Date.now });
-  const options = { configuration, nodeName, store, health, log, metrics: createMetrics('0.0.0') };
+  await makeSettings(configuration, log);
+  const common = { configuration, nodeName, store, health, log, metrics: createMetrics('0.0.0') };
   const proxies = families.map(
-    family => new FamilyProxy({ ...options, family, variant: 'nft', compactHeap: () => undefined }),
+    family => new FamilyProxy({ ...common, family, variant: 'nft', compactHeap: () => undefined }),
   );
   store.onDirty(dirty => {
     for (const proxy of proxies) proxy.note(dirty);
@@ -65,6 +71,15 @@ export function startIptables({ families, configuration, nodeName, store }: Prog
       await Promise.all(proxies.map(proxy => proxy.close()));
     },
   };
+}
+
+const ROUTE_LOCALNET = '/proc/sys/net/ipv4/conf/all/route_localnet';
+
+/** What the daemon makes of the kernel's settings for this configuration, after those of the case before; conntrack's are the machine's. */
+async function makeSettings(configuration: Configuration, log: Logger): Promise<void> {
+  await writeFile(ROUTE_LOCALNET, '0');
+  const write = settingsWriter({ log });
+  await write(localnetSysctl(hasLocalhostNodePorts(configuration)));
 }
 
 const LISTS = '/proc/net/xt_recent';

@@ -41,13 +41,11 @@ export class Stage implements AsyncDisposable {
     return new Stage(network, program, { node, pods, outside });
   }
 
-  /** Sets the scene of a case: the node's links, addresses and kernel parameters, routes to its pods, listeners everywhere. */
+  /** Sets the scene of a case: the node's links and addresses, routes to its pods, listeners everywhere. */
   async prepare(node: NodeConfig, addresses: CaseAddresses): Promise<void> {
     const { network } = this;
     await network.become(node, addresses.nodeIPs);
     await network.routePods(addresses.pods);
-    // As the node of a kube-proxy has it, which sets it where NodePorts are to work on loopback addresses.
-    await network.setRouteLocalnet(node.localhostNodePorts !== false);
     const tcp = [...new Set([...addresses.tcpPorts, FENCE_PORT])];
     await Promise.all(
       PLACES.map(place => {
