@@ -19,6 +19,7 @@ import type { Observation } from './dump/from-model.ts';
 import type { Loss } from './endpoints/claims.ts';
 import type { Model } from './endpoints/types.ts';
 import { type Basis, basisChanges } from './family-basis.ts';
+import { Shell } from './linux/shell.ts';
 import type { PacketCounts } from './metric-readings.ts';
 import { ModelFeed } from './model-feed.ts';
 import { QuietCompaction } from './quiet-compaction.ts';
@@ -70,6 +71,7 @@ export class FamilyProxy {
   #isStarted = false;
   readonly #compaction: QuietCompaction;
   readonly #rules = new RuleCounter();
+  readonly #shell = new Shell();
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
@@ -79,7 +81,7 @@ export class FamilyProxy {
     this.#options = options;
     this.#compaction = new QuietCompaction(options.compactHeap);
     this.#configuration = configuration;
-    this.backend = createIptablesBackend(() => this.#planned, ioOf(options));
+    this.backend = createIptablesBackend(() => this.#planned, ioOf(options, this.#shell));
     this.#reporter = new SyncReporter(options);
     this.#feed = new ModelFeed({
       store,
@@ -203,12 +205,13 @@ export class FamilyProxy {
 
   /** See RuleReadings. */
   packetCounts(): Promise<PacketCounts | undefined> {
-    return readPacketCounts(this.backend.planShared(this.model).values(), ioOf(this.#options));
+    return readPacketCounts(this.backend.planShared(this.model).values(), ioOf(this.#options, this.#shell));
   }
 
   async close(): Promise<void> {
     this.#compaction[Symbol.dispose]();
     await this.#loop.close();
+    this.#shell[Symbol.dispose]();
     await this.#tellPaused();
   }
 
@@ -275,11 +278,12 @@ export class FamilyProxy {
   }
 }
 
-function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions): IptablesIO {
+function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions, shell: Shell): IptablesIO {
   return {
     tools: toolsOf(variant, family),
     log: log.child({ component: 'backend', family }),
-    ...(run === undefined ? {} : { run }),
+    // Who starts programs in a way of his own starts all of them.
+    ...(run === undefined ? { shell } : { run }),
     ...(generation === undefined ? {} : { generation }),
   };
 }

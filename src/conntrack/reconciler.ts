@@ -4,7 +4,7 @@ import type { Sweep, SweepResult } from '../linux/conntrack.ts';
 import { type Flow, type FlowFilter, UDP } from '../linux/conntrack-messages.ts';
 import type { Metrics } from '../metrics.ts';
 import type { IPFamily } from '../watch/objects.ts';
-import { type ServiceFlow, staleJudge, suspectClaims } from './stale.ts';
+import { mergeSuspects, type ServiceFlow, type Suspects, staleJudge, suspectClaims } from './stale.ts';
 
 export interface ReconcilerOptions {
   readonly family: IPFamily;
@@ -18,13 +18,13 @@ export interface ReconcilerOptions {
 
 /** What a pass is to look at. */
 interface Work {
-  readonly claims: ReadonlySet<string>;
-  /** Every flow of a Service, not only those of `claims`. */
+  readonly suspects: Suspects;
+  /** Every flow of a Service, not only those of `suspects`. */
   readonly isWhole: boolean;
 }
 
-/** Of more claims than this, one dump of all UDP flows costs less than one for each: the kernel walks its whole table each time. */
-const FEW_CLAIMS = 4;
+/** Instead of more dumps than this, one of all UDP flows costs less: the kernel walks its whole table for each. */
+const FEW_DUMPS = 4;
 const RETRY_MS = 30_000;
 
 /**
@@ -36,9 +36,9 @@ const RETRY_MS = 30_000;
 export class ConntrackReconciler {
   readonly #options: ReconcilerOptions;
   /** Claims that a sync has changed which isn't over yet. */
-  #planned = new Set<string>();
+  #planned: Suspects = new Map();
   /** The same of syncs that are over. */
-  #due: { claims: Set<string>; isWhole: boolean } = { claims: new Set(), isWhole: false };
+  #due: Work = { suspects: new Map(), isWhole: false };
   #committed: Model | undefined;
   #latest: Model | undefined;
   #running: Promise<void> | undefined;
@@ -53,13 +53,14 @@ export class ConntrackReconciler {
 
   /** Claims that rules were found for which this process hadn't made. */
   found(claims: Iterable<string>): void {
-    for (const claim of claims) this.#planned.add(claim);
+    const nobodyKnows = { replyPorts: new Set<number>(), isByDestination: true };
+    this.#planned = mergeSuspects(this.#planned, new Map([...claims].map(claim => [claim, nobodyKnows])));
   }
 
   /** A sync begins that takes the kernel from one Model to the next. */
   planned(previous: Model, next: Model): void {
     this.#latest = next;
-    for (const claim of suspectClaims(previous, next)) this.#planned.add(claim);
+    this.#planned = mergeSuspects(this.#planned, suspectClaims(previous, next));
   }
 
   /**
@@ -68,9 +69,8 @@ export class ConntrackReconciler {
    */
   synced(model: Model, { isWhole, isComplete }: { isWhole: boolean; isComplete: boolean }): void {
     this.#committed = model;
-    for (const claim of this.#planned) this.#due.claims.add(claim);
-    if (isWhole) this.#due.isWhole = true;
-    if (isComplete) this.#planned.clear();
+    this.#owe({ suspects: this.#planned, isWhole });
+    if (isComplete) this.#planned = new Map();
     this.#start();
   }
 
@@ -83,20 +83,24 @@ export class ConntrackReconciler {
     this.#work = new AbortController();
   }
 
+  #owe({ suspects, isWhole }: Work): void {
+    this.#due = { suspects: mergeSuspects(this.#due.suspects, suspects), isWhole: isWhole || this.#due.isWhole };
+  }
+
   #start(): void {
-    const { claims, isWhole } = this.#due;
-    if (this.#running !== undefined || this.#committed === undefined || (claims.size === 0 && !isWhole)) return;
+    const work = this.#due;
+    if (this.#running !== undefined || this.#committed === undefined) return;
+    if (work.suspects.size === 0 && !work.isWhole) return;
     clearTimeout(this.#retry);
-    this.#due = { claims: new Set(), isWhole: false };
+    this.#due = { suspects: new Map(), isWhole: false };
     const { signal } = this.#work;
-    this.#running = this.#pass({ claims, isWhole }, signal).then(isDone => {
+    this.#running = this.#pass(work, signal).then(isDone => {
       this.#running = undefined;
       if (isDone) {
         this.#start();
         return;
       }
-      for (const claim of claims) this.#due.claims.add(claim);
-      if (isWhole) this.#due.isWhole = true;
+      this.#owe(work);
       if (!signal.aborted) this.#retry = setTimeout(() => this.#start(), RETRY_MS).unref();
     });
   }
@@ -122,8 +126,8 @@ export class ConntrackReconciler {
   }
 
   /** While a sync is under way, its flows may be there already, and those of the one before still: neither is stale. */
-  #judge({ claims }: Work): (flow: Flow) => boolean {
-    const options = { lost: claims, takesNodePorts: this.#options.nodePortAddresses() };
+  #judge({ suspects }: Work): (flow: Flow) => boolean {
+    const options = { lost: new Set(suspects.keys()), takesNodePorts: this.#options.nodePortAddresses() };
     const judgeOf = (model: Model) => ({ model, isStale: staleJudge(model, options) });
     let [committed, latest]: (ReturnType<typeof judgeOf> | undefined)[] = [];
     return flow => {
@@ -168,12 +172,15 @@ function serviceFlowOf({ original, reply, zone }: Flow): ServiceFlow {
   };
 }
 
-function filtersFor({ claims, isWhole }: Work, family: IPFamily): FlowFilter[] {
+function filtersFor({ suspects, isWhole }: Work, family: IPFamily): FlowFilter[] {
   const everything = { family, protocol: UDP };
-  if (isWhole || claims.size > FEW_CLAIMS) return [everything];
-  return [...claims].map(parseClaim).map(({ ip, port: destinationPort }: Claim) => ({
-    ...everything,
-    ...(ip === undefined ? {} : { destination: ip }),
-    destinationPort,
-  }));
+  if (isWhole) return [everything];
+  const ports = new Set([...suspects.values()].flatMap(({ replyPorts }) => [...replyPorts]));
+  const filters: FlowFilter[] = [...ports].map(replyPort => ({ ...everything, replyPort }));
+  for (const [claim, { isByDestination }] of suspects) {
+    if (!isByDestination) continue;
+    const { ip, port: destinationPort }: Claim = parseClaim(claim);
+    filters.push({ ...everything, ...(ip === undefined ? {} : { destination: ip }), destinationPort });
+  }
+  return filters.length > FEW_DUMPS ? [everything] : filters;
 }

@@ -68,27 +68,57 @@ function routeOf(model: Model, claim: string): ServiceRoute | undefined {
   return owner === undefined ? undefined : model.routes.get(servicePortKey(owner.name));
 }
 
-/** Whether a change of a route may have left stale flows behind. */
-function hasLostEndpoint(before: ServiceRoute, after: ServiceRoute): boolean {
-  if (before.endpoints === after.endpoints) return false;
-  const left = new Set(after.endpoints.filter(isServing).map(({ ip, port }) => `${ip} ${port}`));
-  return before.endpoints.some(endpoint => isServing(endpoint) && !left.has(`${endpoint.ip} ${endpoint.port}`));
+/** How the flows to a claim that may be stale can be found. */
+export interface Suspicion {
+  /** Those that were sent on: by the ports of who answers them. */
+  readonly replyPorts: ReadonlySet<number>;
+  /** By where they were sent: those that weren't sent on, or nobody knows to whom. */
+  readonly isByDestination: boolean;
 }
 
+export type Suspects = ReadonlyMap<string, Suspicion>;
+
 /** The claims whose flows a newer Model may have made stale; none for most changes. */
-export function suspectClaims(previous: Model, next: Model): ReadonlySet<string> {
-  const suspects = new Set<string>();
+export function suspectClaims(previous: Model, next: Model): Suspects {
+  const suspects = new Map<string, Suspicion>();
   for (const key of next.changed) {
     if (!key.endsWith('/UDP')) continue;
     const before = previous.routes.get(key);
     const after = next.routes.get(key);
     const [old, now] = [servedClaims(before), servedClaims(after)];
-    for (const claim of old) if (!now.has(claim)) suspects.add(claim);
-    const isAnyLost = before !== undefined && after !== undefined && hasLostEndpoint(before, after);
-    for (const claim of now) if (isAnyLost || !old.has(claim)) suspects.add(claim);
+    const gone = lostPorts(before?.endpoints ?? [], []);
+    for (const claim of old) if (!now.has(claim)) suspects.set(claim, { replyPorts: gone, isByDestination: false });
+    const lost = lostPorts(before?.endpoints ?? [], after?.endpoints ?? []);
+    for (const claim of now) {
+      const isByDestination = !old.has(claim);
+      if (lost.size > 0 || isByDestination) suspects.set(claim, { replyPorts: lost, isByDestination });
+    }
   }
   return suspects;
 }
+
+/** Both together. */
+export function mergeSuspects(a: Suspects, b: Suspects): Map<string, Suspicion> {
+  const merged = new Map(a);
+  for (const [claim, { replyPorts, isByDestination }] of b) {
+    const other = merged.get(claim);
+    merged.set(claim, {
+      replyPorts: other === undefined ? replyPorts : new Set([...replyPorts, ...other.replyPorts]),
+      isByDestination: isByDestination || other?.isByDestination === true,
+    });
+  }
+  return merged;
+}
+
+/** Ports of the endpoints that served and don't any more. */
+function lostPorts(before: readonly Endpoint[], after: readonly Endpoint[]): ReadonlySet<number> {
+  if (before === after) return NO_PORTS;
+  const left = new Set(after.filter(isServing).map(({ ip, port }) => `${ip} ${port}`));
+  const lost = before.filter(endpoint => isServing(endpoint) && !left.has(`${endpoint.ip} ${endpoint.port}`));
+  return lost.length === 0 ? NO_PORTS : new Set(lost.map(({ port }) => port));
+}
+
+const NO_PORTS: ReadonlySet<number> = new Set();
 
 function servedClaims(route: ServiceRoute | undefined): ReadonlySet<string> {
   if (route === undefined) return new Set();

@@ -23,7 +23,7 @@ const CTA_IP = { IPv4: { source: 1, destination: 2 }, IPv6: { source: 3, destina
 const CTA_PROTO = { number: 1, sourcePort: 2, destinationPort: 3 };
 const CTA_FILTER = { original: 1, reply: 2 };
 /** Which parts of a tuple a dump compares. */
-const FILTER_BIT = { destination: 1 << 1, protocol: 1 << 3, destinationPort: 1 << 5 };
+const FILTER_BIT = { destination: 1 << 1, protocol: 1 << 3, sourcePort: 1 << 4, destinationPort: 1 << 5 };
 
 const FAMILY = { IPv4: 2, IPv6: 10 };
 export const UDP = 17;
@@ -58,12 +58,15 @@ export interface FlowFilter {
   readonly protocol: number;
   readonly destination?: string;
   readonly destinationPort?: number;
+  /** Of the one that answers. */
+  readonly replyPort?: number;
 }
 
 /** Whether a flow is among those that were asked for: kernels before 5.8 know no filter but the family, and send them all. */
-export function isWanted({ family, original }: Flow, filter: FlowFilter): boolean {
+export function isWanted({ family, original, reply }: Flow, filter: FlowFilter): boolean {
   if (family !== filter.family || original.protocol !== filter.protocol) return false;
   if (filter.destination !== undefined && original.destination !== filter.destination) return false;
+  if (filter.replyPort !== undefined && reply.sourcePort !== filter.replyPort) return false;
   return filter.destinationPort === undefined || original.destinationPort === filter.destinationPort;
 }
 
@@ -72,7 +75,7 @@ export function isWanted({ family, original }: Flow, filter: FlowFilter): boolea
  * would send all entries but the wanted ones (ctnetlink_filter_match_tuple, up to at least 6.18).
  */
 export function encodeDump(filter: FlowFilter): Buffer {
-  const { family, protocol, destinationPort } = filter;
+  const { family, protocol, destinationPort, replyPort } = filter;
   const destination = family === 'IPv6' ? undefined : filter.destination;
   const writer = new Writer({ type: CT_GET, flags: NLM_F_DUMP, family, sequence: 0 });
   writer.nest(CTA.original, () => {
@@ -84,11 +87,20 @@ export function encodeDump(filter: FlowFilter): Buffer {
       if (destinationPort !== undefined) writer.u16(CTA_PROTO.destinationPort, destinationPort);
     });
   });
+  if (replyPort !== undefined) {
+    writer.nest(CTA.reply, () => {
+      writer.nest(CTA_TUPLE.proto, () => {
+        writer.u8(CTA_PROTO.number, protocol);
+        writer.u16(CTA_PROTO.sourcePort, replyPort);
+      });
+    });
+  }
   writer.nest(CTA.filter, () => {
     const address = destination === undefined ? 0 : FILTER_BIT.destination;
     const port = destinationPort === undefined ? 0 : FILTER_BIT.destinationPort;
     writer.nativeU32(CTA_FILTER.original, FILTER_BIT.protocol | address | port);
-    writer.nativeU32(CTA_FILTER.reply, 0);
+    const reply = replyPort === undefined ? 0 : FILTER_BIT.protocol | FILTER_BIT.sourcePort;
+    writer.nativeU32(CTA_FILTER.reply, reply);
   });
   return writer.finish();
 }

@@ -1,4 +1,5 @@
 import { ExecError, type Output, type RunOptions, run as runProgram } from '../../linux/exec.ts';
+import type { Shell } from '../../linux/shell.ts';
 import type { Logger } from '../../log.ts';
 import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
@@ -12,6 +13,8 @@ export interface IptablesIO {
   readonly tools: IptablesTools;
   /** Starts programs; the default is this process's own network namespace. */
   readonly run?: typeof runProgram;
+  /** Starts the tools of short calls, which is most of what these take; without it, `run` does. */
+  readonly shell?: Shell;
   /** For what an operator must know and isn't an error: who holds the lock, what an earlier start left. */
   readonly log?: Pick<Logger, 'info' | 'warn'>;
   /** Counts what this process commits to nf_tables in the network namespace of `run`; without it, drift costs a look at the rules. */
@@ -26,6 +29,9 @@ const BATCH_LINES = 3000;
 
 /** The restore of one batch or of a whole legacy table takes seconds at most; this is for a tool that hangs. */
 const TIMEOUT_MS = 60_000;
+
+/** An ordinary change is a few kB. */
+const SHORT_INPUT = 64 * 1024;
 
 /** Carries `changes` out, in as few calls as the variant likes; see Backend.apply. */
 export async function applyChanges(
@@ -114,8 +120,12 @@ export function restore(
   input: NonNullable<RunOptions['input']>,
   { io, signal }: { readonly io: IptablesIO } & KernelCallOptions,
 ): Promise<Output> {
-  const { tools, run = runProgram, log } = io;
+  const { tools, run = runProgram, shell, log } = io;
   const options = { input, timeoutMs: TIMEOUT_MS };
-  if (tools.variant === 'nft') return run(tools.restore, ['--noflush'], options);
+  if (tools.variant === 'nft') {
+    const isShort = typeof input === 'string' && input.length <= SHORT_INPUT;
+    if (shell !== undefined && isShort) return shell.run(tools.restore, ['--noflush'], { ...options, input });
+    return run(tools.restore, ['--noflush'], options);
+  }
   return runLocked({ file: tools.restore, args: ['--noflush'], options, run, signal, log });
 }

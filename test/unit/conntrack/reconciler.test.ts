@@ -63,7 +63,7 @@ describe('the reconciler', () => {
     set([b]);
     await quiet();
     expect(left()).toEqual([b, a]);
-    expect(table.dumps).toEqual([{ family: 'IPv4', protocol: UDP, destination: '10.96.0.10', destinationPort: 53 }]);
+    expect(table.dumps).toEqual([{ family: 'IPv4', protocol: UDP, replyPort: 5353 }]);
     const text = await metrics.registry.metrics();
     expect(text).toContain('kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 1');
     expect(text).toContain('kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"} 2');
