@@ -25,8 +25,13 @@ export class SlowTools {
     mkdirSync(this.#directory);
     for (const program of ['iptables-nft-restore', 'ip6tables-nft-restore']) {
       const path = join(this.#directory, program);
-      const wait = `if [ -e ${this.#switch} ]; then touch ${this.#busy}; sleep 1.5; kill -0 $PPID 2>/dev/null || exit 1; fi`;
-      writeFileSync(path, `#!/bin/sh\n${wait}\nexec /usr/sbin/${program} "$@"\n`);
+      // A daemon starts it through a shell, which outlives it for as long as this runs, or by itself.
+      const started = `daemon() { cut -d' ' -f4 "/proc/$PPID/stat" 2>/dev/null; }; by=$(daemon)`;
+      const wait = `touch ${this.#busy}; sleep 1.5; [ "$(daemon)" = "$by" ] || exit 1`;
+      writeFileSync(
+        path,
+        `#!/bin/sh\n${started}\nif [ -e ${this.#switch} ]; then ${wait}; fi\nexec /usr/sbin/${program} "$@"\n`,
+      );
       chmodSync(path, 0o755);
     }
   }
