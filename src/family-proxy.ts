@@ -10,6 +10,7 @@ import { iptablesOptions, type KernelFacts } from './backends/iptables/options.t
 import { readPacketCounts } from './backends/iptables/packet-counts.ts';
 import { RuleCounter, type RuleCounts } from './backends/iptables/rule-counts.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
+import { readServiceCounts } from './backends/iptables/service-counts.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop } from './backends/loop.ts';
 import { readKernel } from './backends/read-kernel.ts';
@@ -23,6 +24,7 @@ import { Shell } from './linux/shell.ts';
 import type { PacketCounts } from './metric-readings.ts';
 import { ModelFeed } from './model-feed.ts';
 import { QuietCompaction } from './quiet-compaction.ts';
+import type { ServiceCount } from './service-metrics.ts';
 import type { SyncFollower } from './sync-follower.ts';
 import { SyncReporter, type SyncReporterOptions } from './sync-reporter.ts';
 import type { IPFamily } from './watch/objects.ts';
@@ -206,6 +208,12 @@ export class FamilyProxy {
   /** See RuleReadings. */
   packetCounts(): Promise<PacketCounts | undefined> {
     return readPacketCounts(this.backend.planShared(this.model).values(), ioOf(this.#options, this.#shell));
+  }
+
+  /** See ServiceReadings. */
+  async serviceCounts(): Promise<readonly ServiceCount[] | undefined> {
+    if (!this.#configuration.hasServiceMetrics || this.#loop.applied === undefined) return [];
+    return readServiceCounts(ioOf(this.#options, this.#shell));
   }
 
   async close(): Promise<void> {

@@ -5,6 +5,7 @@ import type { Logger } from './log.ts';
 import { addModelMetrics, addPendingMetrics, addRuleMetrics } from './metric-readings.ts';
 import type { Metrics } from './metrics.ts';
 import type { PendingChanges } from './pending-changes.ts';
+import { addServiceMetrics } from './service-metrics.ts';
 import type { ClusterSource } from './source.ts';
 import { changesBetween } from './watch/changes.ts';
 import { problemLogger } from './watch/log.ts';
@@ -54,6 +55,7 @@ export function followStore({ store, proxies, pending, health, metrics, nodeName
   addModelMetrics(metrics.registry, () => proxies.map(proxy => proxy.model));
   addPendingMetrics(metrics.registry, pending);
   addRuleMetrics(metrics.registry, proxies);
+  addServiceMetrics(metrics.registry, proxies);
 }
 
 /** The first lists count too, as in kube-proxy. */

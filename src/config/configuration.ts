@@ -59,6 +59,8 @@ export interface Configuration {
   readonly nodePortAddresses: 'primary' | readonly string[];
   /** Canonical CIDRs that spec.externalIPs may be of. */
   readonly allowedExternalIPs: readonly string[];
+  /** Counters for each Service port among the metrics. */
+  readonly hasServiceMetrics: boolean;
   /** For /proc/self/oom_score_adj, -1000 to 1000. */
   readonly oomScoreAdj: number;
   /** klog's `--v`; see `levelOfVerbosity`. */
@@ -94,6 +96,7 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
     conntrack: conntrackSettings(fields.conntrack),
     nodePortAddresses: fields.nodePortAddresses[0] === 'primary' ? 'primary' : fields.nodePortAddresses,
     allowedExternalIPs: node.services.allowedExternalIPs,
+    hasServiceMetrics: node.metrics.perService,
     oomScoreAdj: fields.oomScoreAdj,
     verbosity: fields.logging.verbosity,
   };

@@ -91,6 +91,7 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   portRange: never("kube-proxy doesn't use it either"),
   windowsRunAsService: never(WINDOWS),
   [`${NODE_PATH_PREFIX}iptables.variant`]: atStart('ours in the other variant are removed at a start'),
+  [`${NODE_PATH_PREFIX}metrics.perService`]: now,
   [`${NODE_PATH_PREFIX}services.allowedExternalIPs`]: now,
   [`${NODE_PATH_PREFIX}watch.endpoints`]: now,
 };

@@ -3,13 +3,17 @@
  * a schema; a field that a later version has is known by name, so that the warning can say so.
  */
 import * as z from 'zod/mini';
-import { choice, cidrs, section, text } from './field-kinds.ts';
+import { choice, cidrs, flag, section, text } from './field-kinds.ts';
 
 /** The fields of each section. */
 export const NODE_SECTIONS = {
   iptables: {
     /** Which of the kernel's two rule sets the iptables tools talk to; auto = the one that the node already uses. */
     variant: choice(['auto', 'nft', 'legacy'], 'auto'),
+  },
+  metrics: {
+    /** Counters for each Service port: many series on a large cluster, and a look at the kernel's rules at each scrape. */
+    perService: flag(false),
   },
   services: {
     /** The CIDRs that spec.externalIPs may be of. Whoever may write a Service may else take the traffic of any address (CVE-2020-8554). */
@@ -39,6 +43,7 @@ export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
 export const nodeSchema = z.object({
   ...NODE_TOP_LEVEL,
   iptables: section(NODE_SECTIONS.iptables),
+  metrics: section(NODE_SECTIONS.metrics),
   services: section(NODE_SECTIONS.services),
   watch: section(NODE_SECTIONS.watch),
 });

@@ -122,6 +122,14 @@ describeLab('a configuration file that changes, under traffic', () => {
       },
     },
     {
+      path: `${NODE_PATH_PREFIX}metrics.perService`,
+      value: true,
+      check: async () => {
+        const { stdout } = await lab.exec(nodeA.name, ['curl', '-s', 'http://127.0.0.1:10249/metrics']);
+        expect(stdout).toMatch(/^kproxy_service_connections_total\{.*service="moving".*\} [1-9]/m);
+      },
+    },
+    {
       path: `${NODE_PATH_PREFIX}services.allowedExternalIPs`,
       value: ['192.0.2.0/24'],
       check: () =>

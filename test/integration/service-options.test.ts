@@ -148,6 +148,52 @@ describeLab('what a Service or an operator can ask for beyond the API', () => {
     await eventually(async () => expect(await rules()).toContain('192.168.77.241'));
   });
 
+  test('each Service counts its connections and what was refused, once that is asked for', async () => {
+    const fields = { name: 'counted', clusterIP: '10.96.8.6', ports: withNodePort(30_806) };
+    await createService(
+      lab,
+      fields,
+      lab.pods.map(pod => endpoint(pod)),
+    );
+    await createService(lab, { name: 'empty', clusterIP: '10.96.8.7', ports: [{ port: 80 }] }, []);
+    await awaitUsed(lab, { service: 'default/counted', pods: lab.pods });
+    await awaitUsed(lab, { service: 'default/empty', pods: [] });
+    const series = async (service: string) => {
+      const { stdout } = await lab.exec(nodeA.name, ['curl', '-s', 'http://127.0.0.1:10249/metrics']);
+      return stdout
+        .split('\n')
+        .filter(line => line.startsWith('kproxy_service_') && line.includes(`service="${service}"`));
+    };
+    expect(await series('counted')).toEqual([]);
+    const file = lab.configurationFile(nodeA.name);
+    const before = readFileSync(file, 'utf8');
+    writeFileSync(
+      `${file}.new`,
+      `${before}\n---\napiVersion: kproxy-ts.dev/v1alpha1\nkind: NodeConfiguration\nmetrics: { perService: true }\n`,
+    );
+    renameSync(`${file}.new`, file);
+    await eventually(async () => expect((await series('counted')).length).toBeGreaterThan(0));
+    const pod = lab.pods[0]!.name;
+    await lab.probe(pod, { address: fields.clusterIP, port: 80, count: 7 });
+    await lab.probe('client', { address: nodeA.address, port: 30_806, count: 5, protocol: 'udp' });
+    await lab.probe(pod, { address: '10.96.8.7', port: 80, count: 3 });
+    const of = (port: string, protocol: string) =>
+      `namespace="default",service="counted",port="${port}",protocol="${protocol}",ip_family="IPv4"`;
+    expect(await series('counted')).toEqual(
+      expect.arrayContaining([
+        `kproxy_service_connections_total{${of('tcp', 'TCP')},address="clusterIP"} 7`,
+        `kproxy_service_connections_total{${of('udp', 'UDP')},address="nodePort"} 5`,
+        `kproxy_service_connections_total{${of('tcp', 'TCP')},address="nodePort"} 0`,
+      ]),
+    );
+    expect(await series('empty')).toEqual([
+      `kproxy_service_refused_total{namespace="default",service="empty",port="",protocol="TCP",ip_family="IPv4",reason="no endpoints"} 3`,
+    ]);
+    writeFileSync(`${file}.new`, before);
+    renameSync(`${file}.new`, file);
+    await eventually(async () => expect(await series('counted')).toEqual([]));
+  });
+
   test('a NodePort answers on 127.0.0.1, and nobody else reaches what listens there', async () => {
     await createService(
       lab,

@@ -186,6 +186,7 @@ services: { allowedExternalIPs: [192.0.2.7/24] }
       },
       nodePortAddresses: ['192.168.1.0/24', 'fd00::/64'],
       allowedExternalIPs: ['192.0.2.0/24'],
+      hasServiceMetrics: false,
       oomScoreAdj: -999,
       verbosity: 0,
     });
