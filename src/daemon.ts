@@ -81,7 +81,6 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
       log.info({ err: error }, 'nf_tables does not tell its generation: our rules are read every sync period instead'),
   });
   const kernel = new KernelSettings(log);
-  const kernelFacts = () => kernel.facts;
   const perFamily = {
     variant,
     generation,
@@ -92,7 +91,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     metrics,
     log,
     compactHeap,
-    kernelFacts,
+    kernel,
   };
   const { proxies, pending } = nodeProxies({ families, source, version, ...perFamily }, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });

@@ -1,3 +1,4 @@
+import { placeLocalnetGuard } from './backends/iptables/localnet.ts';
 import { hasLocalhostNodePorts } from './backends/iptables/options.ts';
 import type { LoadedConfiguration } from './config/load.ts';
 import { localnetSysctl } from './conntrack/settings.ts';
@@ -20,10 +21,9 @@ export async function initCommand({ loaded, logLevel }: InitOptions): Promise<nu
   const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
   for (const warning of warnings) log.warn({ component: 'config' }, warning);
   const setSettings = settingsWriter({ log, load: loadConntrack });
-  await setSettings([
-    ...conntrackSettings(configuration.conntrack),
-    ...localnetSysctl(hasLocalhostNodePorts(configuration)),
-  ]);
+  // Nothing routes packets to 127.0.0.0/8 before the rules are there that keep the network away from it.
+  const isGuarded = hasLocalhostNodePorts(configuration) && (await placeLocalnetGuard(configuration, log));
+  await setSettings([...conntrackSettings(configuration.conntrack), ...localnetSysctl(isGuarded)]);
   log.info({ component: 'lifecycle' }, 'the privileged set-up is done');
   return 0;
 }

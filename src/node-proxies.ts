@@ -3,14 +3,18 @@ import { Announcer } from './announcer.ts';
 import { FlowFollower } from './conntrack/flow-follower.ts';
 import { EventRecorder } from './events/recorder.ts';
 import { FamilyProxy, type FamilyProxyOptions } from './family-proxy.ts';
+import type { KernelSettings } from './kernel-settings.ts';
 import { sweepFlows } from './linux/conntrack.ts';
+import { LocalnetFollower } from './localnet-follower.ts';
 import type { Metrics } from './metrics.ts';
 import { PendingChanges } from './pending-changes.ts';
 import type { ClusterSource } from './source.ts';
 import { systemClock } from './watch/clock.ts';
 import type { IPFamily } from './watch/objects.ts';
 
-export interface NodeProxiesOptions extends Omit<FamilyProxyOptions, 'family' | 'followers' | 'onLoss'> {
+export interface NodeProxiesOptions
+  extends Omit<FamilyProxyOptions, 'family' | 'followers' | 'onLoss' | 'kernelFacts'> {
+  readonly kernel: KernelSettings;
   readonly families: readonly IPFamily[];
   readonly source: ClusterSource;
   /** Our own, for the Event of the start. */
@@ -25,7 +29,7 @@ export interface NodeProxies {
 
 /** One FamilyProxy a family; `resources` ends them, and what belongs to them. */
 export function nodeProxies(
-  { families, source, version, ...common }: NodeProxiesOptions,
+  { families, source, version, kernel, ...common }: NodeProxiesOptions,
   resources: AsyncDisposableStack,
 ): NodeProxies {
   const { nodeName, store, health, metrics, log } = common;
@@ -43,8 +47,10 @@ export function nodeProxies(
   const proxies = families.map((family, i) => {
     const flows = new FlowFollower({ family, sweep: sweepFlows, metrics, log });
     const checks = resources.use(announcer.healthServer(family));
-    const followers = [checks, pending[i], flows].filter(item => item !== undefined);
-    return new FamilyProxy({ family, ...common, followers, onLoss: loss => announcer.lost(loss) });
+    const localnet = family === 'IPv4' ? new LocalnetFollower(() => kernel.allowLocalnet()) : undefined;
+    const followers = [checks, pending[i], flows, localnet].filter(item => item !== undefined);
+    const kernelFacts = () => kernel.facts;
+    return new FamilyProxy({ family, ...common, kernelFacts, followers, onLoss: loss => announcer.lost(loss) });
   });
   for (const proxy of proxies) resources.defer(() => proxy.close());
   return { proxies, pending };

@@ -51,11 +51,13 @@ export function staleJudge(model: Model, options: StaleOptions = {}): (flow: Ser
     const address = claimKey({ ip: destination, port, protocol });
     const nodePort = claimKey({ ip: undefined, port, protocol });
     const ofAddress = routeOf(model, address);
-    // A packet that passes through the node on its way to another node's NodePort isn't ours; one that was sent on here is.
-    const isNodePort = ofAddress === undefined && (wasSentOn || takesNodePorts(destination));
+    // What passes through the node on its way elsewhere isn't ours, whoever sent it on.
+    const isNodePort = ofAddress === undefined && takesNodePorts(destination);
     const route = ofAddress ?? (isNodePort ? routeOf(model, nodePort) : undefined);
     if (route !== undefined) return isOurs && !servingOf(route).has(`${flow.replySource} ${flow.replyPort}`);
-    return wasSentOn && lost !== undefined && (lost.has(address) || lost.has(nodePort));
+    return (
+      wasSentOn && lost !== undefined && (lost.has(address) || (lost.has(nodePort) && takesNodePorts(destination)))
+    );
   };
 }
 

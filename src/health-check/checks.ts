@@ -20,6 +20,11 @@ export class HealthChecks {
     return this.#checks.keys();
   }
 
+  /** What a Service has now. */
+  portOf(service: string): number | undefined {
+    return this.#checks.get(service)?.port;
+  }
+
   /** All ports that a Service has. */
   get ports(): Iterable<number> {
     return this.#claimants.keys();

@@ -84,7 +84,8 @@ export class HealthPort {
       if (this.#servers.has(address)) continue;
       const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.#accept(socket));
       server.maxConnections = MAX_CONNECTIONS;
-      // Two processes may have the port for a moment: so a hand-over leaves no gap. Another program's port stays its own.
+      // Two processes may have the port for a moment: so a hand-over leaves no gap. Another program's port stays its own, unless
+      // that is of the same user and shares it in the same way.
       const where = { host: address, port: this.#options.port, ipv6Only: true, reusePort: true };
       const failure = await listenOnce(server, () => server.listen(where));
       if (failure !== undefined) {

@@ -66,7 +66,9 @@ export class ServiceHealthServer implements SyncFollower, AsyncDisposable {
   synced({ model, nodePortAddresses }: Programmed): void {
     const services = this.#changed;
     this.#changed = new Set();
-    for (const service of services) this.update(service, healthCheckOf(model, service));
+    const checks = new Map([...services].map(service => [service, healthCheckOf(model, service)] as const));
+    this.#release(new Map([...checks].map(([service, check]) => [service, check?.port])));
+    for (const [service, check] of checks) this.update(service, check);
     this.open(nodePortAddresses);
   }
 
@@ -84,7 +86,7 @@ export class ServiceHealthServer implements SyncFollower, AsyncDisposable {
 
   /** All Services with a health check, by namespace/name, and their ports; a new or other port begins with no endpoints. */
   syncServices(ports: ReadonlyMap<string, number>): void {
-    for (const service of [...this.#checks.services]) if (!ports.has(service)) this.#want(service, undefined);
+    this.#release(new Map([...this.#checks.services].map(service => [service, ports.get(service)])));
     for (const [service, port] of ports) this.#want(service, { port, creationTimestamp: '' });
   }
 
@@ -127,6 +129,11 @@ export class ServiceHealthServer implements SyncFollower, AsyncDisposable {
     );
     this.#serveAll();
     this.#ports.clear();
+  }
+
+  /** Ports that these Services have no more go first: another of them may have one of those now. */
+  #release(ports: ReadonlyMap<string, number | undefined>): void {
+    for (const [service, port] of ports) if (this.#checks.portOf(service) !== port) this.#want(service, undefined);
   }
 
   #want(service: string, wanted: Pick<HealthCheck, 'port' | 'creationTimestamp'> | undefined): void {

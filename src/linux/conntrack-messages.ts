@@ -88,12 +88,11 @@ export function encodeDump(filter: FlowFilter): Buffer {
     });
   });
   if (replyPort !== undefined) {
-    writer.nest(CTA.reply, () => {
-      writer.nest(CTA_TUPLE.proto, () => {
-        writer.u8(CTA_PROTO.number, protocol);
-        writer.u16(CTA_PROTO.sourcePort, replyPort);
-      });
-    });
+    const proto = () => {
+      writer.u8(CTA_PROTO.number, protocol);
+      writer.u16(CTA_PROTO.sourcePort, replyPort);
+    };
+    writer.nest(CTA.reply, () => writer.nest(CTA_TUPLE.proto, proto));
   }
   writer.nest(CTA.filter, () => {
     const address = destination === undefined ? 0 : FILTER_BIT.destination;

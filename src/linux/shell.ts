@@ -89,6 +89,9 @@ export class Shell implements Disposable {
   }
 }
 
+/** Around the mark: line ends, a space, three digits. */
+const LONGEST_STATUS = 16;
+
 interface Ended {
   readonly text: string;
   /** undefined = the shell has gone. */
@@ -98,19 +101,23 @@ interface Ended {
 /** What comes on one stream up to the mark. */
 function outputOf(shell: Process, stream: Readable, mark: string): Promise<Ended> {
   const { promise, resolve } = Promise.withResolvers<Ended>();
-  let text = '';
+  const chunks: string[] = [];
+  let tail = '';
   const settle = (ended: Ended) => {
     stream.off('data', read);
     shell.off('close', gone);
     resolve(ended);
   };
   const read = (chunk: string) => {
-    text += chunk;
-    const at = text.indexOf(`\n${mark} `);
-    if (at >= 0 && text.endsWith('\n'))
-      settle({ text: text.slice(0, at), status: Number(text.slice(at + mark.length + 2)) });
+    chunks.push(chunk);
+    // The mark is the last that comes; only the end is looked at, however much there was.
+    tail = (tail + chunk).slice(-(mark.length + LONGEST_STATUS));
+    if (!tail.endsWith('\n') || !tail.includes(`\n${mark} `)) return;
+    const text = chunks.join('');
+    const at = text.lastIndexOf(`\n${mark} `);
+    settle({ text: text.slice(0, at), status: Number(text.slice(at + mark.length + 2)) });
   };
-  const gone = () => settle({ text, status: undefined });
+  const gone = () => settle({ text: chunks.join(''), status: undefined });
   stream.setEncoding('utf8');
   stream.on('data', read);
   shell.once('close', gone);
@@ -129,7 +136,13 @@ function failure(op: string, { status, stdout, stderr, isTimeout }: Failure): Ex
 }
 
 function killGroup({ pid }: Process): void {
-  if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    // It ended at this moment.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
 }
 
 function quote(word: string): string {

@@ -167,19 +167,26 @@ export function rangesOf(fields: Fields, name: string): readonly string[] {
   return uniqueOf(fields, name, rangeOf);
 }
 
-/** Ranges that hold nobody: the unspecified addresses are no one's source. */
-const NOBODY: readonly string[] = Object.freeze(['0.0.0.0/32', '::/128']);
+/** Of each family a range that holds nobody: the unspecified address is no one's source. */
+const NOBODY = ['0.0.0.0/32', '::/128'] as const;
 
-/** The canonical CIDRs in a list of who may do something. One of which no entry can be read lets nobody in: to drop it would let everybody in. */
+/**
+ * The canonical CIDRs in a list of who may do something. Where an entry can't be read, it may have been the only one of a family: a family without a readable
+ * one then lets nobody in, since to drop the entry would let everybody in.
+ */
 export function allowListOf(fields: Fields, name: string, otherwise: string): readonly string[] {
   const ranges = rangesOf(fields, name);
-  if (ranges.length > 0 || listOf(fields, name).length === 0) return ranges;
-  fields.problems.push({
-    object: fields.object,
-    field: pathOf(fields, name),
-    message: `no entry can be read: ${otherwise}`,
-  });
-  return NOBODY;
+  const isWhole = listOf(fields, name).every(value => typeof value === 'string' && parseCIDR(value) !== undefined);
+  if (isWhole) return ranges;
+  const closed = NOBODY.filter(nobody => !ranges.some(range => range.includes(':') === nobody.includes(':')));
+  if (closed.length === 0) return ranges;
+  const family = closed[0]?.includes(':') === true ? 'IPv6' : 'IPv4';
+  const message =
+    closed.length > 1
+      ? `no entry can be read: ${otherwise}`
+      : `no ${family} entry can be read: ${otherwise} over ${family}`;
+  fields.problems.push({ object: fields.object, field: pathOf(fields, name), message });
+  return [...ranges, ...closed];
 }
 
 /** The text entries of the map under `name` whose key `accepts` takes. */

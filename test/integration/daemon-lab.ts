@@ -169,7 +169,7 @@ export interface Awaited {
   readonly family?: IPFamily;
   /** Default: both. */
   readonly on?: readonly string[];
-  /** Default 10 s. */
+  /** Default 20 s. */
   readonly withinMs?: number;
 }
 
@@ -189,8 +189,8 @@ export async function awaitGone(lab: Lab, service: string, on = nodes.map(({ nam
   );
 }
 
-/** Repeats until it doesn't throw. @throws what it threw last, after 10 s unless said otherwise */
-export function eventually(check: () => unknown, withinMs = 10_000): Promise<unknown> {
+/** Repeats until it doesn't throw. @throws what it threw last, after 20 s unless said otherwise */
+export function eventually(check: () => unknown, withinMs = 20_000): Promise<unknown> {
   return vi.waitFor(check, { timeout: withinMs, interval: 20 });
 }
 

@@ -61,7 +61,7 @@ export interface Arrival {
   readonly service: string;
   readonly pods: readonly PodState[];
   readonly on?: readonly string[];
-  /** Default 10 s. */
+  /** Default 20 s. */
   readonly withinMs?: number;
 }
 

@@ -59,6 +59,11 @@ describeLab('a configuration file that changes, under traffic', () => {
 
   const hasRule = (text: string | RegExp) => async () => expect(await rulesOf(lab, nodeA.name)).toMatch(text);
 
+  const hasSetting = (name: string, value: number) => async () => {
+    const { stdout } = await lab.exec(nodeA.name, ['sysctl', '-n', `net.netfilter.${name}`]);
+    expect(stdout.trim()).toBe(String(value));
+  };
+
   const changes: readonly Change[] = [
     {
       path: 'clientConnection.kubeconfig',
@@ -121,6 +126,28 @@ describeLab('a configuration file that changes, under traffic', () => {
         expect(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim()).toBe('300');
       },
     },
+    { path: 'conntrack.maxPerCore', value: 30_000 },
+    { path: 'conntrack.min', value: 100_000 },
+    {
+      path: 'conntrack.tcpEstablishedTimeout',
+      value: '23h',
+      check: hasSetting('nf_conntrack_tcp_timeout_established', 82_800),
+    },
+    {
+      path: 'conntrack.tcpCloseWaitTimeout',
+      value: '59m',
+      check: hasSetting('nf_conntrack_tcp_timeout_close_wait', 3540),
+    },
+    {
+      path: 'conntrack.tcpBeLiberal',
+      value: true,
+      check: async () => {
+        await hasSetting('nf_conntrack_tcp_be_liberal', 1)();
+        expect(await rulesOf(lab, nodeA.name)).not.toContain('--ctstate INVALID');
+      },
+    },
+    { path: 'conntrack.udpTimeout', value: '31s', check: hasSetting('nf_conntrack_udp_timeout', 31) },
+    { path: 'conntrack.udpStreamTimeout', value: '121s', check: hasSetting('nf_conntrack_udp_timeout_stream', 121) },
     {
       path: `${NODE_PATH_PREFIX}metrics.perService`,
       value: true,
@@ -169,7 +196,7 @@ describeLab('a configuration file that changes, under traffic', () => {
         await stage.awaitMoved();
         await stage.expectMoved();
       }),
-    120_000,
+    240_000,
   );
 
   test('a file that is wrong is refused with what is wrong, and everything goes on as before', () =>

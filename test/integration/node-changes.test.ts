@@ -91,8 +91,11 @@ describeLab('a Node object that changes under a running daemon', () => {
     expect(await talk.say('by the old address')).toBe('by the old address');
     await lab.api.patch(`${path}/status`, status(nodeA));
     await eventually(async () => expect(await ask(lab, 'client', old)).toEqual(reached));
-    const way = (from: string, to: string) => `addresses for NodePorts: ${from}/32 → ${to}/32`;
-    expect(said(before)).toEqual([way(nodeA.address, nodeA.gateway), way(nodeA.gateway, nodeA.address)]);
+    const way = (from: string, to: string) => [
+      `addresses for NodePorts: ${from}/32 → ${to}/32`,
+      `the node's address: ${from} → ${to}`,
+    ];
+    expect(said(before)).toEqual([...way(nodeA.address, nodeA.gateway), ...way(nodeA.gateway, nodeA.address)]);
   });
 
   test('another zone: new connections follow the hints for it, established ones stay', async () => {

@@ -1,6 +1,4 @@
 /** Which endpoints a Service had when, and which answers that allows: for tests that change endpoints under traffic. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ProbeReport } from '../../src/lab/probe.ts';
 
@@ -39,28 +37,30 @@ export class Timeline {
   }
 }
 
-/** A program that does nothing takes so long on a machine that does nothing else, in milliseconds. */
-const START_MS = 15;
-/** A change of rules takes up to two calls of a tool one after the other, in each of two families that share the CPU. */
-const STARTS = 4;
+/** The yardstick takes so long on a machine that does nothing else, in milliseconds. */
+const USUAL_MS = 20;
+/** A change of rules takes up to two calls of the tool one after the other, in each of two families that share the CPU; UDP flows are looked for after that. */
+const CALLS = 5;
 
 /**
  * How late the machine was, which is not the product's fault: by how much timers of this process fire late, and by how much longer than usual it takes
- * to start a program, as each change of rules has to.
+ * to run the tool that each change of rules needs, with nothing to do, elsewhere.
  */
-export class LagWatch implements Disposable {
+export class LagWatch implements AsyncDisposable {
   readonly #late: { readonly at: number; readonly ms: number }[] = [];
   readonly #timer: NodeJS.Timeout;
+  readonly #work: Promise<void>;
   #isOver = false;
   #due = performance.now();
 
-  constructor() {
+  /** `yardstick` runs the tool once. */
+  constructor(yardstick: () => Promise<unknown>) {
     this.#timer = setInterval(() => {
       const now = performance.now();
       this.#note(now - this.#due - 5);
       this.#due = now;
     }, 5);
-    void this.#startPrograms();
+    this.#work = this.#measure(yardstick);
   }
 
   /** The worst within half a second before a moment. */
@@ -74,17 +74,18 @@ export class LagWatch implements Disposable {
     for (let i = 0; i < 200 && this.before(performance.timeOrigin + performance.now()) > 0; i += 1) await delay(100);
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
     clearInterval(this.#timer);
+    await this.#work;
   }
 
-  async #startPrograms(): Promise<void> {
+  async #measure(yardstick: () => Promise<unknown>): Promise<void> {
     while (!this.#isOver) {
       const startedAt = performance.now();
-      await once(spawn('true', { stdio: 'ignore' }), 'close');
-      this.#note(STARTS * (performance.now() - startedAt - START_MS));
-      await delay(50);
+      await yardstick();
+      this.#note(CALLS * (performance.now() - startedAt - USUAL_MS));
+      await delay(30);
     }
   }
 

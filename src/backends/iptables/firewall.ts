@@ -3,7 +3,7 @@ import type { ServicePort, ServiceRoute } from '../../endpoints/types.ts';
 import { cidrContains, parseCIDR } from '../../net/cidr.ts';
 import { CHAIN, externalChain, firewallChain, nodePortFirewallChain } from './names.ts';
 import { chain, entry, type IptablesObject } from './objects.ts';
-import { destinationPort, host, type IptablesOptions, rule, TO_NODE } from './rules.ts';
+import { destinationPort, host, type IptablesOptions, nodePortDestinations, rule, TO_NODE } from './rules.ts';
 import type { Subject } from './subject.ts';
 
 /** Whether an allow list keeps anybody out. */
@@ -30,7 +30,7 @@ export function planFirewall(route: ServiceRoute, subject: Subject, options: Ipt
   const { port } = subject;
   return [
     ...(filtersLoadBalancer(port) && port.loadBalancerVIPs.length > 0 ? loadBalancerFirewall(subject, options) : []),
-    ...(filtersNodePort(port) && port.nodePort !== 0 ? nodePortFirewall(subject) : []),
+    ...(filtersNodePort(port) && port.nodePort !== 0 ? nodePortFirewall(subject, options) : []),
   ];
 }
 
@@ -56,7 +56,7 @@ function loadBalancerFirewall({ port, text, protocol }: Subject, { nodeIP }: Ipt
 }
 
 /** As for load balancer addresses; an endpoint on this node's own network may have the same port, so DNAT tells them apart. */
-function nodePortFirewall({ port, text, protocol }: Subject): IptablesObject[] {
+function nodePortFirewall({ port, text, protocol }: Subject, options: IptablesOptions): IptablesObject[] {
   const name = nodePortFirewallChain(text, protocol);
   const jump = externalChain(text, protocol);
   const why = `${text} traffic not accepted by ${name}`;
@@ -67,7 +67,10 @@ function nodePortFirewall({ port, text, protocol }: Subject): IptablesObject[] {
       name,
       port.nodePortSourceRanges.map(source => rule({ source, comment: `${text} nodeport`, jump })),
     ),
-    entry('filter', CHAIN.proxyFirewall, rule({ protocol, comment: why, matches, jump: 'DROP' })),
+    ...nodePortDestinations(options).map(destination => {
+      const where = destination === undefined ? {} : { destination };
+      return entry('filter', CHAIN.proxyFirewall, rule({ ...where, protocol, comment: why, matches, jump: 'DROP' }));
+    }),
   ];
 }
 

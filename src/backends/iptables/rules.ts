@@ -136,6 +136,14 @@ export function ifNotLocal(detector: LocalDetector): Pick<RuleParts, 'source' | 
   return detector.kind === 'interface' ? { inInterface: `! ${detector.pattern}` } : {};
 }
 
+/** Destinations with NodePorts, as rules match them; undefined = any. Beside them, they must be addresses of this node. */
+export function nodePortDestinations(options: IptablesOptions): readonly (string | undefined)[] {
+  const { family, nodePortAddresses, hasLocalhostNodePorts } = options;
+  if (nodePortAddresses !== 'all') return nodePortAddresses;
+  if (family === 'IPv6') return ['! ::1/128'];
+  return hasLocalhostNodePorts ? [undefined] : ['! 127.0.0.0/8'];
+}
+
 const PORTALS = 'kubernetes service portals';
 const EXTERNAL_PORTALS = 'kubernetes externally-visible service portals';
 const FIREWALL = 'kubernetes load balancer firewall';
@@ -191,7 +199,7 @@ export function jumpRules(): IptablesObject[] {
   return JUMPS.map(jump => ({ kind: 'rule', ...jump }));
 }
 
-/** Only while NodePorts are served on 127.0.0.0/8. */
+/** IPv4 only. */
 export function localnetJump(): IptablesObject {
   return {
     kind: 'rule',

@@ -7,6 +7,7 @@ import {
   jumpRules,
   LOCALNET_GUARD,
   localnetJump,
+  nodePortDestinations,
   rule,
   TO_NODE,
 } from './rules.ts';
@@ -28,7 +29,7 @@ export function planShared(options: IptablesOptions): ReadonlyMap<string, Iptabl
     ...dispatchChains(),
     ...jumpRules(),
     ...nodePortJumps(options),
-    ...localnetGuard(options),
+    ...(family === 'IPv4' ? localnetGuard() : []),
     chain('nat', CHAIN.markMasq, [rule({ jump: `MARK --set-xmark ${bit}/${bit}` })]),
     chain('nat', CHAIN.postrouting, [
       ...(family === 'IPv4' && hasLocalhostNodePorts ? [LOCALHOST_COUNTER] : []),
@@ -80,23 +81,20 @@ function marked(mask: string): string {
  * The last rules of KUBE-SERVICES: whatever is addressed to this node and isn't a Service's address may be a NodePort. ::1 stays out: a packet
  * with such a source is refused as martian once it leaves by another interface, and no sysctl allows it as route_localnet does for IPv4.
  */
-function nodePortJumps({ family, nodePortAddresses, hasLocalhostNodePorts }: IptablesOptions): IptablesObject[] {
-  const loopback = family === 'IPv6' ? '::1/128' : LOCALNET;
-  const everywhere = family === 'IPv4' && hasLocalhostNodePorts ? undefined : `! ${loopback}`;
-  const destinations = nodePortAddresses === 'all' ? [everywhere] : nodePortAddresses;
+function nodePortJumps(options: IptablesOptions): IptablesObject[] {
   const text = 'kubernetes service nodeports; NOTE: this must be the last rule in this chain';
-  return destinations.map(destination => {
+  return nodePortDestinations(options).map(destination => {
     const where = destination === undefined ? {} : { destination };
     return entry('nat', CHAIN.services, rule({ ...where, comment: text, matches: [TO_NODE], jump: CHAIN.nodePorts }));
   });
 }
 
 /**
- * With route_localnet the network could reach what listens on 127.0.0.0/8 (CVE-2020-8558). Answers to NodePort connections from there, and what
- * was sent there by DNAT, are let in. kube-proxy goes by the source address; the interface can't be forged.
+ * With route_localnet, which NodePorts on 127.0.0.1 need, the network could reach what listens on 127.0.0.0/8 (CVE-2020-8558). There whether or not such
+ * NodePorts are: the kernel may have been told so before us, or not have been told otherwise since. Answers to connections from there, and what was
+ * sent there by DNAT, are let in. kube-proxy goes by the source address; the interface can't be forged.
  */
-function localnetGuard({ family, hasLocalhostNodePorts }: IptablesOptions): IptablesObject[] {
-  if (family !== 'IPv4' || !hasLocalhostNodePorts) return [];
+export function localnetGuard(): IptablesObject[] {
   const matches = [comment(LOCALNET_GUARD), '-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT'];
   const guard = rule({ destination: LOCALNET, inInterface: '! lo', matches, jump: 'DROP' });
   return [chain('filter', CHAIN.localnet, [guard]), localnetJump()];

@@ -22,7 +22,7 @@ function start() {
   const reconciler = new ConntrackReconciler({
     family: 'IPv4',
     sweep: table.sweep,
-    nodePortAddresses: () => () => false,
+    nodePortAddresses: () => address => address === '192.0.2.11',
     metrics,
     log,
   });

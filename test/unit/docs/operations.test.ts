@@ -31,7 +31,9 @@ test.each(explained)('the daemon still says: %s', line => {
 test('each metric that the page names is served', () => {
   const names = [...page.matchAll(/`((?:kproxy|kubeproxy)_\w+)`/g)].map(([, name = '']) => name);
   expect(names.length).toBeGreaterThan(3);
-  // kubeproxy_ names are put together from their parts.
-  const parts = names.map(name => name.replace(/^kubeproxy_sync_proxy_rules_/, ''));
+  // Some are put together from their parts.
+  const parts = names.map(name =>
+    name.replace(/^kubeproxy_sync_proxy_rules_/, '').replace(/^(kproxy_service_).*$/, '$1'),
+  );
   expect(parts.filter(part => !sources.includes(part))).toEqual([]);
 });

@@ -32,7 +32,14 @@ describe('our annotations of a Service', () => {
         message: 'no entry can be read: the NodePorts let nobody in',
       }),
     ]);
-    expect(trimmed({ [RANGES]: '203.0.113.0/24,x' }).ranges).toEqual(['203.0.113.0/24']);
+    // What can't be read may have been the only range of a family: that family is closed too.
+    expect(trimmed({ [RANGES]: '203.0.113.0/24,x' }).ranges).toEqual(['203.0.113.0/24', '::/128']);
+    const typo = trimmed({ [RANGES]: '203.0.113.0/33, 2001:db8::/32' });
+    expect(typo.ranges).toEqual(['2001:db8::/32', '0.0.0.0/32']);
+    expect(typo.problems.map(({ message }) => message)).toContain(
+      'no IPv4 entry can be read: the NodePorts let nobody in over IPv4',
+    );
+    expect(trimmed({ [RANGES]: '203.0.113.0/24,2001:db8::/32,x' }).ranges).toEqual(['203.0.113.0/24', '2001:db8::/32']);
   });
 
   it('that are misspelt are named, in key or value', () => {

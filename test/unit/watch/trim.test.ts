@@ -114,7 +114,7 @@ describe('trimService', () => {
           type: 'LoadBalancer',
           clusterIPs: ['10.96.0.1', '10.96.0.300', '::'],
           externalIPs: ['0.0.0.0', '192.0.2.1', 7],
-          loadBalancerSourceRanges: ['10.0.0.0/8', '10.0.0.0/33', 'all'],
+          loadBalancerSourceRanges: ['10.0.0.0/8', '2001:db8::/32', '10.0.0.0/33', 'all'],
           ports: [
             { port: 0 },
             { port: 70000 },
@@ -135,7 +135,7 @@ describe('trimService', () => {
     expect(trimmed.object).toMatchObject({
       clusterIPs: ['10.96.0.1'],
       externalIPs: ['192.0.2.1'],
-      loadBalancerSourceRanges: ['10.0.0.0/8'],
+      loadBalancerSourceRanges: ['10.0.0.0/8', '2001:db8::/32'],
       ports: [{ port: 81, nodePort: 0 }],
       loadBalancerIngress: [{ ip: '198.51.100.1', ipMode: 'VIP' }],
       externalTrafficPolicy: 'Cluster',
@@ -147,8 +147,8 @@ describe('trimService', () => {
       'spec.externalIPs[2]',
       'spec.externalTrafficPolicy',
       'spec.healthCheckNodePort',
-      'spec.loadBalancerSourceRanges[1]',
       'spec.loadBalancerSourceRanges[2]',
+      'spec.loadBalancerSourceRanges[3]',
       'spec.ports[0].port',
       'spec.ports[1].port',
       'spec.ports[2].port',

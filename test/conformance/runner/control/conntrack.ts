@@ -28,23 +28,29 @@ interface Flow {
   readonly expectDeleted: boolean;
 }
 
-const NODE_IP = '192.0.2.11';
+const NODE_IPS = { IPv4: '192.0.2.11', IPv6: '2001:db8::11' } as const;
 const SERVICE = 'web';
 
 export function playCleanup(group: Fields): Result[] {
   const { service, endpoints } = group as unknown as CleanupGroup;
   const { lbIPs = [], ...spec } = service;
+  const family = service.clusterIP.includes(':') ? 'IPv6' : 'IPv4';
+  const nodeIP = NODE_IPS[family];
   // Every port of the Service has all endpoints; a slice has one port number for all of its endpoints.
   const slices = endpoints.map(({ ip, port, serving }, index) => {
     const ports = service.ports.map(({ name, protocol }) => ({ name, protocol, port }));
     const conditions = { ready: serving, serving, terminating: !serving };
-    return sliceObject(SERVICE, { name: `${SERVICE}-${index}`, endpoints: [{ addresses: [ip], conditions }], ports });
+    return sliceObject(
+      SERVICE,
+      { name: `${SERVICE}-${index}`, endpoints: [{ addresses: [ip], conditions }], ports },
+      family,
+    );
   });
-  const model = modelOf([serviceObject(SERVICE, { type: 'LoadBalancer', ...spec }, lbIPs), ...slices], 'node');
-  const isStale = staleJudge(model, { takesNodePorts: address => address === NODE_IP });
+  const model = modelOf([serviceObject(SERVICE, { type: 'LoadBalancer', ...spec }, lbIPs), ...slices], 'node', family);
+  const isStale = staleJudge(model, { takesNodePorts: address => address === nodeIP });
   return casesOf<Flow>(group, 'flows').map(flow => {
     const { proto: protocol, origDst, origPort: destinationPort, replySrc: replySource, replyPort } = flow;
-    const destination = origDst ?? NODE_IP;
+    const destination = origDst ?? nodeIP;
     const seen = isStale({ protocol, destination, destinationPort, replySource, replyPort, zone: 0 });
     return compared(
       `${protocol} to ${destination}:${destinationPort} from ${replySource}:${replyPort}`,
