@@ -1,4 +1,4 @@
-import type { ApplyFailure } from './backends/backend.ts';
+import type { ApplyFailure, Backend } from './backends/backend.ts';
 import { describeToolError } from './backends/iptables/tools.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import { type Model, servicePortText } from './endpoints/types.ts';
@@ -21,6 +21,7 @@ const SHOWN_KEYS = 5;
 /** Tells health, metrics and log what becomes of one family's syncs; each line once until it changes. */
 export class SyncReporter {
   readonly #options: SyncReporterOptions;
+  readonly #backend: Pick<Backend<unknown>, 'unserved'>;
   #refused = '';
   /** Why the kernel can't be read; undefined when it can. */
   #unread: string | undefined;
@@ -28,8 +29,9 @@ export class SyncReporter {
   #failure: string | undefined;
   readonly #warned = new Map<string, string>();
 
-  constructor(options: SyncReporterOptions) {
+  constructor(options: SyncReporterOptions, backend: Pick<Backend<unknown>, 'unserved'> = {}) {
     this.#options = options;
+    this.#backend = backend;
   }
 
   /** A line for each Service port that isn't served as somebody may expect, when that changes. */
@@ -37,7 +39,8 @@ export class SyncReporter {
     const { log, family } = this.#options;
     for (const key of model.changed) {
       const port = model.routes.get(key)?.servicePort;
-      const text = port?.warnings.join('; ') ?? '';
+      const lines = port === undefined ? [] : [...port.warnings, ...(this.#backend.unserved?.(port) ?? [])];
+      const text = lines.join('; ');
       if (text === (this.#warned.get(key) ?? '')) continue;
       if (text === '' || port === undefined) this.#warned.delete(key);
       else {

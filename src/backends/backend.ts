@@ -1,4 +1,4 @@
-import type { Model, ServiceRoute } from '../endpoints/types.ts';
+import type { Model, ServicePort, ServiceRoute } from '../endpoints/types.ts';
 
 /**
  * What the kernel shall hold, or holds: objects by key. A key identifies one kernel object (a chain, a rule of a shared
@@ -55,6 +55,8 @@ export interface Backend<O> {
    * the others. Pure; the identity where a Plan has no positions.
    */
   settle?(before: O, after: O): O;
+  /** What a ServicePort asks for and this backend doesn't do: a line for each, with the field and what happens instead. Pure; absent where it does everything. */
+  unserved?(port: ServicePort): readonly string[];
   /** Ours in the kernel now. Rejects when the kernel or its tool cannot be asked, with UnreadableError where it only can't be told. */
   read(options?: KernelCallOptions): Promise<Plan<O>>;
   /**

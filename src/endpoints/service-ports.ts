@@ -31,13 +31,14 @@ export function servicePortsOf(
   const ofFamily = isOfFamily(family);
   const clusterIP = service.clusterIPs.find(ofFamily);
   if (clusterIP === undefined || !isProxied(service)) return NONE;
-  const { affinityTimeoutSeconds, affinityScope, creationTimestamp } = service;
+  const { affinityTimeoutSeconds, affinityScope, balancing, creationTimestamp } = service;
   const asked = service.externalIPs.filter(ofFamily);
   const externalIPs = compact(asked.filter(ip => isAllowed(ip, allowedExternalIPs)));
   const vips = service.loadBalancerIngress.filter(ingress => ingress.ipMode === 'VIP').map(ingress => ingress.ip);
   const loadBalancerVIPs = compact(vips.filter(ofFamily));
   const loadBalancerSourceRanges = compact(service.loadBalancerSourceRanges.filter(ofFamily));
   const nodePortSourceRanges = compact(service.nodePortSourceRanges.filter(ofFamily));
+  const endpointWeights = compact(service.endpointWeights.filter(({ cidr }) => ofFamily(cidr)));
   const refused = asked.filter(ip => !externalIPs.includes(ip));
   const warnings = compact([
     ...openFamily({ service, family, loadBalancerVIPs, loadBalancerSourceRanges, nodePortSourceRanges }),
@@ -57,6 +58,8 @@ export function servicePortsOf(
     warnings,
     affinityTimeoutSeconds,
     isAffinityShared: affinityScope === 'Service' && affinityTimeoutSeconds > 0,
+    balancing,
+    endpointWeights,
     isInternalLocal: service.internalTrafficPolicy === 'Local',
     isExternalLocal: service.externalTrafficPolicy === 'Local',
     healthCheckNodePort: hasHealthCheck ? service.healthCheckNodePort : 0,

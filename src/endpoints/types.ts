@@ -1,5 +1,5 @@
 import type { Map as ImmutableMap } from 'immutable';
-import type { IPFamily, Protocol } from '../watch/objects.ts';
+import type { Balancing, EndpointWeight, IPFamily, Protocol } from '../watch/objects.ts';
 
 /** Names one port of one Service, as kube-proxy's ServicePortName does. */
 export interface ServicePortName {
@@ -31,6 +31,10 @@ export interface ServicePort {
   readonly affinityTimeoutSeconds: number;
   /** Whether a client that another port of the Service knows goes to the same endpoint address. */
   readonly isAffinityShared: boolean;
+  /** Of clients that session affinity doesn't know. */
+  readonly balancing: Balancing;
+  /** Of this family; empty = all endpoints weigh the same. See weights.ts. */
+  readonly endpointWeights: readonly EndpointWeight[];
   readonly isInternalLocal: boolean;
   readonly isExternalLocal: boolean;
   /** 0 when there is none, as for all but load balancers with external policy Local. */

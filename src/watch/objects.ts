@@ -8,6 +8,17 @@ export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 export type IPFamily = 'IPv4' | 'IPv6';
 export type TrafficPolicy = 'Cluster' | 'Local';
 
+/** How the endpoint of a new connection is chosen. */
+export type Balancing = 'random' | 'source-hash';
+
+/** The weight of the endpoints whose address is in a range, where no narrower range has it too. */
+export interface EndpointWeight {
+  /** Canonical; one address is a range of its full length. */
+  readonly cidr: string;
+  /** 0 to 100, beside 1 of endpoints in no range; 0 = no new connections. */
+  readonly weight: number;
+}
+
 /** What is wrong with a foreign object: `object` as `Service default/web`, `field` as `spec.ports[0].port`. */
 export interface Problem {
   readonly object: string;
@@ -59,6 +70,10 @@ export interface Service {
   readonly nodePortSourceRanges: readonly string[];
   /** Annotation kproxy-ts.dev/session-affinity-scope: whether each port remembers its clients, or the Service does. */
   readonly affinityScope: 'Port' | 'Service';
+  /** Annotation kproxy-ts.dev/load-balancing. */
+  readonly balancing: Balancing;
+  /** Annotation kproxy-ts.dev/endpoint-weights, each range once; empty = all endpoints weigh the same. */
+  readonly endpointWeights: readonly EndpointWeight[];
 }
 
 export interface SlicePort {

@@ -26,6 +26,8 @@ export function service(fields: Partial<Service> = {}): Service {
     serviceProxyName: '',
     nodePortSourceRanges: [],
     affinityScope: 'Port',
+    balancing: 'random',
+    endpointWeights: [],
     ...fields,
   };
 }
@@ -85,6 +87,8 @@ export function servicePort(fields: Partial<ServicePort> = {}): ServicePort {
     warnings: [],
     affinityTimeoutSeconds: 0,
     isAffinityShared: false,
+    balancing: 'random',
+    endpointWeights: [],
     isInternalLocal: false,
     isExternalLocal: false,
     healthCheckNodePort: 0,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { unserved } from '../../src/backends/iptables/unserved.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { SyncHealth } from '../../src/http/health-state.ts';
 import { ExecError } from '../../src/linux/exec.ts';
@@ -8,7 +9,7 @@ import { SyncReporter } from '../../src/sync-reporter.ts';
 import type { Service } from '../../src/watch/objects.ts';
 import { service, snapshot } from '../fakes/objects.ts';
 
-function start() {
+function start(backend: ConstructorParameters<typeof SyncReporter>[1] = {}) {
   const lines: { level: string; msg: string }[] = [];
   const log = createLogger({ level: 'debug', destination: { write: line => void lines.push(JSON.parse(line)) } });
   const health = new SyncHealth({
@@ -17,7 +18,7 @@ function start() {
     source: () => ({ awaited: [], lastContactMs: undefined }),
     now: () => 0,
   });
-  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log });
+  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log }, backend);
   return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
 }
 
@@ -89,6 +90,25 @@ describe('SyncReporter', () => {
     reporter.planned(modelOf(service()));
     reporter.planned(ranges('2001:db8::/32'));
     expect(messages()).toHaveLength(1);
+  });
+
+  it('says once what the backend does not do of what a Service asks for, beside what it was warned of', () => {
+    const { reporter, messages } = start({ unserved });
+    const hashed = modelOf(
+      service({
+        balancing: 'source-hash',
+        endpointWeights: [{ cidr: '10.1.0.0/24', weight: 2 }],
+        loadBalancerIngress: [{ ip: '192.0.2.1', ipMode: 'VIP' }],
+        loadBalancerSourceRanges: ['2001:db8::/32'],
+      }),
+    );
+    reporter.planned(hashed);
+    reporter.planned(hashed);
+    expect(messages()).toEqual([
+      expect.stringMatching(
+        /^warn Service default\/web:http\/TCP: spec\.loadBalancerSourceRanges: .*; annotation kproxy-ts\.dev\/load-balancing: needs the nftables mode; .*; annotation kproxy-ts\.dev\/endpoint-weights: needs the nftables mode; /,
+      ),
+    ]);
   });
 
   it('says once why syncs fail, until the reason changes or one succeeds', () => {

@@ -9,6 +9,7 @@ import { removeAll, removeLeftovers } from './removal.ts';
 import type { IptablesOptions } from './rules.ts';
 import { planShared } from './shared-rules.ts';
 import { toolsOf } from './tools.ts';
+import { unserved } from './unserved.ts';
 
 /** The variant that talks to nf_tables: Debian's default since 10. */
 export const IPTABLES_NFT = toolsOf('nft', 'IPv4');
@@ -28,6 +29,7 @@ export function createIptablesBackend(options: () => IptablesOptions, io: Iptabl
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
+    unserved,
     read: () => drift.read(),
     readByParts: () => {
       if (!isSaid) io.log?.warn(BY_PARTS);

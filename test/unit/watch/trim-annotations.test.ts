@@ -51,3 +51,68 @@ describe('our annotations of a Service', () => {
     ]);
   });
 });
+
+describe('how a Service says that endpoints are chosen', () => {
+  const balancingOf = (annotations: Record<string, unknown>) => {
+    const { object, problems } = trimService({
+      metadata: { namespace: 'default', name: 'web', annotations },
+      spec: { clusterIP: '10.96.0.10', ports: [{ port: 80 }] },
+    });
+    return { balancing: object?.balancing, weights: object?.endpointWeights, problems };
+  };
+  const BALANCING = 'kproxy-ts.dev/load-balancing';
+  const WEIGHTS = 'kproxy-ts.dev/endpoint-weights';
+
+  it('is random without a word, and with one that is none', () => {
+    expect(balancingOf({}).balancing).toBe('random');
+    expect(balancingOf({ [BALANCING]: 'source-hash' })).toEqual({
+      balancing: 'source-hash',
+      weights: [],
+      problems: [],
+    });
+    const { balancing, problems } = balancingOf({ [BALANCING]: 'round-robin' });
+    expect(balancing).toBe('random');
+    expect(problems).toEqual([
+      expect.objectContaining({
+        object: 'Service default/web',
+        field: `metadata.annotations.${BALANCING}`,
+        message: '"round-robin" is none of random, source-hash; random is assumed',
+      }),
+    ]);
+  });
+
+  it('has weights of addresses and CIDRs, canonical', () => {
+    expect(balancingOf({ [WEIGHTS]: '10.1.0.9/24=3, 10.2.0.7 = 0 ,2001:DB8::/64=100, fd00::0:1=2' })).toEqual({
+      balancing: 'random',
+      weights: [
+        { cidr: '10.1.0.0/24', weight: 3 },
+        { cidr: '10.2.0.7/32', weight: 0 },
+        { cidr: '2001:db8::/64', weight: 100 },
+        { cidr: 'fd00::1/128', weight: 2 },
+      ],
+      problems: [],
+    });
+  });
+
+  it.each([
+    '10.1.0.0/33=1',
+    '10.1.0.0/24',
+    '10.1.0.0/24=-1',
+    '10.1.0.0/24=1.5',
+    '10.1.0.0/24=101',
+    'node-a=2',
+    '=1',
+    '',
+  ])('leaves out the entry %j, by name', entry => {
+    const { weights, problems } = balancingOf({ [WEIGHTS]: `${entry},10.3.0.0/24=2` });
+    expect(weights).toEqual([{ cidr: '10.3.0.0/24', weight: 2 }]);
+    expect(problems).toEqual([expect.objectContaining({ field: `metadata.annotations.${WEIGHTS}[0]` })]);
+  });
+
+  it('keeps the first of two weights of one range, and shares the empty list', () => {
+    const { weights, problems } = balancingOf({ [WEIGHTS]: '10.1.0.0/24=3,10.1.0.1/24=4' });
+    expect(weights).toEqual([{ cidr: '10.1.0.0/24', weight: 3 }]);
+    expect(problems.map(({ message }) => message)).toEqual(['"10.1.0.1/24=4" has a weight already']);
+    expect(balancingOf({ [WEIGHTS]: ' ' }).weights).toBe(balancingOf({}).weights);
+  });
+});

@@ -80,6 +80,8 @@ describe('trimService', () => {
         serviceProxyName: '',
         nodePortSourceRanges: [],
         affinityScope: 'Service',
+        balancing: 'random',
+        endpointWeights: [],
       },
     });
   });
