@@ -45,6 +45,12 @@ export interface Backend<O> {
   /** The objects that exist however many Services there are. Pure. */
   planShared(model: Model): ReadonlyMap<string, O>;
   /**
+   * Whether routes of several Services may plan the object of this key, all of them the same: a change of one creates or updates it but
+   * never deletes it; a full sync removes what nobody plans any more. Pure; absent where a Service's objects are its own. The ports of one Service may always plan
+   * the same object.
+   */
+  isShared?(key: string): boolean;
+  /**
    * Gives `after` the positions that the kernel already has for `before` (a slot, an order), so that a removal need not move
    * the others. Pure; the identity where a Plan has no positions.
    */
