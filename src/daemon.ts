@@ -3,6 +3,7 @@ import { NftGeneration } from './backends/iptables/generation.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
+import { SERVED_MODES } from './config/proxy-modes.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
 import { settleFamilies } from './families.ts';
 import type { FamilyProxy } from './family-proxy.ts';
@@ -68,7 +69,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const source = await ClusterSource.start({ configuration, source: options.source, nodeName, version, store, log });
   resources.use(source);
   addWatchMetrics(metrics.registry, source);
-  log.info({ nodeName, mode: configuration.mode, source: options.source }, 'waiting for the first complete list');
+  const mode = configuration.mode || SERVED_MODES[0];
+  log.info({ nodeName, mode, source: options.source }, 'waiting for the first complete list');
 
   // While that is under way: on a large node the tools take a second to say what there is.
   const { families, variant } = await settleFamilies(configuration, log);
@@ -96,7 +98,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const { proxies, pending } = nodeProxies({ families, source, version, ...perFamily }, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
-  const servers = new NodeServers({ health, metrics, mode: configuration.mode, fields: () => live.fields, log });
+  const servers = new NodeServers({ health, metrics, mode, fields: () => live.fields, log });
   const common = { version, paths, nodeName, proxies, store, health, servers, live, kernel, log, signal };
   const writer = createWriter(common);
   const parts = [

@@ -3,6 +3,7 @@ import { ipFamily } from '../net/ip.ts';
 import type { BindAddress } from './field-kinds.ts';
 import type { KubeProxyFields } from './kube-proxy-fields.ts';
 import type { NodeFields } from './node-fields.ts';
+import type { ProxyMode } from './proxy-modes.ts';
 
 /** Both documents with defaults filled in. */
 export interface ConfigurationFields {
@@ -26,6 +27,14 @@ export type LocalDetection =
   | { readonly mode: 'BridgeInterface'; readonly interfaceName: string }
   | { readonly mode: 'InterfaceNamePrefix'; readonly interfaceNamePrefix: string };
 
+/** What each mode has a section of its own for. */
+export interface ModeSection {
+  readonly masqueradeAll: boolean;
+  readonly syncPeriodMs: number;
+  /** 0 unless the file says otherwise: kube-proxy's default of 1 s is there because its syncs are expensive. */
+  readonly minSyncPeriodMs: number;
+}
+
 /** What the program acts on, from the file and the defaults; nothing here needs to be checked again. */
 export interface Configuration {
   /** The Node this process runs on; absent when the file doesn't override it (see `resolveNodeName`). */
@@ -36,23 +45,21 @@ export interface Configuration {
   readonly apiServer?: string;
   /** Which API endpoints come from; auto = EndpointSlices, or Endpoints when the server has no discovery.k8s.io/v1. */
   readonly endpointsFrom: 'auto' | 'EndpointSlice' | 'Endpoints';
-  readonly mode: 'iptables';
+  /** '' = nobody said; see SERVED_MODES. */
+  readonly mode: ProxyMode | '';
   /** Canonical; a specific address is taken as the node's own, an unspecified one says only the preferred family. */
   readonly bindAddress: string;
   readonly healthz: ListenAddress;
   readonly metrics: ListenAddress;
   readonly bindAddressHardFail: boolean;
-  readonly iptables: {
+  readonly iptables: ModeSection & {
     /** Which of the kernel's two rule sets the tools talk to; auto = the one that the node already uses. */
     readonly variant: 'auto' | 'nft' | 'legacy';
     readonly masqueradeBit: number;
-    readonly masqueradeAll: boolean;
     /** NodePorts on 127.0.0.0/8 too. */
     readonly localhostNodePorts: boolean;
-    readonly syncPeriodMs: number;
-    /** 0 unless the file says otherwise: kube-proxy's default of 1 s is there because its syncs are expensive. */
-    readonly minSyncPeriodMs: number;
   };
+  readonly nftables: ModeSection;
   readonly detectLocal: LocalDetection;
   readonly conntrack: ConntrackSettings;
   /** Canonical CIDRs of the local addresses that accept NodePorts (empty = all), or the node's primary addresses. */
@@ -67,6 +74,14 @@ export interface Configuration {
   readonly verbosity: number;
 }
 
+/** A configuration whose mode is known: the one that the process runs in. */
+export type SettledConfiguration = Configuration & { readonly mode: ProxyMode };
+
+/** The section of the mode in use. */
+export function sectionOf(configuration: SettledConfiguration): ModeSection {
+  return configuration[configuration.mode];
+}
+
 const HEALTHZ_PORT = 10_256;
 const METRICS_PORT = 10_249;
 
@@ -79,7 +94,7 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
     ...(nodeName === '' ? {} : { nodeName }),
     ...(kubeconfigPath === '' ? {} : { kubeconfigPath }),
     endpointsFrom: node.watch.endpoints,
-    mode: 'iptables',
+    mode: modeOf(fields.mode),
     bindAddress: fields.bindAddress,
     healthz: listenAddress(fields.healthzBindAddress, isIPv6 ? '::' : '0.0.0.0', HEALTHZ_PORT),
     metrics: listenAddress(fields.metricsBindAddress, isIPv6 ? '::1' : '127.0.0.1', METRICS_PORT),
@@ -87,19 +102,32 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
     iptables: {
       variant: node.iptables.variant,
       masqueradeBit: fields.iptables.masqueradeBit,
-      masqueradeAll: fields.iptables.masqueradeAll,
       localhostNodePorts: fields.iptables.localhostNodePorts,
-      syncPeriodMs: fields.iptables.syncPeriod,
-      minSyncPeriodMs: fields.iptables.minSyncPeriod ?? 0,
+      ...modeSection(fields.iptables),
     },
+    nftables: modeSection(fields.nftables),
     detectLocal: localDetection(fields),
     conntrack: conntrackSettings(fields.conntrack),
-    nodePortAddresses: fields.nodePortAddresses[0] === 'primary' ? 'primary' : fields.nodePortAddresses,
+    nodePortAddresses: nodePortAddresses(fields),
     allowedExternalIPs: node.services.allowedExternalIPs,
     hasServiceMetrics: node.metrics.perService,
     oomScoreAdj: fields.oomScoreAdj,
     verbosity: fields.logging.verbosity,
   };
+}
+
+function modeOf(mode: KubeProxyFields['mode']): Configuration['mode'] {
+  return mode === 'nftables' || mode === 'iptables' ? mode : '';
+}
+
+function modeSection(fields: KubeProxyFields['iptables' | 'nftables']): ModeSection {
+  const { masqueradeAll, syncPeriod: syncPeriodMs, minSyncPeriod: minSyncPeriodMs = 0 } = fields;
+  return { masqueradeAll, syncPeriodMs, minSyncPeriodMs };
+}
+
+/** In kube-proxy's nftables mode an empty list means the primary addresses. Who asks for no mode expects what iptables did. */
+function nodePortAddresses({ mode, nodePortAddresses: all }: KubeProxyFields): Configuration['nodePortAddresses'] {
+  return all[0] === 'primary' || (mode === 'nftables' && all.length === 0) ? 'primary' : all;
 }
 
 function listenAddress(bind: BindAddress | '' | undefined, address: string, port: number): ListenAddress {

@@ -1,6 +1,6 @@
 /** The configuration as a document again, with every default filled in: for people, `/configz`, and `--write-config-to`. */
 import { ipFamily } from '../net/ip.ts';
-import { type ConfigurationFields, configurationOf, type ListenAddress } from './configuration.ts';
+import { type ConfigurationFields, configurationOf, type ListenAddress, type ModeSection } from './configuration.ts';
 import type { Mapping } from './document-check.ts';
 import { durationText } from './duration.ts';
 
@@ -16,7 +16,16 @@ export interface EffectiveDocuments {
 /** Both documents with defaults filled in, durations as Go writes them and addresses with their ports. */
 export function effectiveDocuments(fields: ConfigurationFields): EffectiveDocuments {
   const { kubeProxy, node } = fields;
-  const { healthz, metrics, iptables, mode, detectLocal, nodeName = '' } = configurationOf(fields);
+  const {
+    healthz,
+    metrics,
+    iptables,
+    nftables,
+    mode,
+    detectLocal,
+    nodePortAddresses,
+    nodeName = '',
+  } = configurationOf(fields);
   const document = {
     ...kubeProxy,
     ...KUBE_PROXY,
@@ -27,13 +36,10 @@ export function effectiveDocuments(fields: ConfigurationFields): EffectiveDocume
     detectLocalMode: detectLocal.mode,
     clusterCIDR: kubeProxy.clusterCIDR.join(','),
     configSyncPeriod: durationText(kubeProxy.configSyncPeriod),
-    iptables: {
-      ...kubeProxy.iptables,
-      syncPeriod: durationText(iptables.syncPeriodMs),
-      minSyncPeriod: durationText(iptables.minSyncPeriodMs),
-    },
+    nodePortAddresses: nodePortAddresses === 'primary' ? ['primary'] : nodePortAddresses,
+    iptables: { ...kubeProxy.iptables, ...periods(iptables) },
     ipvs: withDurations(kubeProxy.ipvs, ['syncPeriod', 'minSyncPeriod', 'tcpTimeout', 'tcpFinTimeout', 'udpTimeout']),
-    nftables: withDurations(kubeProxy.nftables, ['syncPeriod', 'minSyncPeriod']),
+    nftables: { ...kubeProxy.nftables, ...periods(nftables) },
     conntrack: withDurations(kubeProxy.conntrack, [
       'tcpEstablishedTimeout',
       'tcpCloseWaitTimeout',
@@ -42,6 +48,10 @@ export function effectiveDocuments(fields: ConfigurationFields): EffectiveDocume
     ]),
   };
   return { kubeProxy: document, node: { ...node, ...NODE } };
+}
+
+function periods({ syncPeriodMs, minSyncPeriodMs }: ModeSection) {
+  return { syncPeriod: durationText(syncPeriodMs), minSyncPeriod: durationText(minSyncPeriodMs) };
 }
 
 function withDurations<Key extends string>(section: Record<Key, number> & Mapping, keys: readonly Key[]): Mapping {

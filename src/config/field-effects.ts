@@ -24,7 +24,7 @@ const KLOG = 'it only tunes klog';
 const JSON_API = 'the API is spoken in JSON';
 const NO_LIMIT = 'a list and a watch of each resource need no limit of requests';
 const IPVS = 'it comes with the IPVS mode';
-const NFTABLES = 'it comes with the nftables mode';
+const NO_MARK = 'that mode marks no packets';
 const WINDOWS = 'it is for Windows';
 
 /** Every field of both documents but apiVersion and kind. */
@@ -65,10 +65,10 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   'ipvs.tcpTimeout': never(IPVS),
   'ipvs.tcpFinTimeout': never(IPVS),
   'ipvs.udpTimeout': never(IPVS),
-  'nftables.masqueradeBit': never(NFTABLES),
-  'nftables.masqueradeAll': never(NFTABLES),
-  'nftables.syncPeriod': never(NFTABLES),
-  'nftables.minSyncPeriod': never(NFTABLES),
+  'nftables.masqueradeBit': never(NO_MARK),
+  'nftables.masqueradeAll': now,
+  'nftables.syncPeriod': now,
+  'nftables.minSyncPeriod': now,
   'winkernel.networkName': never(WINDOWS),
   'winkernel.sourceVip': never(WINDOWS),
   'winkernel.enableDSR': never(WINDOWS),

@@ -57,7 +57,9 @@ export function withFlags(document: Mapping, given: GivenFlags, { isBesideFile =
   return FIELD_FLAGS.reduce((result, flag) => {
     const text = given[flag.name];
     if (text === undefined || (isBesideFile && flag.isBesideFile !== true)) return result;
-    return withValue(result, flag.field.split('.'), READ[flag.kind](text));
+    const fields = flag.nftablesField === undefined ? [flag.field] : [flag.field, flag.nftablesField];
+    const value = READ[flag.kind](text);
+    return fields.reduce((document, field) => withValue(document, field.split('.'), value), result);
   }, document);
 }
 

@@ -11,6 +11,8 @@ export interface Flag {
   readonly name: string;
   /** The field of KubeProxyConfiguration that it sets. */
   readonly field: string;
+  /** The same field of the section nftables: kube-proxy knows one flag for both modes. */
+  readonly nftablesField?: string;
   readonly kind: FlagKind;
   /** '' when its field does nothing in this version; docs/configuration.md has it. */
   readonly help: string;
@@ -19,6 +21,10 @@ export interface Flag {
 }
 
 const flag = (name: string, kind: FlagKind, field: string, help = ''): Flag => ({ name, kind, field, help });
+const forBoth = (name: string, kind: FlagKind, field: string, help: string): Flag => ({
+  ...flag(name, kind, `iptables.${field}`, help),
+  nftablesField: `nftables.${field}`,
+});
 const beside = (name: string, kind: FlagKind, field: string, help = ''): Flag => ({
   ...flag(name, kind, field, help),
   isBesideFile: true,
@@ -63,8 +69,8 @@ export const FIELD_FLAGS: readonly Flag[] = [
     'serve NodePorts on 127.0.0.1 too (true)',
   ),
   flag('iptables-masquerade-bit', 'number', 'iptables.masqueradeBit', 'the bit of the packet mark, 0 to 31'),
-  flag('iptables-min-sync-period', 'duration', 'iptables.minSyncPeriod', 'the least time between two syncs'),
-  flag('iptables-sync-period', 'period', 'iptables.syncPeriod', 'how often a failed or foreign change is looked after'),
+  forBoth('iptables-min-sync-period', 'duration', 'minSyncPeriod', 'the least time between two syncs'),
+  forBoth('iptables-sync-period', 'period', 'syncPeriod', 'how often a failed or foreign change is looked after'),
   flag('ipvs-exclude-cidrs', 'list', 'ipvs.excludeCIDRs'),
   flag('ipvs-min-sync-period', 'duration', 'ipvs.minSyncPeriod'),
   flag('ipvs-scheduler', 'text', 'ipvs.scheduler'),
@@ -83,7 +89,7 @@ export const FIELD_FLAGS: readonly Flag[] = [
   beside('log-text-info-buffer-size', 'text', 'logging.options.text.infoBufferSize'),
   beside('log-text-split-stream', 'boolean', 'logging.options.text.splitStream'),
   beside('logging-format', 'text', 'logging.format'),
-  flag('masquerade-all', 'boolean', 'iptables.masqueradeAll', 'masquerade every connection to a cluster IP'),
+  forBoth('masquerade-all', 'boolean', 'masqueradeAll', 'masquerade every connection to a cluster IP'),
   flag('metrics-bind-address', 'text', 'metricsBindAddress', 'where /metrics, /proxyMode and /configz are served'),
   flag('nodeport-addresses', 'list', 'nodePortAddresses', 'CIDRs of the addresses with NodePorts, or primary'),
   flag('oom-score-adj', 'number', 'oomScoreAdj', 'for /proc/self/oom_score_adj, -1000 to 1000'),
@@ -109,8 +115,7 @@ export type GivenFlags = Readonly<Record<string, string>>;
 
 /** The flag that sets a field, or a part of it (`nodePortAddresses[1]`, `featureGates.A`): `--nodeport-addresses`. Else the path. */
 export function flagOfPath(path: string): string {
-  const found = FIELD_FLAGS.find(
-    ({ field }) => path === field || path.startsWith(`${field}.`) || path.startsWith(`${field}[`),
-  );
+  const isOf = (field: string) => path === field || path.startsWith(`${field}.`) || path.startsWith(`${field}[`);
+  const found = FIELD_FLAGS.find(({ field, nftablesField }) => isOf(field) || path === nftablesField);
   return found === undefined ? path : `--${found.name}`;
 }

@@ -5,10 +5,9 @@ import type { ConfigurationProblem } from './error.ts';
 import { familyWarnings } from './family-warnings.ts';
 import { FIELD_EFFECTS } from './field-effects.ts';
 import { type KubeProxyFields, kubeProxySchema, SECTIONS, TOP_LEVEL } from './kube-proxy-fields.ts';
+import { isServed, MODE_WORDS, SERVED_MODES } from './proxy-modes.ts';
 
 type Checked = { readonly fields: KubeProxyFields } | { readonly problems: readonly ConfigurationProblem[] };
-
-const LATER_MODES: ReadonlySet<string> = new Set(['nftables', 'ipvs', 'userspace']);
 
 /** Checks one KubeProxyConfiguration: its fields with defaults, or everything that is wrong with it. */
 export function checkKubeProxyDocument(document: Mapping): Checked {
@@ -21,16 +20,20 @@ export function checkKubeProxyDocument(document: Mapping): Checked {
 }
 
 function laterMode(mode: unknown): ConfigurationProblem[] {
-  if (typeof mode !== 'string' || !LATER_MODES.has(mode)) return [];
-  return [{ path: 'mode', message: `${mode} comes in a later version; this one has iptables` }];
+  const word = MODE_WORDS.find(known => known !== '' && known === mode);
+  if (word === undefined || isServed(word)) return [];
+  return [{ path: 'mode', message: `${word} comes in a later version; this one has ${SERVED_MODES.join(' and ')}` }];
 }
 
 /** What a field alone can't tell. */
 function acrossFields(fields: KubeProxyFields): ConfigurationProblem[] {
   const problems: ConfigurationProblem[] = [];
-  const { syncPeriod, minSyncPeriod = 0 } = fields.iptables;
-  if (minSyncPeriod > syncPeriod) {
-    problems.push({ path: 'iptables.minSyncPeriod', message: 'must not be longer than iptables.syncPeriod' });
+  // kube-proxy looks at the section nftables in that mode only.
+  const sections = fields.mode === 'nftables' ? (['iptables', 'nftables'] as const) : (['iptables'] as const);
+  for (const section of sections) {
+    const { syncPeriod, minSyncPeriod = 0 } = fields[section];
+    if (minSyncPeriod <= syncPeriod) continue;
+    problems.push({ path: `${section}.minSyncPeriod`, message: `must not be longer than ${section}.syncPeriod` });
   }
   if (fields.detectLocalMode === 'BridgeInterface' && fields.detectLocal.bridgeInterface === '') {
     problems.push({

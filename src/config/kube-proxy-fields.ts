@@ -21,6 +21,7 @@ import {
   section,
   text,
 } from './field-kinds.ts';
+import { MODE_WORDS } from './proxy-modes.ts';
 
 const MASQUERADE_BIT = { min: 0, max: 31 };
 
@@ -62,7 +63,7 @@ export const SECTIONS = {
     masqueradeBit: integer(14, MASQUERADE_BIT),
     masqueradeAll: flag(false),
     syncPeriod: duration('30s'),
-    minSyncPeriod: duration('1s'),
+    minSyncPeriod: durationIfSet(),
   },
   winkernel: {
     networkName: text(),
@@ -96,7 +97,7 @@ export const TOP_LEVEL = {
   bindAddressHardFail: flag(false),
   enableProfiling: flag(false),
   showHiddenMetricsForVersion: text(),
-  mode: choice(['', 'iptables', 'nftables', 'ipvs', 'userspace'], ''),
+  mode: choice(MODE_WORDS, ''),
   detectLocalMode: choice(['', 'ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'], ''),
   clusterCIDR: cidrPair(),
   nodePortAddresses: cidrsOrPrimary(),

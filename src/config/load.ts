@@ -156,7 +156,11 @@ function checkDocuments(
 }
 
 function named(problems: readonly ConfigurationProblem[], nameOf: (path: string) => string): ConfigurationProblem[] {
-  return problems.map(({ path, message }) => ({ path: nameOf(path), message }));
+  const known = new Map(
+    problems.map(({ path, message }) => [`${nameOf(path)}: ${message}`, { path: nameOf(path), message }]),
+  );
+  // A flag may set several fields.
+  return [...known.values()];
 }
 
 function isOfKind({ fields }: Document, { apiVersion, kind }: typeof KUBE_PROXY | typeof NODE): boolean {

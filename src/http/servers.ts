@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Configuration, ConfigurationFields, ListenAddress } from '../config/configuration.ts';
+import type { ProxyMode } from '../config/proxy-modes.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { configzRoute } from './configz.ts';
@@ -13,7 +14,7 @@ export interface ServersOptions {
   readonly health: HealthState;
   readonly metrics: Metrics;
   /** What /proxyMode answers. */
-  readonly mode: Configuration['mode'];
+  readonly mode: ProxyMode;
   /** What is in effect; asked at each request. */
   readonly fields: () => ConfigurationFields;
   readonly log: Logger;

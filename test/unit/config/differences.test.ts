@@ -13,7 +13,7 @@ function differences(before: string, after: string): string[] {
 
 describe('differences', () => {
   test('there are none between two ways to say the same', () => {
-    const written = `mode: iptables
+    const written = `mode: ''
 bindAddress: ""
 healthzBindAddress: 0.0.0.0
 metricsBindAddress: 127.0.0.1:10249

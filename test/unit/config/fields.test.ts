@@ -35,7 +35,7 @@ describe('the field table', () => {
         tcpFinTimeout: 0,
         udpTimeout: 0,
       },
-      nftables: { masqueradeBit: 14, masqueradeAll: false, syncPeriod: 30_000, minSyncPeriod: 1000 },
+      nftables: { masqueradeBit: 14, masqueradeAll: false, syncPeriod: 30_000 },
       winkernel: {
         networkName: '',
         sourceVip: '',

@@ -100,6 +100,7 @@ describe('flags without a file', () => {
         syncPeriodMs: 60_000,
         minSyncPeriodMs: 250,
       },
+      nftables: { masqueradeAll: true, syncPeriodMs: 60_000, minSyncPeriodMs: 250 },
       detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10::/56'] },
       conntrack: {
         maxPerCore: 100,

@@ -100,7 +100,7 @@ describe('a file written for kube-proxy', () => {
       configuration: {
         kubeconfigPath: '/var/lib/kube-proxy/kubeconfig.conf',
         endpointsFrom: 'auto',
-        mode: 'iptables',
+        mode: '',
         bindAddress: '0.0.0.0',
         healthz: { address: '0.0.0.0', port: 10_256 },
         metrics: { address: '127.0.0.1', port: 10_249 },
@@ -141,6 +141,7 @@ describe('a file written for kube-proxy', () => {
 hostnameOverride: " Node-A "
 clientConnection: { kubeconfig: /etc/kubeconfig }
 mode: iptables
+nftables: { masqueradeAll: true, syncPeriod: 45s }
 conntrack: { maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 90s, tcpBeLiberal: true, udpTimeout: 20s, udpStreamTimeout: 2m }
 bindAddress: "::"
 bindAddressHardFail: true
@@ -174,6 +175,7 @@ services: { allowedExternalIPs: [192.0.2.7/24] }
         syncPeriodMs: 60_000,
         minSyncPeriodMs: 250,
       },
+      nftables: { masqueradeAll: true, syncPeriodMs: 45_000, minSyncPeriodMs: 0 },
       detectLocal: { mode: 'BridgeInterface', interfaceName: 'cni0' },
       conntrack: {
         maxPerCore: 0,
@@ -473,7 +475,7 @@ describe('loadConfiguration', () => {
     const directory = await mkdtemp(join(tmpdir(), 'kproxy-config-'));
     const path = join(directory, 'config.yaml');
     await writeFile(path, HEADER);
-    expect((await loadConfiguration(path)).configuration.mode).toBe('iptables');
+    expect((await loadConfiguration(path)).configuration.mode).toBe('');
     await rm(directory, { recursive: true });
   });
 

@@ -16,7 +16,7 @@ test('the configuration in effect, asked for each time, under the names of its A
     'kubeproxy.config.k8s.io': {
       apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
       kind: 'KubeProxyConfiguration',
-      mode: 'iptables',
+      mode: '',
       healthzBindAddress: '0.0.0.0:10256',
       iptables: { masqueradeBit: 14, syncPeriod: '1m30s' },
     },
