@@ -1,4 +1,4 @@
-import { optionChanges } from './backends/iptables/options.ts';
+import { iptablesOptionChanges } from './backends/iptables/options.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
 import type { NodeFacts } from './endpoints/types.ts';
 
@@ -13,7 +13,7 @@ export function basisChanges(before: Basis, after: Basis): readonly string[] {
   const zone = ({ facts }: Basis) => (facts.zone === '' ? 'none' : facts.zone);
   const allowed = ({ facts }: Basis) => facts.allowedExternalIPs?.join(', ') ?? 'any';
   return [
-    ...optionChanges(before.iptables, after.iptables),
+    ...iptablesOptionChanges(before.iptables, after.iptables),
     ...(zone(before) === zone(after) ? [] : [`zone of this node: ${zone(before)} → ${zone(after)}`]),
     ...(allowed(before) === allowed(after) ? [] : [`external IPs may be of: ${allowed(before)} → ${allowed(after)}`]),
   ];

@@ -6,13 +6,14 @@ import { createIptablesBackend, type IptablesBackend } from './backends/iptables
 import type { NftGeneration } from './backends/iptables/generation.ts';
 import { MarkTransition } from './backends/iptables/mark-transition.ts';
 import type { IptablesObject } from './backends/iptables/objects.ts';
-import { iptablesOptions, type KernelFacts } from './backends/iptables/options.ts';
+import { iptablesOptions } from './backends/iptables/options.ts';
 import { readPacketCounts } from './backends/iptables/packet-counts.ts';
 import { RuleCounter, type RuleCounts } from './backends/iptables/rule-counts.ts';
 import type { IptablesOptions } from './backends/iptables/rules.ts';
 import { readServiceCounts } from './backends/iptables/service-counts.ts';
 import { toolsOf, type Variant } from './backends/iptables/tools.ts';
 import { SyncLoop } from './backends/loop.ts';
+import type { KernelFacts } from './backends/node-options.ts';
 import { readKernel } from './backends/read-kernel.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';

@@ -1,4 +1,4 @@
-import type { KernelFacts } from './backends/iptables/options.ts';
+import type { KernelFacts } from './backends/node-options.ts';
 import type { Configuration } from './config/configuration.ts';
 import { localnetSysctl } from './conntrack/settings.ts';
 import { loadConntrack } from './linux/conntrack.ts';

@@ -1,32 +1,18 @@
 import { endpointText } from '../../endpoints/types.ts';
 import { formatIPv4 } from '../../net/ip.ts';
 import type { IPFamily } from '../../watch/objects.ts';
+import type { LocalDetector, NodeOptions } from '../node-options.ts';
 import { CHAIN } from './names.ts';
 import type { IptablesObject } from './objects.ts';
 
-/** How to tell traffic of this cluster's pods from the rest: a source range, or the interface it comes in by. */
-export type LocalDetector =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'source'; readonly cidr: string }
-  | { readonly kind: 'interface'; readonly pattern: string };
-
 /** What the rules of every Service depend on. */
-export interface IptablesOptions {
-  readonly family: IPFamily;
+export interface IptablesOptions extends NodeOptions {
   /** Bit of the packet mark that asks for masquerading, 0 to 31. */
   readonly masqueradeBit: number;
   /** The bit before, while packets that carry it may be under way. */
   readonly formerMasqueradeBit?: number;
-  readonly masqueradeAll: boolean;
-  readonly localDetector: LocalDetector;
-  /** Destinations that accept NodePorts, canonical CIDRs; none = no NodePorts; ::1 never does. */
-  readonly nodePortAddresses: 'all' | readonly string[];
-  /** NodePorts on 127.0.0.0/8 too, where `nodePortAddresses` has it. IPv4 only. */
+  /** NodePorts on 127.0.0.0/8 too, where `nodePortAddresses` has it. IPv4 only; ::1 never has any. */
   readonly hasLocalhostNodePorts: boolean;
-  /** The node's own address, as far as known. */
-  readonly nodeIP?: string;
-  /** Packets that conntrack cannot place are dropped; not where it is told to be liberal about them. */
-  readonly dropsInvalid: boolean;
 }
 
 /** One rule, its parts in the order in which iptables-save prints them. A leading `! ` negates source, destination or interface. */

@@ -77,6 +77,7 @@ describe('the configuration in the manifest', () => {
     const { configuration: defaults } = defaultConfiguration();
     expect(configuration).toEqual({
       ...defaults,
+      mode: 'iptables',
       detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] },
       oomScoreAdj: -997,
     });
