@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { describeFailure } from '../../src/backends/iptables/tools.ts';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { SyncHealth } from '../../src/http/health-state.ts';
 import { ExecError } from '../../src/linux/exec.ts';
@@ -17,7 +18,8 @@ function start() {
     source: () => ({ awaited: [], lastContactMs: undefined }),
     now: () => 0,
   });
-  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log });
+  const backend = { mode: 'iptables' as const, describeError: describeFailure };
+  const reporter = new SyncReporter({ family: 'IPv4', backend, health, metrics: createMetrics('0.0.0'), log });
   return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
 }
 
