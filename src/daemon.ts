@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { createIptablesFamily } from './backends/iptables/family.ts';
 import { NftGeneration } from './backends/iptables/generation.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
@@ -27,6 +28,7 @@ import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
+import type { IPFamily } from './watch/objects.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -84,8 +86,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   });
   const kernel = new KernelSettings(log);
   const perFamily = {
-    variant,
-    generation,
+    newBackend: (family: IPFamily) => createIptablesFamily({ family, variant, generation, log }),
     configuration,
     nodeName,
     store,

@@ -1,19 +1,23 @@
-import { iptablesOptionChanges } from './backends/iptables/options.ts';
-import type { IptablesOptions } from './backends/iptables/rules.ts';
+import type { OptionsSource } from './backends/family-backend.ts';
+
 import type { NodeFacts } from './endpoints/types.ts';
 
 /** What all rules of a family depend on beside Services and endpoints. */
-export interface Basis {
-  readonly iptables: IptablesOptions;
+export interface Basis<Options> {
+  readonly options: Options;
   readonly facts: NodeFacts;
 }
 
 /** A line for each thing that changed. */
-export function basisChanges(before: Basis, after: Basis): readonly string[] {
-  const zone = ({ facts }: Basis) => (facts.zone === '' ? 'none' : facts.zone);
-  const allowed = ({ facts }: Basis) => facts.allowedExternalIPs?.join(', ') ?? 'any';
+export function basisChanges<Options>(
+  before: Basis<Options>,
+  after: Basis<Options>,
+  source: Pick<OptionsSource<Options>, 'changes'>,
+): readonly string[] {
+  const zone = ({ facts }: Basis<Options>) => (facts.zone === '' ? 'none' : facts.zone);
+  const allowed = ({ facts }: Basis<Options>) => facts.allowedExternalIPs?.join(', ') ?? 'any';
   return [
-    ...iptablesOptionChanges(before.iptables, after.iptables),
+    ...source.changes(before.options, after.options),
     ...(zone(before) === zone(after) ? [] : [`zone of this node: ${zone(before)} → ${zone(after)}`]),
     ...(allowed(before) === allowed(after) ? [] : [`external IPs may be of: ${allowed(before)} → ${allowed(after)}`]),
   ];

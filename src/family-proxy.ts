@@ -1,19 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Plan } from './backends/backend.ts';
-import type { IptablesIO } from './backends/iptables/apply.ts';
-import { createIptablesBackend, type IptablesBackend } from './backends/iptables/backend.ts';
-import type { NftGeneration } from './backends/iptables/generation.ts';
-import { MarkTransition } from './backends/iptables/mark-transition.ts';
-import type { IptablesObject } from './backends/iptables/objects.ts';
-import { iptablesOptions } from './backends/iptables/options.ts';
-import { readPacketCounts } from './backends/iptables/packet-counts.ts';
-import { RuleCounter, type RuleCounts } from './backends/iptables/rule-counts.ts';
-import type { IptablesOptions } from './backends/iptables/rules.ts';
-import { readServiceCounts } from './backends/iptables/service-counts.ts';
-import { toolsOf, type Variant } from './backends/iptables/tools.ts';
+
+import type { Backend, KernelCallOptions, Plan } from './backends/backend.ts';
+import type { FamilyBackend } from './backends/family-backend.ts';
 import { SyncLoop } from './backends/loop.ts';
-import type { KernelFacts } from './backends/node-options.ts';
+import type { KernelFacts, NodeOptions } from './backends/node-options.ts';
+
 import { readKernel } from './backends/read-kernel.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
@@ -21,8 +13,7 @@ import type { Observation } from './dump/from-model.ts';
 import type { Loss } from './endpoints/claims.ts';
 import type { Model } from './endpoints/types.ts';
 import { type Basis, basisChanges } from './family-basis.ts';
-import { Shell } from './linux/shell.ts';
-import type { PacketCounts } from './metric-readings.ts';
+import type { PacketCounts, RuleCounts } from './metric-readings.ts';
 import { ModelFeed } from './model-feed.ts';
 import { QuietCompaction } from './quiet-compaction.ts';
 import type { ServiceCount } from './service-metrics.ts';
@@ -32,14 +23,10 @@ import type { IPFamily } from './watch/objects.ts';
 import type { Dirty } from './watch/snapshot.ts';
 import type { Store } from './watch/store.ts';
 
-export interface FamilyProxyOptions extends SyncReporterOptions {
+export interface FamilyProxyOptions<O = unknown> extends SyncReporterOptions {
+  readonly backend: FamilyBackend<O>;
   /** The first; see `configure`. */
   readonly configuration: Configuration;
-  readonly variant: Variant;
-  /** Starts programs; see IptablesIO. */
-  readonly run?: IptablesIO['run'];
-  /** The process's count of commits to nf_tables; see IptablesIO. */
-  readonly generation?: NftGeneration;
   readonly nodeName: string;
   readonly store: Store;
   /** Asked whenever the node or the configuration changes. */
@@ -48,6 +35,8 @@ export interface FamilyProxyOptions extends SyncReporterOptions {
   readonly compactHeap: () => void;
   /** Told of each sync. */
   readonly followers?: readonly SyncFollower[];
+  /** Called when a start's first sync has succeeded, after the backend's own: takes away what other modes left. */
+  readonly tidy?: NonNullable<Backend<O>['tidy']>;
   /** See ModelFeedOptions. */
   readonly onLoss?: (loss: Loss) => void;
 }
@@ -60,31 +49,28 @@ const OBSERVE_ATTEMPTS = 3;
 const OBSERVE_WAIT_MS = 100;
 
 /** One IP family: its Model, its backend, its loop, and the memory that their work takes. */
-export class FamilyProxy {
-  readonly #options: FamilyProxyOptions;
+export class FamilyProxy<O = unknown> {
+  readonly #options: FamilyProxyOptions<O>;
   readonly #reporter: SyncReporter;
   readonly #feed: ModelFeed;
-  readonly #loop: SyncLoop<IptablesObject>;
-  readonly backend: IptablesBackend;
+  readonly #loop: SyncLoop<O>;
+  readonly backend: FamilyBackend<O>;
   #configuration: Configuration;
-  #basis: Basis;
+  #basis: Basis<NodeOptions>;
   /** What the newest plan was made with. */
-  #planned: IptablesOptions;
-  readonly #mark = new MarkTransition();
+  #planned: NodeOptions;
   #isStarted = false;
   readonly #compaction: QuietCompaction;
-  readonly #rules = new RuleCounter();
-  readonly #shell = new Shell();
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
 
-  constructor(options: FamilyProxyOptions) {
-    const { family, configuration, nodeName, store, log } = options;
+  constructor(options: FamilyProxyOptions<O>) {
+    const { family, backend, configuration, nodeName, store, log } = options;
     this.#options = options;
+    this.backend = backend;
     this.#compaction = new QuietCompaction(options.compactHeap);
     this.#configuration = configuration;
-    this.backend = createIptablesBackend(() => this.#planned, ioOf(options, this.#shell));
     this.#reporter = new SyncReporter(options);
     this.#feed = new ModelFeed({
       store,
@@ -95,23 +81,14 @@ export class FamilyProxy {
       onLoss: loss => options.onLoss?.(loss),
     });
     this.#basis = this.#newestBasis();
-    this.#planned = this.#basis.iptables;
-    const backend = this.#rules.observe(this.backend);
-    const noteFound = (plan: Plan<IptablesObject>) => {
-      this.#mark.found(plan);
-      for (const follower of this.#followers) follower.found?.(plan);
-      return plan;
-    };
+    this.#planned = this.#basis.options;
+    backend.syncs.begin(this.#planned);
     this.#loop = new SyncLoop({
-      backend: {
-        ...backend,
-        read: async call => noteFound(await backend.read(call)),
-        readByParts: async call => noteFound(await backend.readByParts(call)),
-      },
+      backend: this.#observed(),
       pull: () => this.#pull(),
       coalesceMs: COALESCE_MS,
       timing: () => {
-        const { minSyncPeriodMs, syncPeriodMs } = this.#configuration.iptables;
+        const { minSyncPeriodMs, syncPeriodMs } = this.#configuration[backend.mode];
         return { minSyncPeriodMs, maxRetryMs: syncPeriodMs, driftCheckMs: syncPeriodMs };
       },
       now: () => performance.now(),
@@ -157,11 +134,12 @@ export class FamilyProxy {
 
   /** Takes another configuration into use: what rules depend on is planned again, and the new periods count from now on. */
   configure(configuration: Configuration): void {
-    const { syncPeriodMs, minSyncPeriodMs } = this.#configuration.iptables;
-    const { iptables } = configuration;
+    const { mode } = this.backend;
+    const { syncPeriodMs, minSyncPeriodMs } = this.#configuration[mode];
+    const next = configuration[mode];
     this.#configuration = configuration;
     this.#followBasis();
-    const isOtherTiming = iptables.syncPeriodMs !== syncPeriodMs || iptables.minSyncPeriodMs !== minSyncPeriodMs;
+    const isOtherTiming = next.syncPeriodMs !== syncPeriodMs || next.minSyncPeriodMs !== minSyncPeriodMs;
     if (!this.#isStarted || !isOtherTiming) return;
     this.#reporter.queued();
     this.#loop.markDirty();
@@ -185,7 +163,7 @@ export class FamilyProxy {
   }
 
   /** What was planned and what the kernel has, both of one moment if syncs leave one. Rejects when the kernel can't be read. */
-  async observe(): Promise<Observation> {
+  async observe(): Promise<Observation<O>> {
     for (let attempt = 1; ; attempt += 1) {
       const wasSyncing = this.#isSyncing;
       const syncs = this.#syncs;
@@ -203,24 +181,26 @@ export class FamilyProxy {
   /** See RuleReadings. */
   ruleCounts(): { readonly total: RuleCounts; readonly last: RuleCounts } | undefined {
     const { applied } = this.#loop;
-    return applied === undefined ? undefined : { total: this.#rules.total(applied), last: this.#rules.written };
+    return applied === undefined ? undefined : this.backend.counts?.rules?.(applied);
   }
 
   /** See RuleReadings. */
-  packetCounts(): Promise<PacketCounts | undefined> {
-    return readPacketCounts(this.backend.planShared(this.model).values(), ioOf(this.#options, this.#shell));
+  async packetCounts(): Promise<PacketCounts | undefined> {
+    const { packets } = this.backend.counts ?? {};
+    return packets === undefined ? {} : packets(this.model);
   }
 
   /** See ServiceReadings. */
   async serviceCounts(): Promise<readonly ServiceCount[] | undefined> {
-    if (!this.#configuration.hasServiceMetrics || this.#loop.applied === undefined) return [];
-    return readServiceCounts(ioOf(this.#options, this.#shell));
+    const { services } = this.backend.counts ?? {};
+    if (services === undefined || !this.#configuration.hasServiceMetrics || this.#loop.applied === undefined) return [];
+    return services();
   }
 
   async close(): Promise<void> {
     this.#compaction[Symbol.dispose]();
     await this.#loop.close();
-    this.#shell[Symbol.dispose]();
+    await this.backend.close({ cleanup: false });
     await this.#tellPaused();
   }
 
@@ -228,12 +208,30 @@ export class FamilyProxy {
     await Promise.all(this.#followers.map(async follower => follower.paused()));
   }
 
-  #newestBasis(): Basis {
-    const { node, nodeFacts } = this.#feed;
-    return {
-      iptables: iptablesOptions(this.#configuration, node, this.family, this.#options.kernelFacts?.()),
-      facts: nodeFacts,
+  /** The backend, with what the loop does and finds told to whom it concerns. */
+  #observed(): Backend<O> {
+    const { backend } = this;
+    const { readByParts } = backend;
+    const noteFound = (plan: Plan<O>) => {
+      backend.syncs.found?.(plan);
+      for (const follower of this.#followers) follower.found?.(backend.udpClaims(plan));
+      return plan;
     };
+    return {
+      ...backend,
+      read: async call => noteFound(await backend.read(call)),
+      ...(readByParts && { readByParts: async (call?: KernelCallOptions) => noteFound(await readByParts(call)) }),
+      tidy: async call => {
+        await backend.tidy?.(call);
+        await this.#options.tidy?.(call);
+      },
+    };
+  }
+
+  #newestBasis(): Basis<NodeOptions> {
+    const { node, nodeFacts } = this.#feed;
+    const options = this.backend.options.of(this.#configuration, node, this.#options.kernelFacts?.());
+    return { options, facts: nodeFacts };
   }
 
   /** Plans everything again when what all rules depend on changed with the Node object or the configuration. Most changes of a Node don't. */
@@ -244,16 +242,17 @@ export class FamilyProxy {
     if (isDeepStrictEqual(next, before)) return;
     this.#basis = next;
     const { log, family } = this.#options;
-    for (const change of basisChanges(before, next)) log.info({ component: 'backend', family }, change);
+    for (const change of basisChanges(before, next, this.backend.options))
+      log.info({ component: 'backend', family }, change);
     this.#warnOfNoDetector();
     this.#reporter.queued();
     // A Model knows what a change of the node's facts touches; options touch everything.
-    if (isDeepStrictEqual(next.iptables, before.iptables)) this.#loop.markDirty();
+    if (isDeepStrictEqual(next.options, before.options)) this.#loop.markDirty();
     else this.#loop.markAllDirty();
   }
 
   #warnOfNoDetector(): void {
-    if (this.#basis.iptables.localDetector.kind !== 'none') return;
+    if (this.#basis.options.localDetector.kind !== 'none') return;
     this.#options.log.warn(
       { component: 'config', family: this.family },
       'pods are not recognised (no clusterCIDR or podCIDR): see detectLocalMode',
@@ -263,8 +262,8 @@ export class FamilyProxy {
   #pull(): Model {
     this.#isSyncing = true;
     this.#syncs += 1;
-    this.#rules.begin();
-    this.#planned = this.#mark.bridging(this.#basis.iptables);
+    this.#planned = this.#basis.options;
+    this.backend.syncs.begin(this.#planned);
     const previous = this.#feed.model;
     const model = this.#feed.pull();
     this.#reporter.planned(model);
@@ -275,9 +274,9 @@ export class FamilyProxy {
   #finishSync(report: SyncReport): void {
     this.#isSyncing = false;
     const { model } = this;
-    if (this.#mark.synced(report, this.#planned, this.backend.planShared(model))) this.#loop.markAllDirty();
+    if (this.backend.syncs.finish?.(report, model) === true) this.#loop.markAllDirty();
     this.#reporter.synced(report, model);
-    const { nodePortAddresses, hasLocalhostNodePorts } = this.#planned;
+    const { nodePortAddresses, hasLocalhostNodePorts = false } = this.#planned;
     const programmed = { model, nodePortAddresses, hasLocalhostNodePorts, report };
     for (const follower of this.#followers) follower.synced(programmed);
     // What arrived meanwhile waits for the next sync.
@@ -285,14 +284,4 @@ export class FamilyProxy {
     if (report.isFull) this.#compaction.noteFull();
     else this.#compaction.noteSync();
   }
-}
-
-function ioOf({ family, variant, run, generation, log }: FamilyProxyOptions, shell: Shell): IptablesIO {
-  return {
-    tools: toolsOf(variant, family),
-    log: log.child({ component: 'backend', family }),
-    // Who starts programs in a way of his own starts all of them.
-    ...(run === undefined ? { shell } : { run }),
-    ...(generation === undefined ? {} : { generation }),
-  };
 }

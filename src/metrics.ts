@@ -23,10 +23,10 @@ export type Metrics = ReturnType<typeof createMetrics>;
 export function createMetrics(version: string) {
   const registry = new Registry();
   addProcessMetrics(registry, version);
-  otherModeMetrics(registry);
   return {
     registry,
     ...syncMetrics(registry),
+    ...nftablesMetrics(registry),
     ...changeMetrics(registry),
     ...probeMetrics(registry),
     ...conntrackMetrics(registry),
@@ -76,16 +76,18 @@ function syncMetrics(registry: Registry) {
   };
 }
 
-/** Those of a mode that isn't there yet: there they count nothing, as no such sync has failed. */
-function otherModeMetrics(registry: Registry): void {
-  for (const [what, help] of Object.entries({
-    sync: 'Cumulative proxy nftables sync failures',
-    cleanup: 'Cumulative proxy nftables cleanup failures',
-  })) {
+/** In another mode these count nothing, as no such sync has failed. */
+function nftablesMetrics(registry: Registry) {
+  const counterOf = (what: string) => {
     const name = `kubeproxy_sync_proxy_rules_nftables_${what}_failures_total`;
-    const counter = new Counter({ name, help, labelNames: ['ip_family'], registers: [registry] });
+    const help = `Cumulative proxy nftables ${what} failures`;
+    const counter = new Counter({ name, help, labelNames: ['ip_family'] as const, registers: [registry] });
     for (const family of ['IPv4', 'IPv6']) counter.inc({ ip_family: family }, 0);
-  }
+    return counter;
+  };
+  // What is left over goes with the sync, in one transaction.
+  counterOf('cleanup');
+  return { nftablesSyncFailures: counterOf('sync') };
 }
 
 function changeMetrics(registry: Registry) {

@@ -1,6 +1,8 @@
 /** The families of a node with everybody who acts on what they program: health check ports, Events, metrics, conntrack. */
 import { Announcer } from './announcer.ts';
+import type { FamilyBackend } from './backends/family-backend.ts';
 import { FlowFollower } from './conntrack/flow-follower.ts';
+import type { Loss } from './endpoints/claims.ts';
 import { EventRecorder } from './events/recorder.ts';
 import { FamilyProxy, type FamilyProxyOptions } from './family-proxy.ts';
 import type { KernelSettings } from './kernel-settings.ts';
@@ -13,7 +15,9 @@ import { systemClock } from './watch/clock.ts';
 import type { IPFamily } from './watch/objects.ts';
 
 export interface NodeProxiesOptions
-  extends Omit<FamilyProxyOptions, 'family' | 'followers' | 'onLoss' | 'kernelFacts'> {
+  extends Omit<FamilyProxyOptions, 'family' | 'backend' | 'followers' | 'onLoss' | 'kernelFacts'> {
+  /** One a family. */
+  readonly newBackend: (family: IPFamily) => FamilyBackend<unknown>;
   readonly kernel: KernelSettings;
   readonly families: readonly IPFamily[];
   readonly source: ClusterSource;
@@ -29,7 +33,7 @@ export interface NodeProxies {
 
 /** One FamilyProxy a family; `resources` ends them, and what belongs to them. */
 export function nodeProxies(
-  { families, source, version, kernel, ...common }: NodeProxiesOptions,
+  { families, newBackend, source, version, kernel, ...common }: NodeProxiesOptions,
   resources: AsyncDisposableStack,
 ): NodeProxies {
   const { nodeName, store, health, metrics, log } = common;
@@ -50,7 +54,9 @@ export function nodeProxies(
     const localnet = family === 'IPv4' ? new LocalnetFollower(() => kernel.allowLocalnet()) : undefined;
     const followers = [checks, pending[i], flows, localnet].filter(item => item !== undefined);
     const kernelFacts = () => kernel.facts;
-    return new FamilyProxy({ family, ...common, kernelFacts, followers, onLoss: loss => announcer.lost(loss) });
+    const backend = newBackend(family);
+    const onLoss = (loss: Loss) => announcer.lost(loss);
+    return new FamilyProxy({ family, backend, ...common, kernelFacts, followers, onLoss });
   });
   for (const proxy of proxies) resources.defer(() => proxy.close());
   return { proxies, pending };

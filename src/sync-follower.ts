@@ -1,10 +1,6 @@
-import type { Plan } from './backends/backend.ts';
-import type { IptablesObject } from './backends/iptables/objects.ts';
+import type { NodePortAddresses } from './backends/node-options.ts';
 import type { SyncReport } from './backends/sync-report.ts';
 import type { Model } from './endpoints/types.ts';
-
-/** The CIDRs of one family whose addresses of this node take NodePorts. */
-export type NodePortAddresses = 'all' | readonly string[];
 
 /** What the kernel has after a sync. */
 export interface Programmed {
@@ -16,8 +12,8 @@ export interface Programmed {
 
 /** Who acts on what one family has programmed. A sync that fails is followed by another `pulled`, not by `synced`. */
 export interface SyncFollower {
-  /** The kernel was read, and holds this. */
-  found?(plan: Plan<IptablesObject>): void;
+  /** The kernel was read, and serves these claims (see claims.ts) over UDP. */
+  found?(udpClaims: Iterable<string>): void;
   /** A sync begins with this Model. */
   pulled(model: Model, previous: Model): void;
   /** It has finished: what was pulled until now is in the kernel, but for what that refused. */

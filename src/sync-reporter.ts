@@ -1,15 +1,16 @@
-import type { ApplyFailure, Backend } from './backends/backend.ts';
-import { describeToolError } from './backends/iptables/tools.ts';
+import type { ApplyFailure } from './backends/backend.ts';
+import type { FamilyBackend } from './backends/family-backend.ts';
+
 import type { SyncReport } from './backends/sync-report.ts';
 import { type Model, servicePortText } from './endpoints/types.ts';
 import type { SyncHealth } from './http/health-state.ts';
-import { ExecError } from './linux/exec.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import type { IPFamily } from './watch/objects.ts';
 
 export interface SyncReporterOptions {
   readonly family: IPFamily;
+  readonly backend: Pick<FamilyBackend<unknown>, 'mode' | 'describeError' | 'unserved'>;
   readonly health: SyncHealth;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -21,7 +22,6 @@ const SHOWN_KEYS = 5;
 /** Tells health, metrics and log what becomes of one family's syncs; each line once until it changes. */
 export class SyncReporter {
   readonly #options: SyncReporterOptions;
-  readonly #backend: Pick<Backend<unknown>, 'unserved'>;
   #refused = '';
   /** Why the kernel can't be read; undefined when it can. */
   #unread: string | undefined;
@@ -29,17 +29,16 @@ export class SyncReporter {
   #failure: string | undefined;
   readonly #warned = new Map<string, string>();
 
-  constructor(options: SyncReporterOptions, backend: Pick<Backend<unknown>, 'unserved'> = {}) {
+  constructor(options: SyncReporterOptions) {
     this.#options = options;
-    this.#backend = backend;
   }
 
   /** A line for each Service port that isn't served as somebody may expect, when that changes. */
   planned(model: Model): void {
-    const { log, family } = this.#options;
+    const { log, family, backend } = this.#options;
     for (const key of model.changed) {
       const port = model.routes.get(key)?.servicePort;
-      const lines = port === undefined ? [] : [...port.warnings, ...(this.#backend.unserved?.(port) ?? [])];
+      const lines = port === undefined ? [] : [...port.warnings, ...(backend.unserved?.(port) ?? [])];
       const text = lines.join('; ');
       if (text === (this.#warned.get(key) ?? '')) continue;
       if (text === '' || port === undefined) this.#warned.delete(key);
@@ -67,8 +66,7 @@ export class SyncReporter {
     metrics.fineSyncSeconds.observe(labels, (performance.now() - report.queuedAtMs) / 1000);
     metrics.lastSyncTimestampSeconds.set(labels, Date.now() / 1000);
     metrics.servicePorts.set(labels, model.routes.size);
-    metrics.iptablesRestoreFailures.inc(labels, report.failures.length);
-    if (!report.isFull) metrics.iptablesPartialRestoreFailures.inc(labels, report.failures.length);
+    this.#countRefused(report);
     // A partial sync that went well says nothing about what was refused before.
     if (report.isFull || report.failures.length > 0) this.#reportRefused(report.failures);
     health.updated(family);
@@ -82,6 +80,20 @@ export class SyncReporter {
     if (isFull && cause !== 'drift') {
       log.info(fields, changes === 0 ? 'the kernel already had every rule' : 'all rules are programmed');
     } else if (changes > 0) log.debug(fields, 'programmed');
+  }
+
+  #countRefused({ failures, isFull }: SyncReport): void {
+    const { metrics, family, backend } = this.#options;
+    const labels = { ip_family: family };
+    switch (backend.mode) {
+      case 'iptables':
+        metrics.iptablesRestoreFailures.inc(labels, failures.length);
+        if (!isFull) metrics.iptablesPartialRestoreFailures.inc(labels, failures.length);
+        break;
+      case 'nftables':
+        metrics.nftablesSyncFailures.inc(labels, failures.length > 0 ? 1 : 0);
+        break;
+    }
   }
 
   /** A line when it begins, and one when it is over. */
@@ -120,9 +132,10 @@ export class SyncReporter {
 
   /** A whole sync failed and will be tried again in `retryMs`. One line until the reason changes. */
   failed(error: unknown, retryMs: number): void {
-    const { health, metrics, log, family } = this.#options;
+    const { health, metrics, log, family, backend } = this.#options;
     metrics.syncFailures.inc({ ip_family: family });
-    const reason = error instanceof ExecError ? describeToolError(error) : messageOf(error);
+    if (backend.mode === 'nftables') metrics.nftablesSyncFailures.inc({ ip_family: family });
+    const reason = backend.describeError?.(error) ?? messageOf(error);
     health.failed(family, reason);
     const fields = { component: 'backend', family, err: error, retryMs };
     const line = `rules could not be programmed; they stay as they were: ${reason}`;

@@ -1,8 +1,5 @@
-import type { Plan } from '../backends/backend.ts';
-import type { IptablesObject } from '../backends/iptables/objects.ts';
 import type { Model } from '../endpoints/types.ts';
 import type { Programmed, SyncFollower } from '../sync-follower.ts';
-import { udpClaims } from './from-rules.ts';
 import { type NodePortAddresses, nodePortAddresses } from './node-addresses.ts';
 import { ConntrackReconciler, type ReconcilerOptions } from './reconciler.ts';
 
@@ -18,8 +15,8 @@ export class FlowFollower implements SyncFollower {
     });
   }
 
-  found(plan: Plan<IptablesObject>): void {
-    this.#reconciler.found(udpClaims(plan.values()));
+  found(udpClaims: Iterable<string>): void {
+    this.#reconciler.found(udpClaims);
   }
 
   pulled(model: Model, previous: Model): void {

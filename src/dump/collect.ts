@@ -2,12 +2,13 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { IptablesIO } from '../backends/iptables/apply.ts';
 import { IPTABLES_NFT } from '../backends/iptables/backend.ts';
+import { IPTABLES_DUMP } from '../backends/iptables/dump-format.ts';
 import { readPlan } from '../backends/iptables/read.ts';
 import { toolsOf } from '../backends/iptables/tools.ts';
 import { askSocket, SocketTimeoutError } from '../http/socket.ts';
 import { ExecError } from '../linux/exec.ts';
 import type { IPFamily } from '../watch/objects.ts';
-import { kernelFamily } from './from-rules.ts';
+import { kernelFamily } from './from-kernel.ts';
 import { DUMP_PATH, SOCKET_NAME } from './server.ts';
 import { API_VERSION, type DumpFamily, type DumpState, isDumpState } from './state.ts';
 
@@ -79,7 +80,7 @@ async function readKernel(why: string, run: IptablesIO['run']): Promise<DumpStat
 }
 
 async function readFamily(family: IPFamily, io: IptablesIO): Promise<DumpFamily> {
-  return kernelFamily(family, await readPlan(io));
+  return kernelFamily(family, await readPlan(io), IPTABLES_DUMP);
 }
 
 /** IPv6 where somebody programmed it: a node may lack it altogether. */

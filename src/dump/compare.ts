@@ -1,60 +1,47 @@
-import { isServiceChain } from '../backends/iptables/names.ts';
-import type { IptablesObject } from '../backends/iptables/objects.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { DumpFormat } from './format.ts';
 import type { DumpRule } from './state.ts';
 
 /** What is desired beside what is there, rule by rule. */
-export function compareObjects(
-  planned: ReadonlyMap<string, IptablesObject>,
-  kernel: Pick<ReadonlyMap<string, IptablesObject>, 'get'>,
+export function compareObjects<O>(
+  planned: ReadonlyMap<string, O>,
+  kernel: Pick<ReadonlyMap<string, O>, 'get'>,
+  format: DumpFormat<O>,
 ): DumpRule[] {
   const rules: DumpRule[] = [];
   for (const [key, object] of planned) {
     const found = kernel.get(key);
-    if (found === undefined) rules.push(...listRules(object, 'missing'));
-    else if (object.kind === 'chain' && found.kind === 'chain' && object.rules !== found.rules) {
-      rules.push(...compareChains(object, found.rules));
-    } else rules.push(...listRules(object, 'ok'));
+    if (found === undefined) rules.push(...listRules(object, 'missing', format));
+    else if (isDeepStrictEqual(object, found)) rules.push(...listRules(object, 'ok', format));
+    else rules.push(...compareRules(object, found, format));
   }
-  return inPacketOrder(rules);
+  return inPacketOrder(rules, format);
 }
 
 /** The rules of all objects, all in the same state. */
-export function listAll(objects: readonly IptablesObject[], state: DumpRule['state']): DumpRule[] {
-  return objects.flatMap(object => listRules(object, state));
+export function listAll<O>(objects: readonly O[], state: DumpRule['state'], format: DumpFormat<O>): DumpRule[] {
+  return objects.flatMap(object => listRules(object, state, format));
 }
 
 /** The rules of an object, all in the same state. */
-function listRules(object: IptablesObject, state: DumpRule['state']): DumpRule[] {
-  const { table } = object;
-  switch (object.kind) {
-    case 'rule':
-      return [{ table, chain: object.chain, rule: object.rule, state }];
-    case 'dispatch':
-      return [{ table, chain: object.name, rule: '', state }];
-    case 'chain':
-      return object.rules.split('\n').map(rule => ({ table, chain: object.name, rule, state }));
-  }
+function listRules<O>(object: O, state: DumpRule['state'], { textOf }: DumpFormat<O>): DumpRule[] {
+  const { table, chain, lines } = textOf(object);
+  return lines.map(rule => ({ table, chain, rule, state }));
 }
 
-const FIRST: readonly string[] = ['KUBE-EXT-', 'KUBE-FW-', 'KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-'];
-
-/** Entries, then the chains of a Service from the outside in, then the endpoints, then refusals; otherwise as given. */
-export function inPacketOrder(rules: readonly DumpRule[]): DumpRule[] {
-  const rank = ({ table, chain }: DumpRule) => {
-    if (table === 'filter') return FIRST.length + 1;
-    return isServiceChain(chain) ? 1 + FIRST.findIndex(prefix => chain.startsWith(prefix)) : 0;
-  };
-  return rules.toSorted((a, b) => rank(a) - rank(b));
+/** In the order in which a packet meets them; otherwise as given. */
+export function inPacketOrder(rules: readonly DumpRule[], { rankOf }: Pick<DumpFormat<never>, 'rankOf'>): DumpRule[] {
+  return rules.toSorted((a, b) => rankOf(a) - rankOf(b));
 }
 
-function compareChains(wanted: Extract<IptablesObject, { kind: 'chain' }>, found: string): DumpRule[] {
-  const { table, name: chain } = wanted;
-  const lines = compareLines(linesOf(wanted.rules), linesOf(found));
-  return lines.map(({ line, state }) => ({ table, chain, rule: line, state }));
+function compareRules<O>(wanted: O, found: O, { textOf }: DumpFormat<O>): DumpRule[] {
+  const { table, chain, lines } = textOf(wanted);
+  const compared = compareLines(lines.filter(isSaying), textOf(found).lines.filter(isSaying));
+  return compared.map(({ line, state }) => ({ table, chain, rule: line, state }));
 }
 
-function linesOf(text: string): string[] {
-  return text === '' ? [] : text.split('\n');
+function isSaying(line: string): boolean {
+  return line !== '';
 }
 
 interface ComparedLine {

@@ -1,12 +1,11 @@
-import type { Backend } from '../backends/backend.ts';
-import type { IptablesObject } from '../backends/iptables/objects.ts';
+import type { FamilyBackend } from '../backends/family-backend.ts';
 import { reachableEndpoints } from '../endpoints/categorize.ts';
 import { describeContest } from '../endpoints/claims.ts';
 import type { Model, ServicePort, ServiceRoute } from '../endpoints/types.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import { compareObjects, inPacketOrder, listAll } from './compare.ts';
-import { kernelFamily, kernelServicePort } from './from-rules.ts';
-import { groupByOwner, type OwnedObjects } from './owners.ts';
+import type { DumpFormat, OwnedObjects } from './format.ts';
+import { kernelFamily, kernelServicePort } from './from-kernel.ts';
 import {
   API_VERSION,
   type DumpAddress,
@@ -19,11 +18,11 @@ import {
 } from './state.ts';
 
 /** One family as its proxy sees it. */
-export interface Observation {
+export interface Observation<O = unknown> {
   /** What was planned last; undefined before the first plan. */
   readonly model: Model | undefined;
-  readonly backend: Pick<Backend<IptablesObject>, 'planRoute' | 'planShared'>;
-  readonly kernel: ReadonlyMap<string, IptablesObject>;
+  readonly backend: Pick<FamilyBackend<O>, 'planRoute' | 'planShared' | 'isShared' | 'dump'>;
+  readonly kernel: ReadonlyMap<string, O>;
   /** Syncs ran while the kernel was read. */
   readonly isMoving: boolean;
 }
@@ -44,7 +43,9 @@ export async function daemonDump({ node, mode, families, pause }: DaemonView): P
   const described: DumpFamily[] = [];
   for (const { family, model, ...rest } of families) {
     described.push(
-      model === undefined ? kernelFamily(family, rest.kernel) : await modelFamily({ ...rest, model }, pause),
+      model === undefined
+        ? kernelFamily(family, rest.kernel, rest.backend.dump)
+        : await modelFamily({ ...rest, model }, pause),
     );
   }
   const contested = contestedLines(families.map(({ model }) => model));
@@ -52,33 +53,42 @@ export async function daemonDump({ node, mode, families, pause }: DaemonView): P
 }
 
 /** What is desired, what is there, and the difference, by ServicePort. */
-async function modelFamily(
-  { model, backend, kernel, isMoving }: Observation & { readonly model: Model },
+async function modelFamily<O>(
+  { model, backend, kernel, isMoving }: Observation<O> & { readonly model: Model },
   pause: () => Promise<void>,
 ): Promise<DumpFamily> {
-  const shared = backend.planShared(model);
+  const { dump: format } = backend;
+  const shared = new Map(backend.planShared(model));
   const wanted = new Set(shared.keys());
   const services = new Map<string, DumpServicePort>();
   for (const [key, route] of model.routes) {
-    const planned = backend.planRoute(route);
-    for (const objectKey of planned.keys()) wanted.add(objectKey);
-    services.set(key, { ...describeRoute(route), ...withState(compareObjects(planned, kernel)) });
+    const own = new Map<string, O>();
+    for (const [objectKey, object] of backend.planRoute(route)) {
+      wanted.add(objectKey);
+      (backend.isShared?.(objectKey) === true ? shared : own).set(objectKey, object);
+    }
+    services.set(key, { ...describeRoute(route), ...withState(compareObjects(own, kernel, format)) });
     if (services.size % SLICE === 0) await pause();
   }
-  const surplus = groupByOwner([...kernel].filter(([key]) => !wanted.has(key)).map(([, object]) => object));
-  for (const [key, stray] of surplus.owned) services.set(key, withStray(services.get(key), stray));
+  const surplus = format.groupByOwner([...kernel].filter(([key]) => !wanted.has(key)).map(([, object]) => object));
+  for (const [key, stray] of surplus.owned) services.set(key, withStray(services.get(key), stray, format));
   return {
     family: model.family,
     comparison: isMoving ? 'moving' : 'steady',
     services: sortServices([...services.values()]),
-    shared: withState([...compareObjects(shared, kernel), ...listAll(surplus.rest, 'unexpected')]),
+    shared: withState([...compareObjects(shared, kernel, format), ...listAll(surplus.rest, 'unexpected', format)]),
   };
 }
 
 /** The ServicePort with what the kernel has of it beyond what is desired; from that alone when nothing is. */
-function withStray(service: DumpServicePort | undefined, stray: OwnedObjects): DumpServicePort {
-  if (service === undefined) return kernelServicePort(stray, 'unexpected');
-  return { ...service, ...withState(inPacketOrder([...service.rules, ...listAll(stray.objects, 'unexpected')])) };
+function withStray<O>(
+  service: DumpServicePort | undefined,
+  stray: OwnedObjects<O>,
+  format: DumpFormat<O>,
+): DumpServicePort {
+  if (service === undefined) return kernelServicePort(stray, 'unexpected', format);
+  const rules = [...service.rules, ...listAll(stray.objects, 'unexpected', format)];
+  return { ...service, ...withState(inPacketOrder(rules, format)) };
 }
 
 /** A line for each address that several Services claim. */

@@ -1,9 +1,10 @@
 import { createServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { NodePortAddresses } from '../backends/node-options.ts';
 import { changedServices, type HealthCheck, healthCheckOf } from '../endpoints/health-checks.ts';
 import type { Model } from '../endpoints/types.ts';
 import { cidrContains, parseCIDR } from '../net/cidr.ts';
-import type { NodePortAddresses, Programmed, SyncFollower } from '../sync-follower.ts';
+import type { Programmed, SyncFollower } from '../sync-follower.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import { HealthChecks, type PortContest } from './checks.ts';
 import { HealthPort } from './port.ts';

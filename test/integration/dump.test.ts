@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diff } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
+import { IPTABLES_DUMP } from '../../src/backends/iptables/dump-format.ts';
 import { endpointChain } from '../../src/backends/iptables/names.ts';
 import { planAll } from '../../src/backends/route-changes.ts';
 import { dumpCommand } from '../../src/dump/command.ts';
@@ -75,7 +76,14 @@ describeUnless(lacking, 'dump on this kernel', () => {
   const startServer = () =>
     serveSocket(join(runtimeDir, SOCKET_NAME), {
       [DUMP_PATH]: dumpRoute(async () => {
-        const view = { family: 'IPv4', model, backend, kernel: await backend.read(), isMoving: false } as const;
+        const observed = { ...backend, dump: IPTABLES_DUMP };
+        const view = {
+          family: 'IPv4',
+          model,
+          backend: observed,
+          kernel: await backend.read(),
+          isMoving: false,
+        } as const;
         return daemonDump({ node: 'node-a', mode: 'iptables', families: [view], pause: setImmediate });
       }),
     });

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { createIptablesFamily } from '../../src/backends/iptables/family.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
 import { defaultConfiguration } from '../../src/config/load.ts';
 import { FamilyProxy } from '../../src/family-proxy.ts';
@@ -42,8 +43,7 @@ function start({ configuration = byNode, kernel = new FakeIptables() } = {}) {
   });
   const proxy = new FamilyProxy({
     family: 'IPv4',
-    variant: 'nft',
-    run: kernel.run,
+    backend: createIptablesFamily({ family: 'IPv4', variant: 'nft', run: kernel.run, log }),
     configuration,
     nodeName: 'node-a',
     store,

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
+
+import { describeFailure } from '../../src/backends/iptables/tools.ts';
 import { unserved } from '../../src/backends/iptables/unserved.ts';
+
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import { SyncHealth } from '../../src/http/health-state.ts';
 import { ExecError } from '../../src/linux/exec.ts';
@@ -9,7 +12,7 @@ import { SyncReporter } from '../../src/sync-reporter.ts';
 import type { Service } from '../../src/watch/objects.ts';
 import { service, snapshot } from '../fakes/objects.ts';
 
-function start(backend: ConstructorParameters<typeof SyncReporter>[1] = {}) {
+function start(more: Partial<ConstructorParameters<typeof SyncReporter>[0]['backend']> = {}) {
   const lines: { level: string; msg: string }[] = [];
   const log = createLogger({ level: 'debug', destination: { write: line => void lines.push(JSON.parse(line)) } });
   const health = new SyncHealth({
@@ -18,7 +21,8 @@ function start(backend: ConstructorParameters<typeof SyncReporter>[1] = {}) {
     source: () => ({ awaited: [], lastContactMs: undefined }),
     now: () => 0,
   });
-  const reporter = new SyncReporter({ family: 'IPv4', health, metrics: createMetrics('0.0.0'), log }, backend);
+  const backend = { mode: 'iptables' as const, describeError: describeFailure, ...more };
+  const reporter = new SyncReporter({ family: 'IPv4', backend, health, metrics: createMetrics('0.0.0'), log });
   return { reporter, health, messages: () => lines.splice(0).map(({ level, msg }) => `${level} ${msg}`) };
 }
 

@@ -152,6 +152,12 @@ export function describeToolError(error: ExecError): string {
   return error.isNotFound ? `${error.message} (Debian package iptables)` : error.message;
 }
 
+/** The same of whatever a sync may fail with. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof ExecError) return describeToolError(error);
+  return error instanceof Error ? error.message : String(error);
+}
+
 /**
  * Another program holds the xtables lock, which the legacy tools take before they read a table (exit status 4, RESOURCE_PROBLEM,
  * which means other things too: include/xtables.h and xtables_lock_or_exit of iptables 1.8).

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { udpClaims } from '../../../src/conntrack/from-rules.ts';
+import { udpClaims } from '../../../src/backends/iptables/udp-claims.ts';
 import { ConntrackReconciler } from '../../../src/conntrack/reconciler.ts';
 import { emptyModel, updateModel } from '../../../src/endpoints/model.ts';
 import type { Model } from '../../../src/endpoints/types.ts';

@@ -1,4 +1,5 @@
 import { Map as ImmutableMap } from 'immutable';
+import { IPTABLES_DUMP } from '../../../src/backends/iptables/dump-format.ts';
 import type { IptablesObject } from '../../../src/backends/iptables/objects.ts';
 import { parse } from '../../../src/backends/iptables/parse.ts';
 import { planRoute } from '../../../src/backends/iptables/plan.ts';
@@ -15,6 +16,7 @@ const node = { name: 'node-a', zone: '' };
 export const backend = {
   planRoute: (route: Parameters<typeof planRoute>[0]) => planRoute(route, IPTABLES_OPTIONS),
   planShared: () => planShared(IPTABLES_OPTIONS),
+  dump: IPTABLES_DUMP,
 };
 
 export function modelOf(services: Service[], slices: EndpointSlice[]): Model {

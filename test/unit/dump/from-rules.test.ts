@@ -1,15 +1,17 @@
 import { describe, expect, it } from 'vitest';
+import { IPTABLES_DUMP } from '../../../src/backends/iptables/dump-format.ts';
 import {
   clusterPolicyChain,
   endpointChain,
   externalChain,
   localPolicyChain,
 } from '../../../src/backends/iptables/names.ts';
-import { kernelFamily } from '../../../src/dump/from-rules.ts';
+import { kernelFamily } from '../../../src/dump/from-kernel.ts';
 import { service, slice, sliceEndpoint } from '../../fakes/objects.ts';
 import { CLUSTER, dumpOf, kernelFrom, kernelOf, modelOf } from './fixtures.ts';
 
-const servicesOf = (kernel: ReturnType<typeof kernelOf>) => kernelFamily('IPv4', new Map(kernel)).services;
+const servicesOf = (kernel: ReturnType<typeof kernelOf>) =>
+  kernelFamily('IPv4', new Map(kernel), IPTABLES_DUMP).services;
 
 describe('Services from rules alone', () => {
   it('tells what the daemon would tell, as far as rules know', async () => {
@@ -73,7 +75,7 @@ describe('Services from rules alone', () => {
 
   it('misses the jumps from the built-in chains, without which no rule is reached', () => {
     const kernel = kernelOf(CLUSTER).filter(object => object.kind !== 'rule' || object.chain !== 'PREROUTING');
-    const { shared } = kernelFamily('IPv4', new Map(kernel));
+    const { shared } = kernelFamily('IPv4', new Map(kernel), IPTABLES_DUMP);
     expect(shared.state).toBe('differs');
     expect(shared.rules.filter(({ state }) => state === 'missing')).toMatchObject([
       { table: 'nat', chain: 'PREROUTING' },
@@ -81,7 +83,7 @@ describe('Services from rules alone', () => {
   });
 
   it('an empty kernel has nothing, and misses nothing', () => {
-    expect(kernelFamily('IPv4', new Map(kernelOf(CLUSTER).clear()))).toEqual({
+    expect(kernelFamily('IPv4', new Map(kernelOf(CLUSTER).clear()), IPTABLES_DUMP)).toEqual({
       family: 'IPv4',
       comparison: 'none',
       services: [],
@@ -148,7 +150,7 @@ COMMIT
 -A KUBE-EXTERNAL-SERVICES -p udp -m comment --comment "kube-system/dns:dns has no endpoints" -m addrtype --dst-type LOCAL -m udp --dport 31053 -j REJECT --reject-with icmp-port-unreachable
 COMMIT
 `;
-  const family = kernelFamily('IPv4', new Map(kernelFrom({ nat, filter })));
+  const family = kernelFamily('IPv4', new Map(kernelFrom({ nat, filter })), IPTABLES_DUMP);
 
   it('are understood, comments or not', () => {
     expect(family.services).toMatchObject([

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { IPTABLES_DUMP } from '../../../src/backends/iptables/dump-format.ts';
 import { endpointChain } from '../../../src/backends/iptables/names.ts';
-import { kernelFamily } from '../../../src/dump/from-rules.ts';
+import { kernelFamily } from '../../../src/dump/from-kernel.ts';
 import { type DumpState, selectServices } from '../../../src/dump/state.ts';
 import { renderDump } from '../../../src/dump/table.ts';
 import { service } from '../../fakes/objects.ts';
@@ -33,7 +34,7 @@ describe('the table', () => {
     const kernel: DumpState = {
       ...healthy,
       source: 'kernel',
-      families: [kernelFamily('IPv4', new Map(kernelOf(CLUSTER)))],
+      families: [kernelFamily('IPv4', new Map(kernelOf(CLUSTER)), IPTABLES_DUMP)],
     };
     expect(renderDump(kernel, plain)).toMatch(
       /^default\/web:http .* 10\.244\.1\.2:8080,10\.244\.2\.2:8080 +\d+ there$/m,

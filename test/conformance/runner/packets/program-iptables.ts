@@ -1,5 +1,6 @@
 /** The product's own families over the real iptables-nft, in this process's network namespace. */
 import { readdir, writeFile } from 'node:fs/promises';
+import { createIptablesFamily } from '../../../../src/backends/iptables/family.ts';
 import { hasLocalhostNodePorts } from '../../../../src/backends/iptables/options.ts';
 import type { Configuration } from '../../../../src/config/configuration.ts';
 import { localnetSysctl } from '../../../../src/conntrack/settings.ts';
@@ -46,7 +47,13 @@ export async function startIptables(options: ProgramOptions): Promise<Program> {
   await makeSettings(configuration, log);
   const common = { configuration, nodeName, store, health, log, metrics: createMetrics('0.0.0') };
   const proxies = families.map(
-    family => new FamilyProxy({ ...common, family, variant: 'nft', compactHeap: () => undefined }),
+    family =>
+      new FamilyProxy({
+        ...common,
+        family,
+        backend: createIptablesFamily({ family, variant: 'nft', log }),
+        compactHeap: () => undefined,
+      }),
   );
   store.onDirty(dirty => {
     for (const proxy of proxies) proxy.note(dirty);

@@ -1,12 +1,9 @@
-import { CHAIN } from '../backends/iptables/names.ts';
-import type { IptablesObject } from '../backends/iptables/objects.ts';
-import { parseRule } from '../backends/iptables/rule-fields.ts';
-import { claimKey } from '../endpoints/claims.ts';
+import { claimKey } from '../../endpoints/claims.ts';
+import { CHAIN } from './names.ts';
+import type { IptablesObject } from './objects.ts';
+import { parseRule } from './rule-fields.ts';
 
-/**
- * The claims over UDP that rules in the kernel serve. After a start they are all that is known of a Service that was deleted
- * while nobody watched: its flows still lead to its endpoints.
- */
+/** The claims over UDP that rules in the kernel serve; see FamilyBackend. */
 export function* udpClaims(objects: Iterable<IptablesObject>): Iterable<string> {
   for (const object of objects) {
     if (object.kind !== 'rule' || object.table !== 'nat' || !object.rule.includes('-p udp ')) continue;

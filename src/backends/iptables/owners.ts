@@ -1,3 +1,6 @@
+import type { OwnedObjects, Ownership } from '../../dump/format.ts';
+import type { ServicePortName } from '../../endpoints/types.ts';
+import type { Protocol } from '../../watch/objects.ts';
 import {
   CHAIN,
   clusterPolicyChain,
@@ -6,23 +9,9 @@ import {
   isServiceChain,
   localPolicyChain,
   nodePortFirewallChain,
-} from '../backends/iptables/names.ts';
-import type { IptablesObject } from '../backends/iptables/objects.ts';
-import { jumpOf, parseRule } from '../backends/iptables/rule-fields.ts';
-import type { ServicePortName } from '../endpoints/types.ts';
-import type { Protocol } from '../watch/objects.ts';
-
-export interface OwnedObjects {
-  readonly name: ServicePortName;
-  readonly objects: IptablesObject[];
-}
-
-export interface Ownership {
-  /** By servicePortKey. */
-  readonly owned: ReadonlyMap<string, OwnedObjects>;
-  /** Shared, or of nobody known. */
-  readonly rest: readonly IptablesObject[];
-}
+} from './names.ts';
+import type { IptablesObject } from './objects.ts';
+import { jumpOf, parseRule } from './rule-fields.ts';
 
 type Chain = Extract<IptablesObject, { kind: 'chain' }>;
 
@@ -43,8 +32,8 @@ const SUBJECT =
  * in a comment, and the name of a chain is a hash of it; endpoint chains without comments (kube-proxy leaves them out in large
  * clusters) belong to the chain that jumps to them.
  */
-export function groupByOwner(objects: Iterable<IptablesObject>): Ownership {
-  const groups = new Map<string, OwnedObjects>();
+export function groupByOwner(objects: Iterable<IptablesObject>): Ownership<IptablesObject> {
+  const groups = new Map<string, OwnedObjects<IptablesObject>>();
   const chains = new Map<string, Chain>();
   const ownerOfChain = new Map<string, string>();
   const rest: IptablesObject[] = [];

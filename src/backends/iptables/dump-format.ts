@@ -2,40 +2,37 @@
  * What a kernel's rules say about Services by themselves, whoever wrote them: us, or kube-proxy in iptables mode, whose chain
  * names and comments are the same.
  */
-import { CHAIN } from '../backends/iptables/names.ts';
-import type { IptablesObject } from '../backends/iptables/objects.ts';
-import { jumpOf, parseEndpoint, parseRule, type RuleFields } from '../backends/iptables/rule-fields.ts';
-import { jumpRules } from '../backends/iptables/rules.ts';
-import type { IPFamily } from '../watch/objects.ts';
-import { inPacketOrder, listAll } from './compare.ts';
-import { groupByOwner, type OwnedObjects } from './owners.ts';
-import {
-  type DumpAddress,
-  type DumpEndpoint,
-  type DumpFamily,
-  type DumpRule,
-  type DumpServicePort,
-  sortServices,
-  withState,
-} from './state.ts';
+import type { DescribedService, DumpFormat, ObjectText } from '../../dump/format.ts';
+import type { DumpAddress, DumpEndpoint, DumpRule } from '../../dump/state.ts';
+import { CHAIN, isServiceChain } from './names.ts';
+import type { IptablesObject } from './objects.ts';
+import { groupByOwner } from './owners.ts';
+import { jumpOf, parseEndpoint, parseRule, type RuleFields } from './rule-fields.ts';
+import { jumpRules } from './rules.ts';
 
-/** One family from its rules alone. Nothing is known to be desired, except that the built-in chains lead to the Services. */
-export function kernelFamily(family: IPFamily, kernel: ReadonlyMap<string, IptablesObject>): DumpFamily {
-  const { owned, rest } = groupByOwner(kernel.values());
-  const services = [...owned.values()].map(group => kernelServicePort(group, 'unchecked'));
-  const shared = listAll(rest, 'unchecked');
-  const lost = kernel.size === 0 ? [] : missingJumps(shared);
-  return {
-    family,
-    comparison: 'none',
-    services: sortServices(services),
-    shared: kernel.size === 0 ? { rules: [], state: 'unchecked' } : withState([...lost, ...shared]),
-  };
+export const IPTABLES_DUMP: DumpFormat<IptablesObject> = { textOf, rankOf, groupByOwner, describe, lost };
+
+function textOf(object: IptablesObject): ObjectText {
+  const { table } = object;
+  switch (object.kind) {
+    case 'rule':
+      return { table, chain: object.chain, lines: [object.rule] };
+    case 'dispatch':
+      return { table, chain: object.name, lines: [''] };
+    case 'chain':
+      return { table, chain: object.name, lines: object.rules.split('\n') };
+  }
 }
 
-/** One ServicePort from its rules alone, all of them in the given state. */
-export function kernelServicePort({ name, objects }: OwnedObjects, state: DumpRule['state']): DumpServicePort {
-  const rules = inPacketOrder(listAll(objects, state));
+const FIRST: readonly string[] = ['KUBE-EXT-', 'KUBE-FW-', 'KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-'];
+
+/** Entries, then the chains of a Service from the outside in, then the endpoints, then refusals. */
+function rankOf({ table, chain }: Pick<DumpRule, 'table' | 'chain'>): number {
+  if (table === 'filter') return FIRST.length + 1;
+  return isServiceChain(chain) ? 1 + FIRST.findIndex(prefix => chain.startsWith(prefix)) : 0;
+}
+
+function describe(rules: readonly DumpRule[]): DescribedService {
   const parsed = rules.map(rule => ({ ...rule, ...parseRule(rule.rule) }));
   const addresses = new Map<string, DumpAddress>();
   for (const rule of parsed) {
@@ -46,22 +43,23 @@ export function kernelServicePort({ name, objects }: OwnedObjects, state: DumpRu
   }
   const kinds: readonly string[] = ['clusterIP', 'nodePort', 'externalIP', 'loadBalancerIP'];
   return {
-    ...name,
     addresses: [...addresses.values()].sort((a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind)),
     internalTrafficPolicy: internalPolicy(parsed),
     externalTrafficPolicy: externalPolicy(parsed),
     endpoints: endpointsOf(parsed),
-    ...withState(rules),
   };
 }
 
 type Rule = DumpRule & RuleFields;
 
 /** The jumps that every proxy of this layout needs; without one, the Services' rules are never reached. */
-function missingJumps(shared: readonly DumpRule[]): DumpRule[] {
+function lost(shared: readonly DumpRule[]): DumpRule[] {
   const isSame = (a: DumpRule, b: DumpRule) =>
     a.table === b.table && a.chain === b.chain && jumpOf(a.rule) === jumpOf(b.rule);
-  const wanted = listAll(jumpRules(), 'missing');
+  const wanted = jumpRules().flatMap(object => {
+    const { table, chain, lines } = textOf(object);
+    return lines.map(rule => ({ table, chain, rule, state: 'missing' }) as const);
+  });
   return wanted.filter(jump => !shared.some(rule => isSame(rule, jump)));
 }
 
@@ -82,7 +80,7 @@ function addressOf({ table, chain, comment, destination, destinationPort: port }
 
 const isRefusal = ({ table, comment }: Rule, why: string) => table === 'filter' && comment.endsWith(why);
 
-function internalPolicy(rules: readonly Rule[]): DumpServicePort['internalTrafficPolicy'] {
+function internalPolicy(rules: readonly Rule[]): DescribedService['internalTrafficPolicy'] {
   const entry = rules.find(rule => rule.chain === CHAIN.services && rule.comment.endsWith(' cluster IP'));
   if (entry?.jump.startsWith('KUBE-SVL-')) return 'Local';
   if (entry?.jump.startsWith('KUBE-SVC-')) return 'Cluster';
@@ -91,7 +89,7 @@ function internalPolicy(rules: readonly Rule[]): DumpServicePort['internalTraffi
     : null;
 }
 
-function externalPolicy(rules: readonly Rule[]): DumpServicePort['externalTrafficPolicy'] {
+function externalPolicy(rules: readonly Rule[]): DescribedService['externalTrafficPolicy'] {
   const inside = rules.filter(rule => rule.chain.startsWith('KUBE-EXT-'));
   if (inside.some(rule => rule.comment.startsWith('masquerade traffic for '))) return 'Cluster';
   if (inside.some(rule => rule.jump.startsWith('KUBE-SVL-') || rule.comment.includes(' LOCAL traffic for '))) {

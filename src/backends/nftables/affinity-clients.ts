@@ -1,0 +1,58 @@
+import { MessageWriter } from '../../netfilter/attributes.ts';
+import { BatchWriter, NFT, readElements } from '../../netfilter/messages.ts';
+import type { Applied, Changes } from '../backend.ts';
+import { RefusedError } from './apply.ts';
+import type { NftablesIO } from './backend.ts';
+import { endpointOfBytes } from './bytes.ts';
+import { TABLE } from './names.ts';
+import type { MembersObject, NftObject } from './objects.ts';
+import { layoutOf } from './packet.ts';
+import { dump } from './read.ts';
+
+/** It has expired meanwhile, or its map is gone. */
+const ENOENT = 2;
+/** Elements that are deleted together: one message of less than 64 kB. */
+const BATCH = 1024;
+
+/** Makes the kernel forget the clients of endpoints that changes took away: they choose anew at their next connection. */
+export async function forgetClients(
+  changes: Changes<NftObject>,
+  { failures }: Applied<NftObject>,
+  io: NftablesIO,
+): Promise<void> {
+  const failed = new Set(failures.map(({ key }) => key));
+  for (const [key, { before, after }] of changes.updated) {
+    if (before.kind !== 'members' || after.kind !== 'members' || failed.has(key)) continue;
+    if (before.endpoints.some(text => !after.endpoints.includes(text))) await forget(after, io);
+  }
+}
+
+/** Deletes the elements of the map that lead to none of its endpoints. */
+async function forget({ map, endpoints }: MembersObject, io: NftablesIO): Promise<void> {
+  const known = new Set(endpoints);
+  const messages = await dump(io.kernel, { type: NFT.getElement, family: io.family, set: map });
+  const stale = messages
+    .flatMap(message => readElements(message).elements)
+    .filter(({ data }) => data instanceof Uint8Array && !known.has(endpointOfBytes(data)))
+    .map(({ key }) => key);
+  for (let at = 0; at < stale.length; at += BATCH) await deleteClients(map, stale.slice(at, at + BATCH), io);
+}
+
+/** One that has expired meanwhile keeps the others of its batch from being deleted: then the halves are tried. */
+async function deleteClients(map: string, clients: readonly Buffer[], io: NftablesIO): Promise<void> {
+  const { kernel, family } = io;
+  const out = new MessageWriter();
+  const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
+  batch.beginBatch();
+  const list = batch.beginElements(NFT.delElement, map);
+  for (const key of clients) batch.element({ key });
+  batch.endElements(list);
+  batch.endBatch();
+  const [refusal] = await kernel.commit(out.bytes());
+  if (refusal === undefined) return;
+  if (refusal.errno !== ENOENT) throw new RefusedError(`to forget clients of ${map}`, refusal.errno);
+  if (clients.length === 1) return;
+  const half = clients.length >> 1;
+  await deleteClients(map, clients.slice(0, half), io);
+  await deleteClients(map, clients.slice(half), io);
+}

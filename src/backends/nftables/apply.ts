@@ -1,0 +1,135 @@
+import type { NftKernel, Refusal } from '../../linux/nf-tables.ts';
+import type { IPFamily } from '../../net/ip.ts';
+import { MessageWriter } from '../../netfilter/attributes.ts';
+import { BatchWriter } from '../../netfilter/messages.ts';
+import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '../backend.ts';
+import { patch } from '../diff.ts';
+import { TABLE } from './names.ts';
+import type { NftObject } from './objects.ts';
+import { layoutOf } from './packet.ts';
+import { type Step, stepsOf, writeSteps } from './render.ts';
+
+export interface ApplyContext extends KernelCallOptions {
+  readonly kernel: NftKernel;
+  readonly family: IPFamily;
+}
+
+/** The kernel refused an object, or a commit. */
+export class RefusedError extends Error {
+  override readonly name = 'RefusedError';
+  readonly errno: number;
+
+  constructor(what: string, errno: number) {
+    super(`the kernel refuses ${what}: ${errnoText(errno)}`);
+    this.errno = errno;
+  }
+}
+
+/** include/uapi/asm-generic/errno-base.h, as far as nf_tables uses them; others by number. */
+const ERRNO: Readonly<Record<number, string>> = {
+  1: 'not permitted (EPERM)',
+  2: 'something it refers to is missing (ENOENT)',
+  12: 'out of memory (ENOMEM)',
+  16: 'in use (EBUSY)',
+  17: 'another is there already (EEXIST)',
+  22: 'invalid (EINVAL)',
+  23: 'the set is full (ENFILE)',
+  39: 'ranges overlap (ENOTEMPTY)',
+  95: 'not supported (EOPNOTSUPP)',
+};
+
+function errnoText(errno: number): string {
+  return ERRNO[errno] ?? `errno ${errno}`;
+}
+
+/** EPERM, EINTR, ENOBUFS: nothing to do with one object. */
+const NOT_OF_AN_OBJECT: ReadonlySet<number> = new Set([1, 4, 12, 105]);
+
+/**
+ * Makes `changes` true: one transaction, or more where that would be larger than the socket takes. When the kernel refuses, the halves are tried by
+ * themselves, so one object that it refuses costs itself only. `current` becomes the Plan that is returned.
+ */
+export async function applyChanges(
+  changes: Changes<NftObject>,
+  current: Plan<NftObject>,
+  context: ApplyContext,
+): Promise<Applied<NftObject>> {
+  const isNewTable = current.size === 0;
+  const steps = stepsOf(changes, context.family);
+  const failures = new Map<string, Error>();
+  const used = steps.findIndex(({ kind }) => kind === 'delete-chain' || kind === 'delete-set');
+  const parts = used === -1 ? [steps] : [steps.slice(0, used), steps.slice(used)];
+  // Kernels before 6.2 count what the same transaction stops using as in use.
+  for (const part of parts) await commitAll(part, { ...context, isNewTable, failures });
+  return { plan: patch(current, changes, new Set(failures.keys())), failures: listOf(failures) };
+}
+
+function listOf(failures: ReadonlyMap<string, Error>): ApplyFailure[] {
+  return [...failures].map(([key, error]) => ({ key, error }));
+}
+
+interface Commit extends ApplyContext {
+  readonly isNewTable: boolean;
+  readonly failures: Map<string, Error>;
+}
+
+async function commitAll(steps: readonly Step[], context: Commit): Promise<void> {
+  const { kernel, signal } = context;
+  for (let from = 0; from < steps.length; ) {
+    signal?.throwIfAborted();
+    const batch = written(steps, from, context);
+    const refusals = await kernel.commit(batch.bytes);
+    if (refusals.length > 0) await isolate(steps.slice(from, batch.end), refusals, context);
+    from = batch.end;
+  }
+}
+
+/** One batch of the steps from `from` on. */
+function written(
+  steps: readonly Step[],
+  from: number,
+  { kernel, family, isNewTable }: Commit,
+): { readonly bytes: Buffer; readonly end: number } {
+  const out = new MessageWriter(Math.min(kernel.batchBytes, 4096 + (steps.length - from) * 128));
+  const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
+  batch.beginBatch();
+  if (isNewTable) batch.newTable();
+  const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes });
+  batch.endBatch();
+  return { bytes: out.bytes(), end };
+}
+
+/** Finds whose steps the kernel refuses, by halves of the objects; commits the others'. */
+async function isolate(steps: readonly Step[], refusals: readonly Refusal[], context: Commit): Promise<void> {
+  const { errno } = refusals[0]!;
+  if (NOT_OF_AN_OBJECT.has(errno)) throw new RefusedError('a transaction', errno);
+  const keys = [...new Set(steps.map(({ key }) => key))];
+  const [only] = keys;
+  if (only === undefined) return;
+  if (keys.length === 1) {
+    context.failures.set(only, new RefusedError(only, errno));
+    return;
+  }
+  const firstHalf = new Set(keys.slice(0, keys.length >> 1));
+  await commitAll(
+    steps.filter(({ key }) => firstHalf.has(key)),
+    context,
+  );
+  await commitAll(
+    steps.filter(({ key }) => !firstHalf.has(key)),
+    context,
+  );
+}
+
+/** Our table and everything in it, if it's there. */
+export async function removeTable({ kernel, family }: ApplyContext): Promise<void> {
+  const out = new MessageWriter();
+  const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
+  batch.beginBatch();
+  // Adding first makes the deletion succeed where there was none.
+  batch.newTable();
+  batch.delTable();
+  batch.endBatch();
+  const [refusal] = await kernel.commit(out.bytes());
+  if (refusal !== undefined) throw new RefusedError(`to delete the table ${TABLE}`, refusal.errno);
+}

@@ -1,0 +1,41 @@
+import type { NftKernel } from '../../linux/nf-tables.ts';
+import type { IPFamily } from '../../net/ip.ts';
+import type { Backend } from '../backend.ts';
+import { forgetClients } from './affinity-clients.ts';
+import { applyChanges, removeTable } from './apply.ts';
+import { isOfOnePort } from './names.ts';
+import { type NftObject, nameInKey } from './objects.ts';
+import type { NftablesOptions } from './options.ts';
+import { planRoute } from './plan.ts';
+import { readPlan } from './read.ts';
+import { settle } from './settle.ts';
+import { planShared } from './shared-rules.ts';
+
+export interface NftablesIO {
+  readonly family: IPFamily;
+  readonly kernel: NftKernel;
+}
+
+/**
+ * All Services of one family in the maps of one table. See README.md for the layout and the packet path. `options` is asked at every plan:
+ * when its answer changes, everything must be planned again.
+ */
+export function createNftablesBackend(options: () => NftablesOptions, io: NftablesIO): Backend<NftObject> {
+  const { family, kernel } = io;
+  return {
+    planRoute: route => planRoute(route, options()),
+    planShared: () => planShared(options()),
+    isShared: key => key.startsWith('chain/') && !isOfOnePort(nameInKey(key)),
+    settle,
+    read: () => readPlan(kernel, family),
+    apply: async (changes, current, callOptions) => {
+      const applied = await applyChanges(changes, current, { ...io, ...callOptions });
+      await forgetClients(changes, applied, io);
+      return applied;
+    },
+    close: async ({ cleanup }) => {
+      if (cleanup) await removeTable(io);
+      kernel.close();
+    },
+  };
+}

@@ -1,0 +1,71 @@
+/** Addresses, ports and frontends as the registers hold them: each field padded to four bytes. Pure. */
+import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../../net/ip.ts';
+import type { IPFamily } from '../../watch/objects.ts';
+import { ANY_ADDRESS, type FrontendAddress } from './objects.ts';
+
+/** IANA protocol numbers. */
+const PROTOCOLS: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
+
+/** 4 or 16 bytes. @throws TypeError for what isn't a canonical address */
+export function addressBytes(ip: string): Buffer {
+  const bits = parseIPv4(ip);
+  if (bits !== undefined) {
+    const bytes = Buffer.allocUnsafe(4);
+    bytes.writeUInt32BE(bits);
+    return bytes;
+  }
+  const groups = parseIPv6(ip);
+  if (groups === undefined) throw new TypeError(`not an IP address: ${ip}`);
+  const bytes = Buffer.allocUnsafe(16);
+  for (const [index, group] of groups.entries()) bytes.writeUInt16BE(group, index * 2);
+  return bytes;
+}
+
+export function addressText(bytes: Buffer): string {
+  if (bytes.length === 4) return formatIPv4(bytes.readUInt32BE(0));
+  return formatIPv6(Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2)));
+}
+
+function addressWidth(family: IPFamily): number {
+  return family === 'IPv4' ? 4 : 16;
+}
+
+/** Address, protocol, port. */
+export function frontendBytes({ ip, protocol, port }: FrontendAddress, family: IPFamily): Buffer {
+  const width = addressWidth(family);
+  const bytes = Buffer.alloc(width + 8);
+  if (ip !== ANY_ADDRESS) addressBytes(ip).copy(bytes);
+  const number = PROTOCOLS[protocol];
+  if (number === undefined) throw new TypeError(`unknown protocol: ${protocol}`);
+  bytes[width] = number;
+  bytes.writeUInt16BE(port, width + 4);
+  return bytes;
+}
+
+/** The reverse; undefined for what we never write. */
+export function frontendOfBytes(bytes: Buffer, family: IPFamily): FrontendAddress | undefined {
+  const width = addressWidth(family);
+  const protocol = Object.keys(PROTOCOLS).find(name => PROTOCOLS[name] === bytes[width]);
+  if (protocol === undefined || bytes.length < width + 8) return undefined;
+  const address = bytes.subarray(0, width);
+  const ip = address.every(byte => byte === 0) ? ANY_ADDRESS : addressText(address);
+  return { ip, protocol, port: bytes.readUInt16BE(width + 4) };
+}
+
+/** `address:port` of an endpoint, which has brackets around IPv6 addresses. */
+export function endpointBytes(text: string): Buffer {
+  const colon = text.lastIndexOf(':');
+  const address = addressBytes(text.startsWith('[') ? text.slice(1, colon - 1) : text.slice(0, colon));
+  const bytes = Buffer.alloc(address.length + 4);
+  address.copy(bytes);
+  bytes.writeUInt16BE(Number(text.slice(colon + 1)), address.length);
+  return bytes;
+}
+
+/** The reverse. */
+export function endpointOfBytes(bytes: Buffer): string {
+  const width = bytes.length - 4;
+  const ip = addressText(bytes.subarray(0, width));
+  const port = bytes.readUInt16BE(width);
+  return width === 4 ? `${ip}:${port}` : `[${ip}]:${port}`;
+}

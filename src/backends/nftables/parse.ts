@@ -1,0 +1,256 @@
+/** What the kernel tells of our table, as the objects of a Plan. Pure; the reverse of elements.ts and render.ts. */
+
+import type { IPFamily } from '../../net/ip.ts';
+import { attributesIn, type Message, readHostWord, textOf } from '../../netfilter/attributes.ts';
+import { readExpressions, type Verdict } from '../../netfilter/expressions.ts';
+import { type BaseChain, commentOf, type Element, readElements, readSet, SET } from '../../netfilter/messages.ts';
+import type { Plan } from '../backend.ts';
+import { addressText, endpointOfBytes, frontendOfBytes } from './bytes.ts';
+import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';
+import {
+  chainKey,
+  clusterIPKey,
+  type Frontend,
+  frontendKey,
+  membersKey,
+  type NftObject,
+  type PlannedRule,
+  setKey,
+} from './objects.ts';
+import { rangeText } from './source-ranges.ts';
+
+export interface Dumps {
+  readonly chains: readonly Message[];
+  readonly rules: readonly Message[];
+  readonly sets: readonly Message[];
+  /** Of each set whose elements are ours. */
+  readonly elements: readonly Message[];
+}
+
+/** Chains and sets first, as in a plan. */
+export function parseTable({ chains, rules, sets, elements }: Dumps, family: IPFamily): Plan<NftObject> {
+  const plan: Plan<NftObject> = new Map();
+  for (const message of sets) {
+    const spec = readSet(message);
+    plan.set(setKey(spec.name), { kind: 'set', spec });
+  }
+  const byChain = rulesByChain(rules);
+  for (const { payload } of chains) {
+    const parts = attributesIn(payload);
+    if (textAt(parts, 1) !== TABLE) continue;
+    const name = textAt(parts, 3);
+    const base = baseOf(parts);
+    plan.set(chainKey(name), {
+      kind: 'chain',
+      ...(base === undefined ? {} : { base }),
+      rules: byChain.get(name) ?? [],
+    });
+  }
+  const reading = new ElementReading(family);
+  for (const message of elements) {
+    const { set, elements: list } = readElements(message);
+    for (const element of list) reading.take(set, element);
+  }
+  for (const [key, object] of reading.objects()) plan.set(key, object);
+  for (const key of [...plan.keys()]) {
+    // A members set without elements is one all the same.
+    const name = key.startsWith('set/') ? key.slice(4) : '';
+    if (isMembersSet(name) && !plan.has(membersKey(name))) plan.set(membersKey(name), membersOf(name, []));
+  }
+  return plan;
+}
+
+function membersOf(set: string, endpoints: readonly string[]): NftObject {
+  return { kind: 'members', map: affinityMapOf(set), endpoints: endpoints.toSorted() };
+}
+
+/** Names of the sets whose elements are ours; the kernel itself fills the others. */
+export function setsWithElements(sets: readonly Message[]): string[] {
+  return sets
+    .map(readSet)
+    .filter(({ flags }) => (flags & SET.dynamic) === 0)
+    .map(({ name }) => name);
+}
+
+function rulesByChain(messages: readonly Message[]): Map<string, PlannedRule[]> {
+  const found = new Map<string, PlannedRule[]>();
+  for (const { payload } of messages) {
+    const parts = attributesIn(payload);
+    if (textAt(parts, 1) !== TABLE) continue;
+    const chain = textAt(parts, 2);
+    const list = found.get(chain) ?? [];
+    found.set(chain, list);
+    list.push(ruleOf(parts));
+  }
+  return found;
+}
+
+/** A rule with an expression that we never write is one without any: it can't be a planned one. */
+function ruleOf(parts: Map<number, Buffer>): PlannedRule {
+  const comment = commentOf(parts.get(7));
+  const told = comment === undefined ? {} : { comment };
+  try {
+    return { expressions: readExpressions(parts.get(4) ?? Buffer.alloc(0)), ...told };
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return { expressions: [], ...told };
+  }
+}
+
+function baseOf(parts: Map<number, Buffer>): BaseChain | undefined {
+  const hook = parts.get(4);
+  if (hook === undefined) return undefined;
+  const values = attributesIn(hook);
+  const type = textAt(parts, 7) === 'nat' ? 'nat' : 'filter';
+  return { type, hook: values.get(1)?.readUInt32BE(0) ?? -1, priority: values.get(2)?.readInt32BE(0) ?? 0 };
+}
+
+function textAt(parts: Map<number, Buffer>, type: number): string {
+  const value = parts.get(type);
+  return value === undefined ? '' : textOf(value);
+}
+
+type Draft = { -readonly [F in keyof Frontend]: Frontend[F] };
+
+/** Gathers the elements of all sets by the object that they carry. */
+class ElementReading {
+  readonly #family: IPFamily;
+  readonly #frontends = new Map<string, Draft & { endpoints: string[] }>();
+  readonly #inside = new Map<string, { chain?: string; endpoints: string[] }>();
+  readonly #lists = new Map<string, { allowed: string[]; hairpins: string[] }>();
+  readonly #members = new Map<string, string[]>();
+  readonly #others = new Map<string, NftObject>();
+
+  constructor(family: IPFamily) {
+    this.#family = family;
+  }
+
+  take(set: string, element: Element): void {
+    if (this.#takeKnown(set, element)) return;
+    const { key, keyEnd } = element;
+    const name = `strange/${set} ${key.toString('hex')}`;
+    this.#others.set(name, { kind: 'strange', set, key, ...(keyEnd === undefined ? {} : { keyEnd }) });
+  }
+
+  *objects(): Iterable<readonly [string, NftObject]> {
+    for (const [key, draft] of this.#frontends) {
+      const inside = this.#inside.get(key);
+      const { allowed = [], hairpins = [] } = this.#lists.get(key) ?? {};
+      yield [
+        key,
+        {
+          ...draft,
+          endpoints: filled(draft.endpoints),
+          ...(inside === undefined ? {} : { inside: { ...inside, endpoints: filled(inside.endpoints) } }),
+          ...(allowed.length === 0 ? {} : { allowed: allowed.toSorted() }),
+          ...(hairpins.length === 0 ? {} : { hairpins: hairpins.toSorted() }),
+        },
+      ];
+    }
+    for (const [set, endpoints] of this.#members) yield [membersKey(set), membersOf(set, endpoints)];
+    yield* this.#others;
+  }
+
+  /** Whether the element is of a form that we write. */
+  #takeKnown(set: string, element: Element): boolean {
+    const { key, comment = '' } = element;
+    if (isMembersSet(set)) {
+      this.#members.set(set, [...(this.#members.get(set) ?? []), endpointOfBytes(key)]);
+      return true;
+    }
+    switch (set) {
+      case SETS.clusterIPs:
+        this.#others.set(clusterIPKey(addressText(key)), { kind: 'cluster-ip', service: comment });
+        return true;
+      case SETS.endpoints:
+        return this.#takeEndpoint(element);
+      case SETS.allowed:
+        return this.#takeAllowed(element);
+      case SETS.hairpins:
+        return this.#takeHairpin(key);
+      default:
+        return this.#takeTarget(set, element);
+    }
+  }
+
+  #takeEndpoint({ key, data }: Element): boolean {
+    const where = this.#keyOf(key);
+    if (where === undefined || !(data instanceof Uint8Array)) return false;
+    const slot = readHostWord(key, key.length - 4);
+    const endpoint = endpointOfBytes(data);
+    if (slot < INSIDE_SLOTS) this.#frontend(where).endpoints[slot] = endpoint;
+    else this.#insideOf(where).endpoints[slot - INSIDE_SLOTS] = endpoint;
+    return true;
+  }
+
+  #takeAllowed({ key, keyEnd }: Element): boolean {
+    const where = this.#keyOf(key);
+    const width = this.#family === 'IPv4' ? 4 : 16;
+    const range = keyEnd === undefined ? undefined : rangeText(key.subarray(-width), keyEnd.subarray(-width));
+    if (where === undefined || range === undefined) return false;
+    this.#listsOf(where).allowed.push(range);
+    return true;
+  }
+
+  #takeHairpin(key: Buffer): boolean {
+    const width = this.#family === 'IPv4' ? 4 : 16;
+    const where = this.#keyOf(key.subarray(2 * width));
+    const client = key.subarray(0, width);
+    if (where === undefined || !client.equals(key.subarray(width, 2 * width))) return false;
+    this.#listsOf(where).hairpins.push(addressText(client));
+    return true;
+  }
+
+  #takeTarget(set: string, { key, data, comment }: Element): boolean {
+    const where = this.#keyOf(key);
+    if (where === undefined || data === undefined || data instanceof Uint8Array) return false;
+    const target = targetOf(data);
+    const frontend = this.#frontend(where);
+    if (set === SETS.services) frontend.chain = target;
+    else if (set === SETS.refused) frontend.refusal = target;
+    else if (set === SETS.external) frontend.source = target;
+    else if (set === SETS.learners) frontend.learner = target;
+    else if (set === SETS.inside) this.#insideOf(where).chain = target;
+    else return false;
+    if (comment !== undefined) frontend.service = comment;
+    return true;
+  }
+
+  #keyOf(bytes: Buffer): string | undefined {
+    const where = frontendOfBytes(bytes, this.#family);
+    return where === undefined ? undefined : frontendKey(where);
+  }
+
+  #frontend(key: string): Draft & { endpoints: string[] } {
+    let found = this.#frontends.get(key);
+    if (found === undefined) {
+      found = { kind: 'frontend', service: '', endpoints: [] };
+      this.#frontends.set(key, found);
+    }
+    return found;
+  }
+
+  #insideOf(key: string): { chain?: string; endpoints: string[] } {
+    this.#frontend(key);
+    const found = this.#inside.get(key) ?? { endpoints: [] };
+    this.#inside.set(key, found);
+    return found;
+  }
+
+  #listsOf(key: string): { allowed: string[]; hairpins: string[] } {
+    this.#frontend(key);
+    const found = this.#lists.get(key) ?? { allowed: [], hairpins: [] };
+    this.#lists.set(key, found);
+    return found;
+  }
+}
+
+/** Where a verdict leads; one that isn't ours gets a text that no chain has. */
+function targetOf({ kind, chain }: Verdict): string {
+  return kind === 'goto' && chain !== undefined ? chain : `(${kind})`;
+}
+
+/** Without holes, which a list of slots has where somebody deleted an element. */
+function filled(slots: readonly string[]): string[] {
+  return Array.from(slots, text => text ?? '');
+}

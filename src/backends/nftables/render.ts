@@ -1,0 +1,188 @@
+/** The steps that make changes true, in an order in which every prefix of them leaves working rules. Pure. */
+import type { IPFamily } from '../../net/ip.ts';
+import { type BatchWriter, NFT } from '../../netfilter/messages.ts';
+import type { Changes } from '../backend.ts';
+import { changedElements, elementsOf, type SetElement } from './elements.ts';
+import { SETS } from './names.ts';
+import { type ChainObject, type NftObject, nameInKey, type SetObject } from './objects.ts';
+
+export interface ElementStep {
+  readonly kind: 'add' | 'delete';
+  readonly key: string;
+  readonly element: SetElement;
+}
+
+type StructureStep =
+  | { readonly kind: 'new-set'; readonly key: string; readonly set: SetObject }
+  | { readonly kind: 'new-chain'; readonly key: string; readonly chain: ChainObject }
+  | { readonly kind: 'rules'; readonly key: string; readonly chain: ChainObject; readonly isNew: boolean }
+  | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string };
+
+export type Step = ElementStep | StructureStep;
+
+/**
+ * Sets, chains, rules; endpoints and all that isn't the entrance; the entrances of Services; what isn't reached any more; chains and sets that nothing
+ * refers to now. An element that is replaced is deleted and added in neighbouring steps.
+ */
+export function stepsOf(changes: Changes<NftObject>, family: IPFamily): Step[] {
+  const steps = new OrderedSteps();
+  for (const [key, object] of changes.created) {
+    steps.structure(key, object);
+    for (const element of elementsOf(key, object, family)) steps.add(key, element);
+  }
+  for (const [key, { before, after }] of changes.updated) {
+    if (before.kind === 'set' && after.kind === 'set') steps.replaceSet(key, after);
+    else steps.structure(key, after, before);
+    const { deleted, added } = changedElements(key, { before, after }, family);
+    steps.change(key, deleted, added);
+  }
+  for (const [key, object] of changes.deleted) {
+    for (const element of elementsOf(key, object, family)) steps.remove(key, element);
+    steps.dismantle(key, object);
+  }
+  return steps.all();
+}
+
+class OrderedSteps {
+  readonly #sets: Step[] = [];
+  readonly #chains: Step[] = [];
+  readonly #rules: Step[] = [];
+  readonly #inner: Step[] = [];
+  readonly #entrances: Step[] = [];
+  readonly #closed: Step[] = [];
+  readonly #unused: Step[] = [];
+  readonly #flushed: Step[] = [];
+  readonly #gone: Step[] = [];
+
+  all(): Step[] {
+    const { length } = this.#gone;
+    return [
+      ...this.#sets,
+      ...this.#chains,
+      ...this.#rules,
+      ...this.#inner,
+      ...this.#entrances,
+      ...this.#closed,
+      ...this.#unused,
+      ...this.#flushed,
+      ...(length === 0 ? [] : this.#gone),
+    ];
+  }
+
+  structure(key: string, object: NftObject, before?: NftObject): void {
+    if (object.kind === 'set') this.#sets.push({ kind: 'new-set', key, set: object });
+    if (object.kind !== 'chain') return;
+    if (before === undefined) this.#chains.push({ kind: 'new-chain', key, chain: object });
+    this.#rules.push({ kind: 'rules', key, chain: object, isNew: before === undefined });
+  }
+
+  /** A set of another form can't be changed. */
+  replaceSet(key: string, set: SetObject): void {
+    this.#sets.push({ kind: 'delete-set', key }, { kind: 'new-set', key, set });
+  }
+
+  dismantle(key: string, object: NftObject): void {
+    if (object.kind === 'chain') {
+      this.#flushed.push({ kind: 'flush-chain', key });
+      this.#gone.push({ kind: 'delete-chain', key });
+    }
+    if (object.kind === 'set') this.#gone.push({ kind: 'delete-set', key });
+  }
+
+  add(key: string, element: SetElement): void {
+    this.#into(element).push({ kind: 'add', key, element });
+  }
+
+  remove(key: string, element: SetElement): void {
+    const list = element.set === SETS.services ? this.#closed : this.#unused;
+    list.push({ kind: 'delete', key, element });
+  }
+
+  change(key: string, deleted: readonly SetElement[], added: readonly SetElement[]): void {
+    const replaced = new Set(added.map(placeOf));
+    const old = new Map(deleted.map(element => [placeOf(element), element]));
+    for (const element of deleted) if (!replaced.has(placeOf(element))) this.remove(key, element);
+    for (const element of added) {
+      const before = old.get(placeOf(element));
+      if (before !== undefined) this.#into(element).push({ kind: 'delete', key, element: before });
+    }
+    for (const element of added) this.add(key, element);
+  }
+
+  #into({ set }: SetElement): Step[] {
+    return set === SETS.services ? this.#entrances : this.#inner;
+  }
+}
+
+function placeOf({ set, key, keyEnd }: SetElement): string {
+  return `${set} ${key.toString('latin1')} ${keyEnd?.toString('latin1') ?? ''}`;
+}
+
+/** Bytes of one message of elements; the length of a list is told in 16 bits. */
+const MESSAGE_BYTES = 30_000;
+
+/**
+ * Writes steps from `from` on until `limit` bytes are reached; the index of the first that isn't written. Elements of one set
+ * that follow each other are one message. What replaces an element is never left to another batch.
+ */
+export function writeSteps(
+  out: BatchWriter,
+  steps: readonly Step[],
+  { from, limit }: { readonly from: number; readonly limit: number },
+): number {
+  let at = from;
+  while (at < steps.length && (at === from || out.out.length < limit || isReplacing(steps, at))) {
+    const step = steps[at]!;
+    if ('element' in step) at = writeElements(out, steps, at);
+    else {
+      writeStructure(out, step, at);
+      at += 1;
+    }
+  }
+  return at;
+}
+
+function isReplacing(steps: readonly Step[], at: number): boolean {
+  return steps[at - 1]?.kind === 'delete' && steps[at - 1]?.key === steps[at]?.key;
+}
+
+function writeElements(out: BatchWriter, steps: readonly Step[], from: number): number {
+  const first = steps[from];
+  if (first?.kind !== 'add' && first?.kind !== 'delete') return from;
+  const { set } = first.element;
+  const list = out.beginElements(first.kind === 'add' ? NFT.newElement : NFT.delElement, set);
+  const most = out.out.length + MESSAGE_BYTES;
+  let at = from;
+  for (; at < steps.length && out.out.length < most; at += 1) {
+    const step = steps[at]!;
+    if (step.kind !== first.kind || step.element.set !== set) break;
+    const { key, keyEnd } = step.element;
+    out.element(step.kind === 'add' ? step.element : { key, ...(keyEnd === undefined ? {} : { keyEnd }) });
+  }
+  out.endElements(list);
+  return at;
+}
+
+function writeStructure(out: BatchWriter, step: StructureStep, id: number): void {
+  const name = nameInKey(step.key);
+  switch (step.kind) {
+    case 'new-set':
+      out.newSet(step.set.spec, id + 1);
+      break;
+    case 'new-chain':
+      out.newChain(name, step.chain.base);
+      break;
+    case 'rules':
+      if (!step.isNew) out.flushChain(name);
+      for (const rule of step.chain.rules) out.newRule(name, rule);
+      break;
+    case 'flush-chain':
+      out.flushChain(name);
+      break;
+    case 'delete-chain':
+      out.delChain(name);
+      break;
+    case 'delete-set':
+      out.delSet(name);
+  }
+}

@@ -1,0 +1,176 @@
+/** The chains that exist however many Services there are. Pure. See README.md for the way of a packet. */
+import {
+  CMP,
+  CT,
+  CT_STATE,
+  CT_STATUS_DNAT,
+  type Expression,
+  META,
+  NAT,
+  ORIGINAL,
+  REJECT,
+  VERDICT,
+  verdict,
+} from '../../netfilter/expressions.ts';
+import type { BaseChain } from '../../netfilter/messages.ts';
+import { isAllowed } from './choices.ts';
+import { CHAINS, SETS } from './names.ts';
+import { type ChainObject, chainKey, type NftObject, type PlannedRule, setKey } from './objects.ts';
+import type { NftablesOptions } from './options.ts';
+import { destination, type FamilyLayout, frontend, hasBits, layoutOf, source } from './packet.ts';
+import { sharedSets } from './sets.ts';
+import { comesBy, fromNode, fromPods, toNodePorts, toRange } from './sources.ts';
+
+/** enum nf_inet_hooks */
+const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
+/** NF_IP_PRI_NAT_DST, NF_IP_PRI_FILTER, NF_IP_PRI_NAT_SRC of linux/netfilter_ipv4.h */
+const PRIORITY = { destinationNat: -100, filter: 0, sourceNat: 100 } as const;
+const TCP = 6;
+/** ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH */
+const UNREACHABLE = { IPv4: 3, IPv6: 4 } as const;
+
+export function planShared(options: NftablesOptions): ReadonlyMap<string, NftObject> {
+  const layout = layoutOf(options.family);
+  const objects = new Map<string, NftObject>();
+  for (const set of sharedSets(layout)) objects.set(setKey(set.spec.name), set);
+  const chains = { ...natChains(options, layout), ...sourceChains(options, layout), ...filterChains(options, layout) };
+  for (const [name, chain] of Object.entries(chains)) objects.set(chainKey(name), chain);
+  return objects;
+}
+
+function natChains(options: NftablesOptions, layout: FamilyLayout): Record<string, ChainObject> {
+  const toDispatch = rules(rule([verdict('jump', CHAINS.services)]));
+  const at = (hook: number): BaseChain => ({ type: 'nat', hook, priority: PRIORITY.destinationNat });
+  const known = [...frontend(layout, 0), toVerdict(SETS.services)];
+  return {
+    [CHAINS.natPrerouting]: { ...toDispatch, base: at(HOOK.prerouting) },
+    [CHAINS.natOutput]: { ...toDispatch, base: at(HOOK.output) },
+    [CHAINS.services]: rules(
+      rule(known, 'addresses of Services'),
+      // Kernels before 6.17 may miss an element at the moment in which it is replaced.
+      rule(known, 'again, while elements change'),
+      ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.nodePorts)], 'addresses for NodePorts')),
+    ),
+    [CHAINS.nodePorts]: rules(rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.services)])),
+  };
+}
+
+function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<string, ChainObject> {
+  const base: BaseChain = { type: 'nat', hook: HOOK.postrouting, priority: PRIORITY.sourceNat };
+  const toMasquerade = verdict('goto', CHAINS.masquerade);
+  const others = options.masqueradeAll ? [[]] : fromPods(options, true);
+  const isClusterIP: Expression[] = [originalDestination(layout), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
+  const itself = [false, true].map(isNodePort =>
+    rule([...isItself(layout, isNodePort), toMasquerade], 'reaches itself'),
+  );
+  return {
+    [CHAINS.natPostrouting]: {
+      base,
+      ...rules(
+        rule([...hasBits(status(), CT_STATUS_DNAT, false), verdict('return')], 'no Service'),
+        ...itself,
+        rule([...frontend(layout, 0, { view: 'original' }), toVerdict(SETS.external)]),
+        rule([...isClusterIP, verdict('goto', CHAINS.sourceOfClusterIP)]),
+        rule([...frontend(layout, 0, { view: 'original', isNodePort: true }), toVerdict(SETS.external)]),
+      ),
+    },
+    [CHAINS.sourceOfClusterIP]: rules(...others.map(from => rule([...from, toMasquerade], 'not from pods'))),
+    [CHAINS.sourceOfPolicyLocal]: rules(rule([...fromNode(), toMasquerade])),
+    [CHAINS.masquerade]: rules(rule([{ name: 'masq', flags: NAT.fullyRandom }])),
+  };
+}
+
+function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<string, ChainObject> {
+  const { family, dropsInvalid, serviceCIDRs } = options;
+  const at = (hook: number): BaseChain => ({ type: 'filter', hook, priority: PRIORITY.filter });
+  const check = rule([...hasBits(state(), CT_STATE.new), verdict('jump', CHAINS.check)]);
+  const invalid = rule([...hasBits(state(), CT_STATE.invalid), verdict('drop')], 'conntrack cannot place it');
+  const isClusterIP: Expression[] = [destination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
+  return {
+    [CHAINS.filterInput]: {
+      ...rules(...(family === 'IPv4' ? [localnetGuard(layout)] : []), check),
+      base: at(HOOK.input),
+    },
+    [CHAINS.filterForward]: { ...rules(...(dropsInvalid ? [invalid] : []), check), base: at(HOOK.forward) },
+    [CHAINS.filterOutput]: { ...rules(check), base: at(HOOK.output) },
+    [CHAINS.check]: rules(
+      rule([...hasBits(status(), CT_STATUS_DNAT), verdict('goto', CHAINS.learn)], 'has its endpoint'),
+      rule([...frontend(layout, 0), toVerdict(SETS.refused)]),
+      ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.checkNodePorts)])),
+      rule([...isClusterIP, verdict('goto', CHAINS.refuse)], 'no such port'),
+      ...serviceCIDRs.map(cidr => rule([...toRange(layout, cidr), verdict('drop')], 'no such Service')),
+    ),
+    [CHAINS.checkNodePorts]: rules(rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.refused)])),
+    [CHAINS.learn]: rules(
+      ...[false, true].map(isNodePort =>
+        rule([...frontend(layout, 0, { view: 'original', isNodePort }), toVerdict(SETS.learners)]),
+      ),
+    ),
+    ...refusals(layout),
+  };
+}
+
+function refusals(layout: FamilyLayout): Record<string, ChainObject> {
+  const { family } = layout;
+  const reset = rule([
+    { name: 'meta', dreg: 0, key: META.l4proto },
+    { name: 'cmp', sreg: 0, op: CMP.eq, data: Buffer.of(TCP) },
+    { name: 'reject', type: REJECT.tcpReset },
+  ]);
+  const unreachable = rule([{ name: 'reject', type: REJECT.icmp, code: UNREACHABLE[family] }]);
+  const allowed = [false, true].map(isNodePort =>
+    rule([...isAllowed(layout, isNodePort), verdict('goto', CHAINS.refuse)]),
+  );
+  return {
+    // The kernel drops an ICMPv6 error while connect() holds the socket, as between the ends of a veth: the client would wait for 1 s.
+    [CHAINS.refuse]: rules(...(family === 'IPv6' ? [reset] : []), unreachable),
+    [CHAINS.drop]: rules(rule([verdict('drop')])),
+    [CHAINS.guardedRefusal]: rules(...allowed, rule([verdict('drop')])),
+  };
+}
+
+/**
+ * The network is kept from 127.0.0.0/8 (CVE-2020-8558): another mode, or another program, may have told the kernel to route there. The interface can't be forged.
+ */
+function localnetGuard(layout: FamilyLayout): PlannedRule {
+  const isForeign = comesBy('lo', CMP.neq);
+  const isOpening = hasBits(state(), CT_STATE.established | CT_STATE.related, false);
+  const isSent = hasBits(status(), CT_STATUS_DNAT, false);
+  const expressions = [...toRange(layout, '127.0.0.0/8'), ...isForeign, ...isOpening, ...isSent, verdict('drop')];
+  return rule(expressions, 'the network has no business here');
+}
+
+/** The client is the endpoint that it was sent to. */
+function isItself(layout: FamilyLayout, isNodePort: boolean): Expression[] {
+  const { words } = layout;
+  return [
+    source(layout, 0),
+    destination(layout, words),
+    ...frontend(layout, 2 * words, { view: 'original', isNodePort }),
+    { name: 'lookup', set: SETS.hairpins, sreg: 0 },
+  ];
+}
+
+function originalDestination({ originalDestination: key }: FamilyLayout): Expression {
+  return { name: 'ct', dreg: 0, key, direction: ORIGINAL };
+}
+
+function toVerdict(set: string): Expression {
+  return { name: 'lookup', set, sreg: 0, dreg: VERDICT };
+}
+
+function state() {
+  return { name: 'ct', dreg: 0, key: CT.state } as const;
+}
+
+function status() {
+  return { name: 'ct', dreg: 0, key: CT.status } as const;
+}
+
+function rules(...list: readonly PlannedRule[]): ChainObject {
+  return { kind: 'chain', rules: list };
+}
+
+function rule(expressions: readonly Expression[], comment?: string): PlannedRule {
+  return comment === undefined ? { expressions } : { expressions, comment };
+}

@@ -1,0 +1,345 @@
+/**
+ * The messages of nf_tables: tables, chains, rules, sets, elements and the batches that carry them, to bytes and back. Pure. Source:
+ * include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h; comments are libnftnl's TLVs (libnftnl/udata.h), as nft prints them.
+ */
+import { attributeList, attributesIn, type Message, MessageWriter, textOf } from './attributes.ts';
+import { type Expression, readData, type Verdict, writeData, writeExpressions } from './expressions.ts';
+
+const SUBSYSTEM = 10;
+/** enum nf_tables_msg_types, with the subsystem. */
+export const NFT = {
+  newTable: (SUBSYSTEM << 8) | 0,
+  getTable: (SUBSYSTEM << 8) | 1,
+  delTable: (SUBSYSTEM << 8) | 2,
+  newChain: (SUBSYSTEM << 8) | 3,
+  getChain: (SUBSYSTEM << 8) | 4,
+  delChain: (SUBSYSTEM << 8) | 5,
+  newRule: (SUBSYSTEM << 8) | 6,
+  getRule: (SUBSYSTEM << 8) | 7,
+  delRule: (SUBSYSTEM << 8) | 8,
+  newSet: (SUBSYSTEM << 8) | 9,
+  getSet: (SUBSYSTEM << 8) | 10,
+  delSet: (SUBSYSTEM << 8) | 11,
+  newElement: (SUBSYSTEM << 8) | 12,
+  getElement: (SUBSYSTEM << 8) | 13,
+  delElement: (SUBSYSTEM << 8) | 14,
+  newGeneration: (SUBSYSTEM << 8) | 15,
+  getGeneration: (SUBSYSTEM << 8) | 16,
+} as const;
+const BATCH_BEGIN = 0x10;
+const BATCH_END = 0x11;
+
+export const REQUEST = 1;
+export const ACK = 4;
+export const DUMP = 0x300;
+const CREATE = 0x400;
+const APPEND = 0x800;
+
+/** enum nft_set_flags */
+export const SET = { interval: 4, map: 8, timeout: 16, dynamic: 32, concatenation: 128 } as const;
+/** Of nft, for printing (its enum datatypes): the kernel only stores them. */
+export const TYPE = { ipv4: 7, ipv6: 8, protocol: 12, port: 13, mark: 19 } as const;
+/** Bytes of each type. */
+const BYTES: Readonly<Record<number, number>> = { 7: 4, 8: 16, 12: 1, 13: 2, 19: 4 };
+/** NFTNL_UDATA_SET_COMMENT */
+const SET_COMMENT = 7;
+/** NFT_DATA_VERDICT */
+const VERDICT_TYPE = 0xffffff00;
+/** NFTNL_UDATA_COMMENT_MAXLEN, with the closing NUL. */
+const COMMENT_BYTES = 128;
+
+/** A field of a key or a value: one of TYPE, and its bytes before they are padded to whole registers. */
+export interface Field {
+  readonly type: number;
+  readonly bytes: number;
+}
+
+export interface SetSpec {
+  readonly name: string;
+  /** Of SET. */
+  readonly flags: number;
+  readonly key: readonly Field[];
+  /** Of a map. */
+  readonly value?: readonly Field[] | 'verdict';
+  readonly comment?: string;
+  /** The most elements; absent = no limit. */
+  readonly size?: number;
+}
+
+export interface BaseChain {
+  readonly type: 'nat' | 'filter';
+  /** enum nf_inet_hooks */
+  readonly hook: number;
+  readonly priority: number;
+}
+
+export interface RuleSpec {
+  readonly expressions: readonly Expression[];
+  readonly comment?: string;
+}
+
+export interface Element {
+  /** Fields one after the other, each padded to four bytes. */
+  readonly key: Buffer;
+  /** Of a set with intervals: the end of each field's. */
+  readonly keyEnd?: Buffer;
+  readonly data?: Buffer | Verdict;
+  readonly comment?: string;
+}
+
+/** The bytes of a key or a value as the registers hold it. */
+export function registerBytes(fields: readonly Field[]): number {
+  return fields.reduce((sum, { bytes }) => sum + ((bytes + 3) & ~3), 0);
+}
+
+/** Writes the messages of one table, each with the next sequence number. */
+export class BatchWriter {
+  readonly out: MessageWriter;
+  readonly #family: number;
+  readonly #table: string;
+  #sequence: number;
+
+  constructor(out: MessageWriter, { family, table, sequence }: { family: number; table: string; sequence: number }) {
+    this.out = out;
+    this.#family = family;
+    this.#table = table;
+    this.#sequence = sequence;
+  }
+
+  /** Of the message that was written last. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  beginBatch(): void {
+    this.#bracket(BATCH_BEGIN);
+  }
+
+  endBatch(): void {
+    this.#bracket(BATCH_END);
+  }
+
+  newTable(comment?: string): void {
+    this.#begin(NFT.newTable, CREATE);
+    if (comment !== undefined) this.out.raw(6, commentBytes(comment));
+    this.out.end();
+  }
+
+  delTable(): void {
+    this.#begin(NFT.delTable);
+    this.out.end();
+  }
+
+  newChain(name: string, base?: BaseChain): void {
+    this.#begin(NFT.newChain, CREATE);
+    this.out.text(3, name);
+    if (base !== undefined) {
+      const hook = this.out.nest(4);
+      this.out.u32(1, base.hook);
+      this.out.u32(2, base.priority);
+      this.out.close(hook);
+      this.out.text(7, base.type);
+    }
+    this.out.end();
+  }
+
+  delChain(name: string): void {
+    this.#begin(NFT.delChain);
+    this.out.text(3, name);
+    this.out.end();
+  }
+
+  newRule(chain: string, { expressions, comment }: RuleSpec): void {
+    this.#begin(NFT.newRule, CREATE | APPEND);
+    this.out.text(2, chain);
+    writeExpressions(this.out, 4, expressions);
+    if (comment !== undefined) this.out.raw(7, commentBytes(comment));
+    this.out.end();
+  }
+
+  /** Deletes all rules of a chain. */
+  flushChain(chain: string): void {
+    this.#begin(NFT.delRule);
+    this.out.text(2, chain);
+    this.out.end();
+  }
+
+  newSet({ name, flags, key, value, comment, size }: SetSpec, id: number): void {
+    const { out } = this;
+    this.#begin(NFT.newSet, CREATE);
+    out.text(2, name);
+    out.u32(3, flags | (value === undefined ? 0 : SET.map));
+    out.u32(4, typeNumber(key));
+    out.u32(5, registerBytes(key));
+    if (value !== undefined) {
+      out.u32(6, value === 'verdict' ? VERDICT_TYPE : typeNumber(value));
+      out.u32(7, value === 'verdict' ? 16 : registerBytes(value));
+    }
+    this.#description(key, size, (flags & SET.interval) !== 0 && key.length > 1);
+    out.u32(10, id);
+    if (comment !== undefined) out.raw(13, tlv(SET_COMMENT, Buffer.from(`${cutComment(comment)}\0`, 'latin1')));
+    out.end();
+  }
+
+  delSet(name: string): void {
+    this.#begin(NFT.delSet);
+    this.out.text(2, name);
+    this.out.end();
+  }
+
+  /** Begins a message of elements: then `element`, any number of times, then `endElements`. */
+  beginElements(type: typeof NFT.newElement | typeof NFT.delElement, set: string): number {
+    this.#begin(type, type === NFT.newElement ? CREATE : 0);
+    this.out.text(2, set);
+    return this.out.nest(3);
+  }
+
+  /** An element; for its deletion the key is enough. */
+  element({ key, keyEnd, data, comment }: Element): void {
+    const { out } = this;
+    const element = out.nest(1);
+    writeData(out, 1, key);
+    if (data !== undefined) writeData(out, 2, data);
+    if (comment !== undefined) out.raw(6, commentBytes(comment));
+    if (keyEnd !== undefined) writeData(out, 10, keyEnd);
+    out.close(element);
+  }
+
+  endElements(list: number): void {
+    this.out.close(list);
+    this.out.end();
+  }
+
+  /** A request for everything of one kind; elements are asked for by their set. */
+  dump(type: number, set?: string): void {
+    this.#begin(type, DUMP);
+    if (set !== undefined) this.out.text(2, set);
+    this.out.end();
+  }
+
+  #begin(type: number, flags = 0): void {
+    this.#sequence += 1;
+    this.out.begin({ type, flags: REQUEST | flags, sequence: this.#sequence, family: this.#family });
+    this.out.text(1, this.#table);
+  }
+
+  #bracket(type: number): void {
+    this.#sequence += 1;
+    this.out.begin({ type, flags: REQUEST, sequence: this.#sequence, family: 0, resource: SUBSYSTEM });
+    this.out.end();
+  }
+
+  #description(key: readonly Field[], size: number | undefined, hasFields: boolean): void {
+    if (size === undefined && !hasFields) return;
+    const { out } = this;
+    const description = out.nest(9);
+    if (size !== undefined) out.u32(1, size);
+    if (hasFields) {
+      const list = out.nest(2);
+      for (const { bytes } of key) {
+        const field = out.nest(1);
+        out.u32(1, bytes);
+        out.close(field);
+      }
+      out.close(list);
+    }
+    out.close(description);
+  }
+}
+
+/** Asks for the generation: the number of the last commit. */
+export function generationRequest(): Buffer {
+  const out = new MessageWriter(32);
+  out.begin({ type: NFT.getGeneration, flags: REQUEST, sequence: 0, family: 0 });
+  out.end();
+  return out.bytes();
+}
+
+/** nft's number for a concatenation: six bits a field. */
+function typeNumber(fields: readonly Field[]): number {
+  return fields.reduce((number, { type }) => number * 64 + type, 0);
+}
+
+/** The reverse of `typeNumber`. */
+function fieldsOf(number: number): Field[] {
+  const fields: Field[] = [];
+  for (let rest = number; rest > 0; rest = Math.floor(rest / 64)) {
+    const type = rest % 64;
+    fields.unshift({ type, bytes: BYTES[type] ?? 0 });
+  }
+  return fields;
+}
+
+function tlv(type: number, value: Buffer): Buffer {
+  return Buffer.concat([Buffer.of(type, value.length), value]);
+}
+
+/** A comment, cut where nft's limit is; an ellipsis says so. */
+export function cutComment(text: string): string {
+  const room = COMMENT_BYTES - 1;
+  return text.length <= room ? text : `${text.slice(0, room - 3)}...`;
+}
+
+function commentBytes(text: string): Buffer {
+  return tlv(0, Buffer.from(`${cutComment(text)}\0`, 'latin1'));
+}
+
+/** The TLVs of user data by type. */
+export function readUserData(bytes: Buffer): Map<number, Buffer> {
+  const found = new Map<number, Buffer>();
+  for (let at = 0; at + 2 <= bytes.length; at += 2 + bytes[at + 1]!) {
+    found.set(bytes[at]!, bytes.subarray(at + 2, at + 2 + bytes[at + 1]!));
+  }
+  return found;
+}
+
+export function commentOf(userData: Buffer | undefined): string | undefined {
+  const value = userData === undefined ? undefined : readUserData(userData).get(0);
+  return value === undefined ? undefined : textOf(value);
+}
+
+/** What a message of a set says, in the form that `newSet` takes. */
+export function readSet({ payload }: Message): SetSpec {
+  const parts = attributesIn(payload);
+  const number = (type: number) => parts.get(type)?.readUInt32BE(0);
+  const told = parts.get(13);
+  const comment = told === undefined ? undefined : readUserData(told).get(SET_COMMENT);
+  const dataType = number(6);
+  const description = parts.get(9);
+  const size = description === undefined ? undefined : attributesIn(description).get(1)?.readUInt32BE(0);
+  return {
+    name: textOf(parts.get(2) ?? Buffer.alloc(0)),
+    flags: (number(3) ?? 0) & ~SET.map,
+    key: fieldsOf(number(4) ?? 0),
+    ...(dataType === undefined ? {} : { value: dataType === VERDICT_TYPE ? 'verdict' : fieldsOf(dataType) }),
+    ...(comment === undefined ? {} : { comment: textOf(comment) }),
+    ...(size === undefined ? {} : { size }),
+  };
+}
+
+/** What a message of elements says: the set, and its elements. */
+export function readElements({ payload }: Message): { set: string; elements: Element[] } {
+  const parts = attributesIn(payload);
+  const list = parts.get(3) ?? Buffer.alloc(0);
+  return { set: textOf(parts.get(2) ?? Buffer.alloc(0)), elements: [...attributeList(list)].map(readElement) };
+}
+
+function readElement([, bytes]: readonly [number, Buffer]): Element {
+  const parts = attributesIn(bytes);
+  const key = bytesOf(parts.get(1));
+  const keyEnd = parts.get(10);
+  const data = parts.get(2);
+  const comment = commentOf(parts.get(6));
+  return {
+    key,
+    ...(keyEnd === undefined ? {} : { keyEnd: bytesOf(keyEnd) }),
+    ...(data === undefined ? {} : { data: readData(data) }),
+    ...(comment === undefined ? {} : { comment }),
+  };
+}
+
+function bytesOf(data: Buffer | undefined): Buffer {
+  const value = data === undefined ? undefined : readData(data);
+  if (!(value instanceof Uint8Array)) throw new TypeError('an element without a key');
+  return value;
+}

@@ -1,0 +1,209 @@
+/**
+ * nf_tables as far as we use it, in memory: batches are all or nothing, elements that contradict others are refused, what is referred to can't be
+ * deleted. Compared with the kernel in test/integration/nf-tables.test.ts.
+ */
+
+import type { NftKernel, Refusal } from '../../src/linux/nf-tables.ts';
+import { NetlinkError } from '../../src/linux/nfnetlink.ts';
+import { attributesIn, type Message, MessageWriter, messagesIn, textOf } from '../../src/netfilter/attributes.ts';
+import { type Expression, readExpressions } from '../../src/netfilter/expressions.ts';
+import {
+  type BaseChain,
+  BatchWriter,
+  commentOf,
+  type Element,
+  NFT,
+  readElements,
+  readSet,
+  type SetSpec,
+} from '../../src/netfilter/messages.ts';
+
+const ENOENT = 2;
+const EBUSY = 16;
+const EEXIST = 17;
+
+interface Rule {
+  readonly expressions: readonly Expression[];
+  readonly comment?: string;
+}
+
+interface Table {
+  readonly chains: Map<string, { readonly base?: BaseChain; readonly rules: Rule[] }>;
+  readonly sets: Map<string, { readonly spec: SetSpec; readonly elements: Map<string, Element> }>;
+}
+
+export class FakeNfTables implements NftKernel {
+  readonly batchBytes: number;
+  #tables = new Map<string, Table>();
+  /** Commits that were made. */
+  commits = 0;
+  /** Elements that are refused whatever they are: by their set and comment. */
+  refuses: (set: string, element: Element) => boolean = () => false;
+
+  constructor({ batchBytes = 1_000_000 }: { readonly batchBytes?: number } = {}) {
+    this.batchBytes = batchBytes;
+  }
+
+  async commit(batch: Buffer): Promise<readonly Refusal[]> {
+    const tables = new Map([...this.#tables].map(([name, table]) => [name, copied(table)]));
+    const refusals: Refusal[] = [];
+    for (const message of messagesIn(Buffer.from(batch))) {
+      const errno = this.#take(tables, message);
+      if (errno !== 0) refusals.push({ sequence: message.sequence, errno });
+    }
+    if (refusals.length > 0) return refusals;
+    this.#tables = tables;
+    this.commits += 1;
+    return [];
+  }
+
+  async dump(request: Buffer): Promise<readonly Message[]> {
+    const [message] = messagesIn(Buffer.from(request));
+    const parts = attributesIn(message!.payload);
+    const name = textOf(parts.get(1)!);
+    const table = this.#tables.get(`${message!.family} ${name}`);
+    if (table === undefined) throw new NetlinkError('dump', ENOENT, 'no such table');
+    const out = new MessageWriter();
+    const writer = new BatchWriter(out, { family: message!.family, table: name, sequence: 0 });
+    const set = parts.get(2);
+    if (set !== undefined && !table.sets.has(textOf(set))) throw new NetlinkError('dump', ENOENT, 'no such set');
+    answer(writer, table, { type: message!.type, ...(set === undefined ? {} : { set: textOf(set) }) });
+    return [...messagesIn(Buffer.from(out.bytes()))];
+  }
+
+  close(): void {
+    this.refuses = () => false;
+  }
+
+  #take(tables: Map<string, Table>, message: Message): number {
+    if (message.type === 0x10 || message.type === 0x11) return 0;
+    const parts = attributesIn(message.payload);
+    const id = `${message.family} ${textOf(parts.get(1)!)}`;
+    if (message.type === NFT.newTable) {
+      if (!tables.has(id)) tables.set(id, { chains: new Map(), sets: new Map() });
+      return 0;
+    }
+    if (message.type === NFT.delTable) return tables.delete(id) ? 0 : ENOENT;
+    const table = tables.get(id);
+    if (table === undefined) return ENOENT;
+    return message.type === NFT.newElement || message.type === NFT.delElement
+      ? this.#takeElements(table, message)
+      : takeStructure(table, message, parts);
+  }
+
+  #takeElements(table: Table, message: Message): number {
+    const { set: name, elements } = readElements(message);
+    const set = table.sets.get(name);
+    if (set === undefined) return ENOENT;
+    for (const element of elements) {
+      const key = `${element.key.toString('latin1')} ${element.keyEnd?.toString('latin1') ?? ''}`;
+      if (message.type === NFT.delElement) {
+        if (!set.elements.delete(key)) return ENOENT;
+        continue;
+      }
+      if (this.refuses(name, element)) return 22;
+      const { data } = element;
+      const target = data !== undefined && !(data instanceof Uint8Array) ? data.chain : undefined;
+      if (target !== undefined && !table.chains.has(target)) return ENOENT;
+      const before = set.elements.get(key);
+      if (before !== undefined && dataText(before) !== dataText(element)) return EEXIST;
+      set.elements.set(key, element);
+    }
+    return 0;
+  }
+}
+
+function dataText({ data }: Element): string {
+  if (data === undefined) return '';
+  return data instanceof Uint8Array ? data.toString('hex') : JSON.stringify(data);
+}
+
+function copied({ chains, sets }: Table): Table {
+  return {
+    chains: new Map([...chains].map(([name, chain]) => [name, { ...chain, rules: [...chain.rules] }])),
+    sets: new Map([...sets].map(([name, set]) => [name, { ...set, elements: new Map(set.elements) }])),
+  };
+}
+
+function takeStructure(table: Table, message: Message, parts: Map<number, Buffer>): number {
+  const text = (type: number) => textOf(parts.get(type)!);
+  switch (message.type) {
+    case NFT.newSet: {
+      const spec = readSet(message);
+      if (!table.sets.has(spec.name)) table.sets.set(spec.name, { spec, elements: new Map() });
+      return 0;
+    }
+    case NFT.delSet:
+      if (isReferred(table, expression => 'set' in expression && expression.set === text(2))) return EBUSY;
+      return table.sets.delete(text(2)) ? 0 : ENOENT;
+    case NFT.newChain: {
+      const hook = parts.get(4);
+      const values = hook === undefined ? undefined : attributesIn(hook);
+      const type = values === undefined ? undefined : (text(7) as BaseChain['type']);
+      const base =
+        values === undefined || type === undefined
+          ? {}
+          : { base: { type, hook: values.get(1)!.readUInt32BE(0), priority: values.get(2)!.readInt32BE(0) } };
+      if (!table.chains.has(text(3))) table.chains.set(text(3), { ...base, rules: [] });
+      return 0;
+    }
+    case NFT.delChain:
+      return deleteChain(table, text(3));
+    case NFT.newRule: {
+      const expressions = readExpressions(parts.get(4)!);
+      const chain = table.chains.get(text(2));
+      const isKnown = expressions.every(expression => isAnswered(table, expression));
+      if (chain === undefined || !isKnown) return ENOENT;
+      const comment = commentOf(parts.get(7));
+      chain.rules.push({ expressions, ...(comment === undefined ? {} : { comment }) });
+      return 0;
+    }
+    case NFT.delRule: {
+      const chain = table.chains.get(text(2));
+      if (chain === undefined) return ENOENT;
+      chain.rules.length = 0;
+      return 0;
+    }
+    default:
+      throw new TypeError(`a message that isn't known here: ${message.type}`);
+  }
+}
+
+function isAnswered(table: Table, expression: Expression): boolean {
+  if ('set' in expression) return table.sets.has(expression.set);
+  const target = targetOf(expression);
+  return target === undefined || table.chains.has(target);
+}
+
+function targetOf(expression: Expression): string | undefined {
+  if (expression.name !== 'immediate' || expression.data instanceof Uint8Array) return undefined;
+  return expression.data.chain;
+}
+
+function isReferred(table: Table, test: (expression: Expression) => boolean): boolean {
+  return [...table.chains.values()].some(({ rules }) => rules.some(({ expressions }) => expressions.some(test)));
+}
+
+function deleteChain(table: Table, name: string): number {
+  const isTarget = ({ data }: Element) => data !== undefined && !(data instanceof Uint8Array) && data.chain === name;
+  const isInUse =
+    (table.chains.get(name)?.rules.length ?? 0) > 0 ||
+    isReferred(table, expression => targetOf(expression) === name) ||
+    [...table.sets.values()].some(({ elements }) => [...elements.values()].some(isTarget));
+  if (isInUse) return EBUSY;
+  return table.chains.delete(name) ? 0 : ENOENT;
+}
+
+function answer(writer: BatchWriter, table: Table, { type, set }: { type: number; set?: string }): void {
+  if (type === NFT.getSet) for (const { spec } of table.sets.values()) writer.newSet(spec, 1);
+  if (type === NFT.getChain) for (const [name, { base }] of table.chains) writer.newChain(name, base);
+  if (type === NFT.getRule) {
+    for (const [name, { rules }] of table.chains) for (const rule of rules) writer.newRule(name, rule);
+  }
+  if (type !== NFT.getElement || set === undefined) return;
+  for (const element of table.sets.get(set)?.elements.values() ?? []) {
+    const list = writer.beginElements(NFT.newElement, set);
+    writer.element(element);
+    writer.endElements(list);
+  }
+}
