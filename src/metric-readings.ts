@@ -4,6 +4,7 @@ import { countNoLocal } from './endpoints/no-local.ts';
 import type { Model } from './endpoints/types.ts';
 import type { ApiSource } from './watch/api-source.ts';
 import type { IPFamily, Kind } from './watch/objects.ts';
+import type { ReflectorStats } from './watch/reflector-stats.ts';
 
 /** Counts what each family's Model serves. */
 export function addModelMetrics(registry: Registry, models: () => Iterable<Model>): void {
@@ -130,7 +131,7 @@ export function addRuleMetrics(registry: Registry, families: readonly RuleReadin
 export function addWatchMetrics(registry: Registry, source: { readonly stats: ApiSource['stats'] | undefined }): void {
   const labelNames = ['kind'];
   const registers = [registry];
-  const perKind = () => Object.entries(source.stats ?? {}) as [Kind, ApiSource['stats'][Kind]][];
+  const perKind = () => Object.entries(source.stats ?? {}) as [Kind, ReflectorStats][];
   new Gauge({
     name: 'kproxy_watch_last_contact_timestamp_seconds',
     help: 'The last time the API server said anything about this kind of object; absent before the first',

@@ -12,6 +12,8 @@ export interface ClusterSourceOptions {
   readonly nodeName: string;
   /** Our own, for the API server's logs. */
   readonly version: string;
+  /** See ApiSourceOptions; manifests always have them. */
+  readonly watchServiceCIDRs?: boolean;
   readonly store: Store;
   readonly log: Logger;
 }
@@ -73,7 +75,7 @@ export class ClusterSource implements AsyncDisposable {
 }
 
 async function startSource(options: ClusterSourceOptions, configuration: Configuration): Promise<RunningSource> {
-  const { source, nodeName, version, store } = options;
+  const { source, nodeName, version, watchServiceCIDRs = false, store } = options;
   const log = options.log.child({ component: 'watch' });
   const signal = new AbortController().signal; // disposal ends it
   if (source === undefined) {
@@ -83,6 +85,7 @@ async function startSource(options: ClusterSourceOptions, configuration: Configu
       ...(apiServer === undefined ? {} : { server: apiServer }),
       endpointsFrom,
       nodeName,
+      watchServiceCIDRs,
       userAgent: `kproxy-ts/${version}`,
       store,
       log,

@@ -36,6 +36,7 @@ export function clusterOf(services: number): Snapshot {
       ]),
     ),
     slices: ImmutableMap(indexes.map(i => [key(i), ImmutableMap([['a', sliceOf(i)]])])),
+    serviceCIDRs: [],
     nodes: ImmutableMap(),
   };
 }

@@ -3,7 +3,8 @@ import { type Clock, systemClock } from './clock.ts';
 import { type EndpointsSource, EndpointsWatch } from './endpoints-watch.ts';
 import { anonymousKubeConfig, loadKubeConfig, type Place } from './kubeconfig.ts';
 import type { Log } from './log.ts';
-import type { Kind, Node, Service } from './objects.ts';
+import type { Kind, Node, Service, ServiceCIDR } from './objects.ts';
+import { OptionalWatch } from './optional-watch.ts';
 import { Reflector } from './reflector.ts';
 import type { ReflectorStats } from './reflector-stats.ts';
 import type { Resource } from './resource.ts';
@@ -25,6 +26,8 @@ export interface ApiSourceOptions {
   readonly endpointsFrom?: EndpointsSource;
   /** Our Node: only that one is watched (of thousands, whose status changes all the time). Without it all are. */
   readonly nodeName?: string;
+  /** Whether ServiceCIDRs are watched, where the server has them (Kubernetes 1.33). Default no. */
+  readonly watchServiceCIDRs?: boolean;
   readonly store: Store;
   readonly log: Log;
   readonly userAgent?: string;
@@ -33,10 +36,15 @@ export interface ApiSourceOptions {
   readonly signal: AbortSignal;
 }
 
+/** Of ServiceCIDRs only while they are watched and the server has them. */
+export type SourceStats = { readonly [K in Exclude<Kind, 'ServiceCIDR'>]: ReflectorStats } & {
+  readonly ServiceCIDR?: ReflectorStats;
+};
+
 /** A running source. */
 export interface ApiSource extends AsyncDisposable {
   /** What happened so far, per kind; for metrics. */
-  readonly stats: { readonly [K in Kind]: ReflectorStats };
+  readonly stats: SourceStats;
   /** Since when something of it cannot be listed or watched, in the clock's milliseconds (Date.now()); 0 when all can. */
   readonly failingSinceMs: number;
   /** Changes something on the same server, with the same credentials. */
@@ -46,6 +54,12 @@ export interface ApiSource extends AsyncDisposable {
 /** One watch per kind for all consumers: filtering is the Model's, not a selector's (but for the Node). */
 const SERVICES: Resource<Service> = { kind: 'Service', path: '/api/v1/services', trim: TRIMMERS.Service };
 const NODES: Resource<Node> = { kind: 'Node', path: '/api/v1/nodes', trim: TRIMMERS.Node };
+const SERVICE_CIDRS: Resource<ServiceCIDR> = {
+  kind: 'ServiceCIDR',
+  path: '/apis/networking.k8s.io/v1/servicecidrs',
+  trim: TRIMMERS.ServiceCIDR,
+};
+/** What every server has, and nothing can be programmed without. */
 const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node'];
 
 function configLoader({ kubeConfig, kubeconfigPath, place, server }: ApiSourceOptions): () => KubeConfig {
@@ -55,12 +69,12 @@ function configLoader({ kubeConfig, kubeconfigPath, place, server }: ApiSourceOp
 }
 
 /**
- * Lists and watches Services, EndpointSlices and Nodes of an API server into the store, until the signal is aborted. Throws
- * an Error when the kubeconfig cannot be read; a server that doesn't answer is tried again for ever.
+ * Lists and watches Services, EndpointSlices and Nodes of an API server into the store, until the signal is aborted; ServiceCIDRs
+ * too when asked to, which `Store.synced` doesn't wait for. Throws an Error when the kubeconfig cannot be read; a server that doesn't answer is tried again for ever.
  */
 export async function startApiSource(options: ApiSourceOptions): Promise<ApiSource> {
   const { store, log, signal, server, clock = systemClock, random = Math.random } = options;
-  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto' } = options;
+  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto', watchServiceCIDRs = false } = options;
   const transport = new HttpTransport({ loadKubeConfig: configLoader(options), server, userAgent, clock });
   const contact = new ServerContact({ clock, log, collections: KINDS.length });
   const common = { transport, contact, clock, random, log, signal };
@@ -70,19 +84,31 @@ export async function startApiSource(options: ApiSourceOptions): Promise<ApiSour
     EndpointSlice: new EndpointsWatch({ from: endpointsFrom, store, reflector: common }),
     Node: new Reflector({ ...common, resource: { ...NODES, query }, target: storeTarget(store, 'Node') }),
   };
+  const serviceCIDRs = watchServiceCIDRs
+    ? new OptionalWatch({ ...common, resource: SERVICE_CIDRS, target: storeTarget(store, 'ServiceCIDR') })
+    : undefined;
   store.announce(KINDS);
-  for (const reflector of Object.values(reflectors)) reflector.start();
+  // A source before this one may have left some.
+  if (serviceCIDRs === undefined) store.replace('ServiceCIDR', []);
+  const watches = [...Object.values(reflectors), ...(serviceCIDRs === undefined ? [] : [serviceCIDRs])];
+  for (const watch of watches) watch.start();
   return {
     get stats() {
       const { Service, EndpointSlice, Node } = reflectors;
-      return { Service: Service.stats, EndpointSlice: EndpointSlice.stats, Node: Node.stats };
+      const optional = serviceCIDRs?.stats;
+      return {
+        Service: Service.stats,
+        EndpointSlice: EndpointSlice.stats,
+        Node: Node.stats,
+        ...(optional === undefined ? {} : { ServiceCIDR: optional }),
+      };
     },
     get failingSinceMs() {
       return contact.failingSinceMs;
     },
     send: (change, changeSignal) => transport.send(change, changeSignal),
     async [Symbol.asyncDispose]() {
-      await Promise.all(Object.values(reflectors).map(reflector => reflector[Symbol.asyncDispose]()));
+      await Promise.all(watches.map(watch => watch[Symbol.asyncDispose]()));
       await transport[Symbol.asyncDispose]();
     },
   };

@@ -44,6 +44,7 @@ const API_VERSIONS: { readonly [K in Kind]: string } = {
   Service: 'v1',
   EndpointSlice: 'discovery.k8s.io/v1',
   Node: 'v1',
+  ServiceCIDR: 'networking.k8s.io/v1',
 };
 
 function isKind(kind: string): kind is Kind {
@@ -98,7 +99,7 @@ function placedProblem(problem: Problem, place: string, path: string, part: Part
 
 /** Objects without a namespace are in `default`, as kubectl has it. */
 function withNamespace(kind: Kind, raw: Readonly<Record<string, unknown>>): unknown {
-  if (kind === 'Node' || !isRecord(raw.metadata)) return raw;
+  if (kind === 'Node' || kind === 'ServiceCIDR' || !isRecord(raw.metadata)) return raw;
   return { ...raw, metadata: { ...raw.metadata, namespace: raw.metadata.namespace ?? 'default' } };
 }
 

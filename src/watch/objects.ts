@@ -130,11 +130,19 @@ export interface Node {
   readonly isDeleting: boolean;
 }
 
+/** networking.k8s.io/v1: ranges that cluster IPs are given out of. */
+export interface ServiceCIDR {
+  readonly name: string;
+  /** Canonical, one or two (of different families). */
+  readonly cidrs: readonly string[];
+}
+
 /** The kinds that are watched, with the trimmed type of each. */
 export interface ObjectByKind {
   Service: Service;
   EndpointSlice: EndpointSlice;
   Node: Node;
+  ServiceCIDR: ServiceCIDR;
 }
 export type Kind = keyof ObjectByKind;
 

@@ -8,7 +8,7 @@ import type { ReflectorStats } from './reflector-stats.ts';
 import type { ReflectorTarget, Resource } from './resource.ts';
 import { isOlder } from './resource-version.ts';
 import { RetryPolicy } from './retry-policy.ts';
-import type { ServerContact } from './server-contact.ts';
+import type { Contact } from './server-contact.ts';
 import type { Transport } from './transport.ts';
 import { WatchGuard } from './watch-guard.ts';
 
@@ -17,7 +17,7 @@ export interface ReflectorOptions<T> {
   readonly target: ReflectorTarget<T>;
   readonly transport: Transport;
   /** Hears of every failure and of what works again; shared by all reflectors of a server. */
-  readonly contact: ServerContact;
+  readonly contact: Contact;
   readonly clock: Clock;
   /** Numbers from 0 to below 1. */
   readonly random: () => number;

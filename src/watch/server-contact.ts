@@ -16,6 +16,9 @@ export interface ContactFailure {
   readonly isOurs?: boolean;
 }
 
+/** Who hears of what fails and what works. */
+export type Contact = Pick<ServerContact, 'failed' | 'heard'>;
+
 export interface ServerContactOptions {
   readonly clock: Clock;
   readonly log: Log;

@@ -9,6 +9,11 @@ export interface Snapshot {
   readonly slices: ImmutableMap<string, ImmutableMap<string, EndpointSlice>>;
   /** By name. */
   readonly nodes: ImmutableMap<string, Node>;
+  /**
+   * The ranges of all ServiceCIDR objects, canonical, each once, sorted; empty where they aren't watched or the server has none.
+   * Those that are being deleted count as well, as in kube-proxy: they go when no Service has an address of theirs any more.
+   */
+  readonly serviceCIDRs: readonly string[];
 }
 
 /** What changed since the receiver last looked: keys only, the values are read from the snapshot (level-triggered). */
@@ -18,4 +23,6 @@ export interface Dirty {
   readonly nodes: ReadonlySet<string>;
   /** An endpoint that took connections takes none any more: whoever waits a while for more changes must not wait with this one. */
   readonly hasRemovals: boolean;
+  /** Snapshot.serviceCIDRs changed. */
+  readonly hasServiceCIDRs: boolean;
 }

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Map as ImmutableMap } from 'immutable';
-import type { EndpointSlice, Kind, ObjectByKind, Problem, SliceEndpoint } from './objects.ts';
+import type { EndpointSlice, Kind, ObjectByKind, Problem, ServiceCIDR, SliceEndpoint } from './objects.ts';
 import { objectKey } from './objects.ts';
 import type { Dirty, Snapshot } from './snapshot.ts';
 import type { Trimmed } from './trim.ts';
@@ -20,7 +20,15 @@ const PROBLEM_PREFIXES: { readonly [K in Kind]: readonly string[] } = {
   Service: ['Service'],
   EndpointSlice: ['EndpointSlice', 'Endpoints'],
   Node: ['Node'],
+  ServiceCIDR: ['ServiceCIDR'],
 };
+
+interface WritableDirty extends Dirty {
+  readonly services: Set<string>;
+  readonly nodes: Set<string>;
+  hasRemovals: boolean;
+  hasServiceCIDRs: boolean;
+}
 
 const NO_SLICES: ImmutableMap<string, EndpointSlice> = ImmutableMap();
 
@@ -44,16 +52,17 @@ function losesEndpoints(before: EndpointSlice, after: EndpointSlice): boolean {
  * packet) reach a listener as one call, in a microtask right after it. What is deep-equal to what is there marks nothing.
  */
 export class Store {
-  #snapshot: Snapshot = { services: ImmutableMap(), slices: ImmutableMap(), nodes: ImmutableMap() };
+  #snapshot: Snapshot = { services: ImmutableMap(), slices: ImmutableMap(), nodes: ImmutableMap(), serviceCIDRs: [] };
   /** The slices once more by their own key: which Service they belonged to must be known when they move or go. */
   readonly #sliceByKey = new Map<string, EndpointSlice>();
+  readonly #serviceCIDRs = new Map<string, ServiceCIDR>();
   readonly #problems = new Map<string, readonly Problem[]>();
   readonly #dirtyListeners = new Set<DirtyListener>();
   readonly #problemListeners = new Set<ProblemListener>();
   readonly #awaited = new Set<Kind>();
   readonly #sync = Promise.withResolvers<void>();
   #isSynced = false;
-  #dirty: { services: Set<string>; nodes: Set<string>; hasRemovals: boolean } | undefined;
+  #dirty: WritableDirty | undefined;
 
   /** The current view; it never changes, a later one replaces it. */
   get snapshot(): Snapshot {
@@ -103,6 +112,10 @@ export class Store {
       case 'Node':
         this.#snapshot = { ...this.#snapshot, nodes: this.#snapshot.nodes.set(key, entry.object) };
         this.#markDirty('nodes', key);
+        return;
+      case 'ServiceCIDR':
+        this.#serviceCIDRs.set(key, entry.object);
+        this.#collectServiceCIDRs();
     }
   }
 
@@ -169,7 +182,10 @@ export class Store {
   #removeObject(kind: Kind, key: string): void {
     if (this.#find(kind, key) === undefined) return;
     if (kind === 'EndpointSlice') this.#removeSlice(key);
-    else if (kind === 'Service') {
+    else if (kind === 'ServiceCIDR') {
+      this.#serviceCIDRs.delete(key);
+      this.#collectServiceCIDRs();
+    } else if (kind === 'Service') {
       this.#snapshot = { ...this.#snapshot, services: this.#snapshot.services.delete(key) };
       this.#markDirty('services', key);
     } else {
@@ -179,13 +195,26 @@ export class Store {
   }
 
   #find(kind: Kind, key: string): ObjectByKind[Kind] | undefined {
-    if (kind === 'EndpointSlice') return this.#sliceByKey.get(key);
-    return kind === 'Service' ? this.#snapshot.services.get(key) : this.#snapshot.nodes.get(key);
+    return this.#objects(kind).get(key);
   }
 
   #keys(kind: Kind): Iterable<string> {
-    if (kind === 'EndpointSlice') return this.#sliceByKey.keys();
-    return kind === 'Service' ? this.#snapshot.services.keys() : this.#snapshot.nodes.keys();
+    return this.#objects(kind).keys();
+  }
+
+  #objects(kind: Kind): { get(key: string): ObjectByKind[Kind] | undefined; keys(): Iterable<string> } {
+    if (kind === 'EndpointSlice') return this.#sliceByKey;
+    if (kind === 'ServiceCIDR') return this.#serviceCIDRs;
+    return kind === 'Service' ? this.#snapshot.services : this.#snapshot.nodes;
+  }
+
+  /** A handful at most, so each change makes the list anew. */
+  #collectServiceCIDRs(): void {
+    const all = new Set([...this.#serviceCIDRs.values()].flatMap(({ cidrs }) => cidrs));
+    const serviceCIDRs = [...all].sort();
+    if (isDeepStrictEqual(serviceCIDRs, this.#snapshot.serviceCIDRs)) return;
+    this.#snapshot = { ...this.#snapshot, serviceCIDRs };
+    this.#dirtyNow().hasServiceCIDRs = true;
   }
 
   #replaceSlice(key: string, slice: EndpointSlice): void {
@@ -214,12 +243,18 @@ export class Store {
   }
 
   #markDirty(what: 'services' | 'nodes', key: string, isRemoval = false): void {
+    const dirty = this.#dirtyNow();
+    dirty[what].add(key);
+    dirty.hasRemovals ||= isRemoval;
+  }
+
+  /** The marks of the batch under way, which begins with the first. */
+  #dirtyNow(): WritableDirty {
     if (this.#dirty === undefined) {
-      this.#dirty = { services: new Set(), nodes: new Set(), hasRemovals: false };
+      this.#dirty = { services: new Set(), nodes: new Set(), hasRemovals: false, hasServiceCIDRs: false };
       queueMicrotask(() => this.#flush());
     }
-    this.#dirty[what].add(key);
-    this.#dirty.hasRemovals ||= isRemoval;
+    return this.#dirty;
   }
 
   #flush(): void {

@@ -34,6 +34,7 @@ import type {
   ObjectByKind,
   Problem,
   Service,
+  ServiceCIDR,
   SliceEndpoint,
 } from './objects.ts';
 import { objectKey } from './objects.ts';
@@ -263,9 +264,18 @@ export function trimNode(raw: unknown): Trimmed<Node> {
   });
 }
 
+/** Trims a networking.k8s.io/v1 ServiceCIDR (Kubernetes 1.33). */
+function trimServiceCIDR(raw: unknown): Trimmed<ServiceCIDR> {
+  return trimNamed('ServiceCIDR', raw, (fields, { name }) => ({
+    name,
+    cidrs: rangesOf(childOf(fields, 'spec'), 'cidrs'),
+  }));
+}
+
 /** The trimmer of each kind. */
 export const TRIMMERS: { readonly [K in Kind]: (raw: unknown) => Trimmed<ObjectByKind[K]> } = {
   Service: trimService,
   EndpointSlice: trimEndpointSlice,
   Node: trimNode,
+  ServiceCIDR: trimServiceCIDR,
 };

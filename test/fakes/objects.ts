@@ -71,6 +71,7 @@ export function snapshot(services: readonly Service[], slices: readonly Endpoint
     services: ImmutableMap(services.map(item => [`${item.namespace}/${item.name}`, item])),
     slices: ImmutableMap([...byService].map(([key, items]) => [key, ImmutableMap(items)])),
     nodes: ImmutableMap(),
+    serviceCIDRs: [],
   };
 }
 

@@ -60,6 +60,10 @@ export interface SliceObject extends KubeObject {
   ports: SlicePort[] | null;
 }
 
+export interface ServiceCIDRObject extends KubeObject {
+  spec: { cidrs?: string[] };
+}
+
 export interface Condition {
   type: string;
   status: string;

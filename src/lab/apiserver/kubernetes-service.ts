@@ -1,4 +1,4 @@
-/** The Service `default/kubernetes`, which a real API server makes for itself at the first address of the range. */
+/** What a real API server makes for itself: the ServiceCIDR `kubernetes`, and the Service of this name at its first address. */
 import { familyOf } from './addresses.ts';
 import type { Store } from './store.ts';
 
@@ -8,11 +8,14 @@ export interface KubernetesServiceOptions {
   readonly port: number;
 }
 
-/** Makes the Service with its EndpointSlice and Endpoints, unless it exists. */
+/** Makes the ServiceCIDR, and the Service with its EndpointSlice and Endpoints, unless it exists. */
 export function createKubernetesService(store: Store, { address, port }: KubernetesServiceOptions): void {
   const [namespace, name] = ['default', 'kubernetes'];
   if (store.get('services', namespace, name) !== undefined) return;
   const ports = [{ name: 'https', protocol: 'TCP', port }];
+  const conditions = [{ type: 'Ready', status: 'True', reason: '', message: 'Kubernetes Service CIDR is ready' }];
+  const range = { metadata: { name }, spec: { cidrs: [...store.serviceCIDRs] }, status: { conditions } };
+  store.create('servicecidrs', '', range, { keepStatus: true });
   store.create('services', namespace, {
     metadata: { name, labels: { component: 'apiserver', provider: 'kubernetes' } },
     spec: {

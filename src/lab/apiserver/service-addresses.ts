@@ -39,6 +39,11 @@ export class ServiceAddresses {
     return this.#pools.map(pool => pool.cidr.family);
   }
 
+  /** What cluster IPs are given out of. */
+  get ranges(): readonly string[] {
+    return this.#pools.map(pool => pool.cidr.text);
+  }
+
   /** The address of the `kubernetes` Service. */
   get first(): string {
     return this.#pools[0]?.first ?? '';

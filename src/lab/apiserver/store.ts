@@ -62,10 +62,8 @@ export class Store {
 
   /** Starts with the namespaces of a new cluster. */
   constructor(options: StoreOptions = {}) {
-    this.#addresses = new ServiceAddresses(
-      options.serviceCIDRs ?? ['10.96.0.0/12'],
-      options.nodePortRange ?? [30_000, 32_767],
-    );
+    const { serviceCIDRs = ['10.96.0.0/12'], nodePortRange = [30_000, 32_767] } = options;
+    this.#addresses = new ServiceAddresses(serviceCIDRs, nodePortRange);
     this.#now = options.now ?? (() => new Date());
     this.#isValidating = options.validate ?? true;
     this.#revision = options.firstResourceVersion ?? 1;
@@ -83,6 +81,11 @@ export class Store {
   /** IP families of Services, the default one first. */
   get families(): readonly IPFamily[] {
     return this.#addresses.families;
+  }
+
+  /** What cluster IPs are given out of. */
+  get serviceCIDRs(): readonly string[] {
+    return this.#addresses.ranges;
   }
 
   /** The address that belongs to the `kubernetes` Service. */

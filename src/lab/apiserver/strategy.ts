@@ -4,8 +4,9 @@
  */
 import type { IPFamily } from './addresses.ts';
 import { checkEvent } from './event-validation.ts';
-import type { PodObject, ServiceObject, SliceObject } from './kinds.ts';
+import type { PodObject, ServiceCIDRObject, ServiceObject, SliceObject } from './kinds.ts';
 import { isSameJson, type KubeObject } from './objects.ts';
+import { checkServiceCIDR, checkServiceCIDRUpdate } from './service-cidr-validation.ts';
 import { setServiceDefaults } from './service-defaults.ts';
 import { checkService, checkServiceUpdate } from './service-validation.ts';
 import { checkSlice, checkSliceUpdate } from './slice-validation.ts';
@@ -134,9 +135,23 @@ const endpoints: Strategy = {
   },
 };
 
+const serviceCIDR: Strategy = {
+  setDefaults(object, old, context) {
+    object.spec ??= {};
+    if (old === undefined && !context.keepStatus) object.status = {};
+    object.status ??= {};
+  },
+  check(object, old) {
+    const checked = object as ServiceCIDRObject;
+    const changed = old === undefined ? [] : checkServiceCIDRUpdate(checked, old as ServiceCIDRObject);
+    return [...changed, ...checkServiceCIDR(checked)];
+  },
+};
+
 const strategies: ReadonlyMap<string, Strategy> = new Map([
   ['services', service],
   ['endpointslices', endpointSlice],
+  ['servicecidrs', serviceCIDR],
   ['namespaces', namespace],
   ['pods', pod],
   ['nodes', node],

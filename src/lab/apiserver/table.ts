@@ -2,7 +2,7 @@
  * The columns that `kubectl get` shows. Source: pkg/printers/internalversion/printers.go.
  * Priority 1 columns appear with `-o wide` only.
  */
-import type { NodeObject, PodObject, ServiceObject, SliceObject } from './kinds.ts';
+import type { NodeObject, PodObject, ServiceCIDRObject, ServiceObject, SliceObject } from './kinds.ts';
 import { isJsonObject, type JsonObject, type StoredObject, valueAt } from './objects.ts';
 import type { Resource } from './resource.ts';
 
@@ -151,6 +151,10 @@ function sliceEndpoints(object: StoredObject): string {
   );
 }
 
+function serviceCIDRs(object: StoredObject): string {
+  return orNone((object as ServiceCIDRObject).spec.cidrs ?? []);
+}
+
 interface Subset {
   readonly addresses?: readonly { readonly ip: string }[];
   readonly ports?: readonly { readonly port: number }[];
@@ -243,6 +247,7 @@ const columnsByResource: ReadonlyMap<string, readonly Column[]> = new Map<string
       age,
     ],
   ],
+  ['servicecidrs', [name, column('CIDRs', serviceCIDRs), age]],
   ['leases', [name, column('Holder', textAt('spec.holderIdentity', '')), age]],
 ]);
 

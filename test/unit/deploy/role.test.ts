@@ -44,12 +44,13 @@ async function requests({ endpointsFrom = 'auto', ...options }: Asked = {}) {
     server: gate.url,
     endpointsFrom,
     nodeName: 'node-a',
+    watchServiceCIDRs: true,
     store,
     log: recordedLog(),
     clock: systemClock,
     signal: stop.signal,
   });
-  const isWatched = () => expect([...gate.used].filter(access => access.startsWith('watch '))).toHaveLength(3);
+  const isWatched = () => expect([...gate.used].filter(access => access.startsWith('watch '))).toHaveLength(4);
   await vi.waitFor(() => (gate.refused.size > 0 ? undefined : isWatched()));
   await postEvents(source);
   stop.abort();
@@ -82,6 +83,12 @@ describe('the role', () => {
     const verbs = (rule: V1PolicyRule) => ({ ...rule, verbs: rule.verbs.filter(name => name !== verb) });
     const { refused } = await requests({ rules: rules.map(verbs) });
     expect(refused).toContain(`${verb} events.events.k8s.io`);
+  });
+
+  test('without servicecidrs is enough: nobody waits for them', async () => {
+    const { used, refused } = await requests({ rules: without('servicecidrs') });
+    expect(refused).toEqual([expect.stringContaining('servicecidrs.networking.k8s.io')]);
+    expect(used).toContain('create events.events.k8s.io');
   });
 
   test('without endpoints is not enough when they are asked for', async () => {

@@ -24,6 +24,7 @@ describe('documents', () => {
     const { body } = await call(server.url, '/apis');
     expect(body.groups.map((group: { name: string }) => group.name)).toEqual([
       'events.k8s.io',
+      'networking.k8s.io',
       'discovery.k8s.io',
       'coordination.k8s.io',
     ]);

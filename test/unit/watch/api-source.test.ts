@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type ApiServer, type ApiServerOptions, startApiServer } from '../../../src/lab/apiserver/server.ts';
 import { Store as ClusterStore } from '../../../src/lab/apiserver/store.ts';
 import { ModelFeed } from '../../../src/model-feed.ts';
@@ -100,6 +100,39 @@ describe('against the embedded API server', () => {
     cluster.create('endpointslices', 'default', sliceInput('web-2', 'web', '10.0.0.2'));
     await convergence();
     expect(source.stats).toMatchObject({ Service: { relists: 0, failures: 0 }, Node: { isConnected: true } });
+    expect(log.lines.filter(line => !line.startsWith('info'))).toEqual([]);
+  });
+
+  it('ServiceCIDRs are followed when asked for', async () => {
+    const range = (name: string, ...cidrs: string[]) => ({ metadata: { name }, spec: { cidrs } });
+    const until = (cidrs: readonly string[]) =>
+      vi.waitFor(() => expect(store.snapshot.serviceCIDRs).toEqual(cidrs), { interval: 5 });
+    cluster.create('servicecidrs', '', range('kubernetes', '10.96.0.0/16', 'fd00:96::/112'));
+    await startSource({ watchServiceCIDRs: true });
+    await until(['10.96.0.0/16', 'fd00:96::/112']);
+    cluster.create('servicecidrs', '', range('more', '10.112.0.0/16'));
+    await until(['10.112.0.0/16', '10.96.0.0/16', 'fd00:96::/112']);
+    cluster.delete('servicecidrs', '', 'kubernetes');
+    await until(['10.112.0.0/16']);
+    expect(source.stats.ServiceCIDR).toMatchObject({ isConnected: true, failures: 0 });
+    // A source that doesn't ask for them takes away what the one before it left.
+    await source[Symbol.asyncDispose]();
+    const { signal } = new AbortController();
+    source = await startApiSource({ store, log, clock: fastClock, signal, server: server.url });
+    expect(store.snapshot.serviceCIDRs).toEqual([]);
+    expect(source.stats.ServiceCIDR).toBeUndefined();
+  });
+
+  it('a server without ServiceCIDRs keeps nobody waiting, and is not away', async () => {
+    server.serveGroup('networking.k8s.io', false);
+    cluster.create('services', 'default', serviceInput('web'));
+    await startSource({ watchServiceCIDRs: true });
+    await store.synced;
+    await vi.waitFor(() => expect(source.stats.ServiceCIDR).toBeUndefined());
+    expect(source.failingSinceMs).toBe(0);
+    expect(log.lines.filter(line => line.includes('ServiceCIDR'))).toEqual([
+      'info ServiceCIDR: the server has none; taken for empty, asked again every 10 minutes (404 404 page not found)',
+    ]);
     expect(log.lines.filter(line => !line.startsWith('info'))).toEqual([]);
   });
 

@@ -60,6 +60,17 @@ describe('at the start', () => {
     expect([...store.snapshot.nodes.keys()]).toEqual(['n1']);
   });
 
+  it('ServiceCIDRs are there as well, and go with their file', async () => {
+    const range = (name: string, cidr: string) =>
+      `apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: ${name}}\nspec: {cidrs: [${cidr}]}\n`;
+    await write('a.yaml', range('kubernetes', '10.96.0.1/16'));
+    await write('b.yaml', range('more', 'FD00:96::/112'));
+    await start();
+    expect(store.snapshot.serviceCIDRs).toEqual(['10.96.0.0/16', 'fd00:96::/112']);
+    await rm(join(directory, 'b.yaml'));
+    await until(() => store.snapshot.serviceCIDRs.length === 1);
+  });
+
   it('an empty directory is an empty cluster', async () => {
     await start();
     expect([store.isSynced, names()]).toEqual([true, []]);

@@ -42,6 +42,12 @@ describe('parseManifest', () => {
   it('reads documents, in the namespace default where none is named', () => {
     expect(keys('a.yaml', TWO)).toEqual(['Service default/web', 'EndpointSlice shop/web-1']);
     expect(keys('a.yaml', 'kind: Node\nmetadata: {name: n1}\n')).toEqual(['Node n1']);
+    const range =
+      'apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: kubernetes}\nspec: {cidrs: [10.96.0.0/16]}\n';
+    expect(keys('a.yaml', range)).toEqual(['ServiceCIDR kubernetes']);
+    expect(parseManifest('a.yaml', range.replace('/v1', '/v1alpha1')).ignored).toEqual([
+      'networking.k8s.io/v1alpha1 ServiceCIDR',
+    ]);
   });
 
   it('names file, document, field and line of what is impossible', () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import type { EndpointSlice, Node, Problem, Service } from '../../../src/watch/objects.ts';
+import type { Dirty } from '../../../src/watch/snapshot.ts';
 import { Store } from '../../../src/watch/store.ts';
 import { trimEndpointSlice, trimNode, trimService } from '../../../src/watch/trim.ts';
 
@@ -257,5 +258,40 @@ describe('problems', () => {
     expect(store.problems()).toHaveLength(1);
     store.replace('Service', []);
     expect(store.problems()).toEqual([]);
+  });
+});
+
+describe('ServiceCIDRs', () => {
+  const range = (name: string, ...cidrs: string[]) => ({ name, cidrs });
+
+  it('are one list of all ranges, each once, sorted, whatever object has them', async () => {
+    const store = new Store();
+    store.replace('ServiceCIDR', [
+      range('kubernetes', 'fd00:96::/112', '10.96.0.0/16'),
+      range('more', '10.112.0.0/16'),
+    ]);
+    expect(store.snapshot.serviceCIDRs).toEqual(['10.112.0.0/16', '10.96.0.0/16', 'fd00:96::/112']);
+    store.upsert('ServiceCIDR', range('again', '10.112.0.0/16'));
+    store.remove('ServiceCIDR', 'more');
+    expect(store.snapshot.serviceCIDRs).toEqual(['10.112.0.0/16', '10.96.0.0/16', 'fd00:96::/112']);
+    store.replace('ServiceCIDR', []);
+    expect(store.snapshot.serviceCIDRs).toEqual([]);
+  });
+
+  it('mark dirty only when the list changes, with all that changed in the same stretch', async () => {
+    const store = new Store();
+    const heard: Dirty[] = [];
+    store.onDirty(dirty => heard.push(dirty));
+    store.upsert('Service', service('web'));
+    store.upsert('ServiceCIDR', range('kubernetes', '10.96.0.0/16'));
+    await Promise.resolve();
+    store.upsert('ServiceCIDR', range('copy', '10.96.0.0/16'));
+    await Promise.resolve();
+    store.upsert('Service', service('web', 81));
+    await Promise.resolve();
+    expect(heard.map(({ services, hasServiceCIDRs }) => [services.size, hasServiceCIDRs])).toEqual([
+      [1, true],
+      [1, false],
+    ]);
   });
 });

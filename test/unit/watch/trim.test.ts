@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Problem } from '../../../src/watch/objects.ts';
-import { type Trimmed, trimEndpointSlice, trimNode, trimService } from '../../../src/watch/trim.ts';
+import { TRIMMERS, type Trimmed, trimEndpointSlice, trimNode, trimService } from '../../../src/watch/trim.ts';
 
 const meta = (extra: object = {}) => ({ namespace: 'default', name: 'web', ...extra });
 const service = (spec: object, extra: object = {}) => ({ metadata: meta(), spec, ...extra });
@@ -451,6 +451,37 @@ describe('trimNode', () => {
       podCIDRs: ['10.0.0.0/24'],
       isDeleting: false,
     });
+  });
+});
+
+describe('a ServiceCIDR', () => {
+  const trim = (spec: unknown) => TRIMMERS.ServiceCIDR({ metadata: { name: 'kubernetes' }, spec });
+
+  it('has its ranges, canonical; what is none is left out by name', () => {
+    expect(trim({ cidrs: ['10.96.0.1/16', 'FD00:96::/112'] })).toEqual({
+      key: 'kubernetes',
+      object: { name: 'kubernetes', cidrs: ['10.96.0.0/16', 'fd00:96::/112'] },
+      problems: [],
+    });
+    const { object, problems } = trim({ cidrs: ['10.96.0.0', '10.97.0.0/16'] });
+    expect(object?.cidrs).toEqual(['10.97.0.0/16']);
+    expect(problems).toEqual([
+      { object: 'ServiceCIDR kubernetes', field: 'spec.cidrs[0]', message: '"10.96.0.0" is not a CIDR' },
+    ]);
+    expect(trim(undefined).object?.cidrs).toEqual([]);
+  });
+
+  it('counts as long as it exists, whatever its state: kube-proxy takes it so, and Services may have its addresses', () => {
+    const raw = {
+      metadata: {
+        name: 'old',
+        deletionTimestamp: '2026-01-01T00:00:00Z',
+        finalizers: ['networking.k8s.io/service-cidr-finalizer'],
+      },
+      spec: { cidrs: ['10.96.0.0/16'] },
+      status: { conditions: [{ type: 'Ready', status: 'False', reason: 'Terminating' }] },
+    };
+    expect(TRIMMERS.ServiceCIDR(raw).object?.cidrs).toEqual(['10.96.0.0/16']);
   });
 });
 
