@@ -1,10 +1,11 @@
 import packageFile from '../package.json' with { type: 'json' };
-import { removeEverywhere } from './backends/iptables/removal.ts';
+import { ModeUnavailableError } from './backends/mode.ts';
 import { FileLock, holderText } from './lifecycle/lock.ts';
 import { prepareRuntimeDir } from './lifecycle/runtime-dir.ts';
+import { loadModes } from './modes.ts';
 
 /**
- * `kproxy-ts cleanup`: takes our rules out of this network namespace, of both variants of iptables and both families, and nothing else. Refuses (exit status 1) while a daemon
+ * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, and nothing else. Refuses (exit status 1) while a daemon
  * has the lock, which would go on without knowing that its rules are gone; a daemon that starts meanwhile waits. Rejects when
  * some cannot be removed.
  */
@@ -17,7 +18,28 @@ export async function cleanupCommand({ runtimeDir }: { runtimeDir: string }): Pr
     process.stderr.write(`${holder} runs here (it holds ${paths.lock}): stop it first, it would miss its rules\n`);
     return 1;
   }
-  const removed = await removeEverywhere();
+  const removed = await removeAllModes();
   process.stdout.write(`${removed} chains and rules of kproxy-ts removed\n`);
   return 0;
+}
+
+/** Whatever a mode can't remove, the others are removed. A mode of which nothing is on this node has nothing in the kernel, unless that is so of all. */
+async function removeAllModes(): Promise<number> {
+  const modes = await loadModes();
+  const failed: unknown[] = [];
+  let count = 0;
+  for (const mode of modes) {
+    try {
+      count += await mode.removeEverywhere();
+    } catch (error) {
+      failed.push(error);
+    }
+  }
+  const areAllMissing = failed.length === modes.length && failed.every(error => error instanceof ModeUnavailableError);
+  const errors = areAllMissing ? failed : failed.filter(error => !(error instanceof ModeUnavailableError));
+  if (errors.length === 0) return count;
+  throw new AggregateError(
+    errors,
+    errors.map(error => (error instanceof Error ? error.message : String(error))).join('\n'),
+  );
 }

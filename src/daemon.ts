@@ -1,12 +1,8 @@
 import { hostname } from 'node:os';
-import { createIptablesFamily } from './backends/iptables/family.ts';
-import { NftGeneration } from './backends/iptables/generation.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
-import { SERVED_MODES } from './config/proxy-modes.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
-import { settleFamilies } from './families.ts';
 import type { FamilyProxy } from './family-proxy.ts';
 import { compactHeap } from './heap.ts';
 import { SyncHealth } from './http/health-state.ts';
@@ -17,18 +13,17 @@ import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
-import { readGeneration } from './linux/nfnetlink.ts';
 import { oomScoreSetter } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
 import { createMetrics } from './metrics.ts';
+import { chooseMode } from './modes.ts';
 import { nodeProxies } from './node-proxies.ts';
 import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
-import type { IPFamily } from './watch/objects.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -71,37 +66,23 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const source = await ClusterSource.start({ configuration, source: options.source, nodeName, version, store, log });
   resources.use(source);
   addWatchMetrics(metrics.registry, source);
-  const mode = configuration.mode || SERVED_MODES[0];
-  log.info({ nodeName, mode, source: options.source }, 'waiting for the first complete list');
+  const mode = await chooseMode(configuration, log);
+  log.info({ nodeName, mode: mode.name, source: options.source }, 'waiting for the first complete list');
 
   // While that is under way: on a large node the tools take a second to say what there is.
-  const { families, variant } = await settleFamilies(configuration, log);
+  const settled = await mode.settle(configuration, log);
+  const { families } = settled;
   await warnOfPredecessors({ log });
-  const syncPeriodMs = () => live.configuration.iptables.syncPeriodMs;
+  const syncPeriodMs = () => live.configuration[mode.name].syncPeriodMs;
   const health = new SyncHealth({ families, syncPeriodMs, source: () => sourceHealth(store, source), now: Date.now });
-  const generation = new NftGeneration({
-    read: readGeneration,
-    onUnavailable: error =>
-      log.info({ err: error }, 'nf_tables does not tell its generation: our rules are read every sync period instead'),
-  });
   const kernel = new KernelSettings(log);
-  const perFamily = {
-    newBackend: (family: IPFamily) => createIptablesFamily({ family, variant, generation, log }),
-    configuration,
-    nodeName,
-    store,
-    health,
-    metrics,
-    log,
-    compactHeap,
-    kernel,
-  };
-  const { proxies, pending } = nodeProxies({ families, source, version, ...perFamily }, resources);
+  const common = { version, nodeName, store, health, log, kernel };
+  const ofProxies = { ...common, mode, settled, source, configuration, metrics, compactHeap };
+  const { proxies, pending } = nodeProxies(ofProxies, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
-  const servers = new NodeServers({ health, metrics, mode, fields: () => live.fields, log });
-  const common = { version, paths, nodeName, proxies, store, health, servers, live, kernel, log, signal };
-  const writer = createWriter(common);
+  const servers = new NodeServers({ health, metrics, mode: mode.name, fields: () => live.fields, log });
+  const writer = createWriter({ ...common, paths, mode: mode.name, proxies, servers, live, signal });
   const parts = [
     async (next: Configuration) => {
       // First: rules depend on what the kernel was told.
@@ -124,6 +105,7 @@ interface WriterParts {
   readonly version: string;
   readonly paths: RuntimePaths;
   readonly nodeName: string;
+  readonly mode: string;
   readonly proxies: readonly FamilyProxy[];
   readonly store: Store;
   readonly health: SyncHealth;
@@ -135,11 +117,11 @@ interface WriterParts {
 }
 
 function createWriter(parts: WriterParts): Writer {
-  const { version, paths, nodeName, proxies, store, health, servers, live, kernel, signal: stop } = parts;
+  const { version, paths, nodeName, mode, proxies, store, health, servers, live, kernel, signal: stop } = parts;
   const log = parts.log.child({ component: 'lifecycle' });
   const what = `kproxy-ts ${version}`;
   const routes = {
-    [DUMP_PATH]: dumpRoute(() => dumpProxies(proxies, nodeName)),
+    [DUMP_PATH]: dumpRoute(() => dumpProxies({ proxies, node: nodeName, mode })),
     [HAND_OVER_ROUTE]: handOverRoute({ handOver: () => writer.handOver(), log }),
   };
   const writer = new Writer({

@@ -1,6 +1,7 @@
 /** The families of a node with everybody who acts on what they program: health check ports, Events, metrics, conntrack. */
 import { Announcer } from './announcer.ts';
-import type { FamilyBackend } from './backends/family-backend.ts';
+import type { KernelCallOptions } from './backends/backend.ts';
+import type { Mode, SettledMode } from './backends/mode.ts';
 import { FlowFollower } from './conntrack/flow-follower.ts';
 import type { Loss } from './endpoints/claims.ts';
 import { EventRecorder } from './events/recorder.ts';
@@ -9,17 +10,18 @@ import type { KernelSettings } from './kernel-settings.ts';
 import { sweepFlows } from './linux/conntrack.ts';
 import { LocalnetFollower } from './localnet-follower.ts';
 import type { Metrics } from './metrics.ts';
+import { removeOtherModes } from './modes.ts';
 import { PendingChanges } from './pending-changes.ts';
 import type { ClusterSource } from './source.ts';
 import { systemClock } from './watch/clock.ts';
 import type { IPFamily } from './watch/objects.ts';
 
 export interface NodeProxiesOptions
-  extends Omit<FamilyProxyOptions, 'family' | 'backend' | 'followers' | 'onLoss' | 'kernelFacts'> {
-  /** One a family. */
-  readonly newBackend: (family: IPFamily) => FamilyBackend<unknown>;
+  extends Omit<FamilyProxyOptions, 'family' | 'backend' | 'tidy' | 'followers' | 'onLoss' | 'kernelFacts'> {
   readonly kernel: KernelSettings;
-  readonly families: readonly IPFamily[];
+  readonly mode: Mode;
+  /** What became of `mode` on this node. */
+  readonly settled: SettledMode;
   readonly source: ClusterSource;
   /** Our own, for the Event of the start. */
   readonly version: string;
@@ -33,10 +35,11 @@ export interface NodeProxies {
 
 /** One FamilyProxy a family; `resources` ends them, and what belongs to them. */
 export function nodeProxies(
-  { families, newBackend, source, version, kernel, ...common }: NodeProxiesOptions,
+  { mode, settled, source, version, kernel, ...common }: NodeProxiesOptions,
   resources: AsyncDisposableStack,
 ): NodeProxies {
   const { nodeName, store, health, metrics, log } = common;
+  const { families, newBackend } = settled;
   const events = resources.use(
     new EventRecorder({
       by: { controller: 'kproxy-ts', instance: nodeName },
@@ -56,7 +59,8 @@ export function nodeProxies(
     const kernelFacts = () => kernel.facts;
     const backend = newBackend(family);
     const onLoss = (loss: Loss) => announcer.lost(loss);
-    return new FamilyProxy({ family, backend, ...common, kernelFacts, followers, onLoss });
+    const tidy = (call?: KernelCallOptions) => removeOtherModes(mode, family, { log, ...call });
+    return new FamilyProxy({ family, backend, tidy, ...common, kernelFacts, followers, onLoss });
   });
   for (const proxy of proxies) resources.defer(() => proxy.close());
   return { proxies, pending };

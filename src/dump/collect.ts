@@ -1,18 +1,11 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { IptablesIO } from '../backends/iptables/apply.ts';
-import { IPTABLES_NFT } from '../backends/iptables/backend.ts';
-import { IPTABLES_DUMP } from '../backends/iptables/dump-format.ts';
-import { readPlan } from '../backends/iptables/read.ts';
-import { toolsOf } from '../backends/iptables/tools.ts';
+import { ModeUnavailableError } from '../backends/mode.ts';
 import { askSocket, SocketTimeoutError } from '../http/socket.ts';
-import { ExecError } from '../linux/exec.ts';
-import type { IPFamily } from '../watch/objects.ts';
-import { kernelFamily } from './from-kernel.ts';
+import type { run as runProgram } from '../linux/exec.ts';
+import { loadModes } from '../modes.ts';
 import { DUMP_PATH, SOCKET_NAME } from './server.ts';
-import { API_VERSION, type DumpFamily, type DumpState, isDumpState } from './state.ts';
-
-const IP6TABLES_NFT = toolsOf('nft', 'IPv6');
+import { API_VERSION, type DumpState, isDumpState } from './state.ts';
 
 /** Reading a large node's rules takes seconds; this is for a daemon that is stopped. */
 const ASK_TIMEOUT_MS = 30_000;
@@ -25,7 +18,7 @@ export class DumpError extends Error {
 export interface CollectOptions {
   readonly runtimeDir: string;
   /** Starts programs; the default is this process's own network namespace. */
-  readonly run?: IptablesIO['run'];
+  readonly run?: typeof runProgram | undefined;
   readonly askTimeoutMs?: number;
 }
 
@@ -65,31 +58,23 @@ function absence(error: Error, socketPath: string, timeoutMs: number): string {
   return `the daemon at ${socketPath} broke off (${error.message})`;
 }
 
-async function readKernel(why: string, run: IptablesIO['run']): Promise<DumpState> {
-  const io = run === undefined ? {} : { run };
-  try {
-    const families = [await readFamily('IPv4', { tools: IPTABLES_NFT, ...io })];
-    const second = await readSecondFamily(io);
-    if (second !== undefined) families.push(second);
-    const base = { apiVersion: API_VERSION, kind: 'Dump', source: 'kernel', mode: 'iptables' } as const;
-    return { ...base, node: hostname(), families, contested: [] };
-  } catch (error) {
-    if (!(error instanceof ExecError)) throw error;
-    throw new DumpError(`${why}, and the kernel can't be asked: ${error.message}`, { cause: error });
+/** In the mode that has something there, else in one that could be asked. */
+async function readKernel(why: string, run: CollectOptions['run']): Promise<DumpState> {
+  const failed: ModeUnavailableError[] = [];
+  let empty: DumpState | undefined;
+  for (const mode of await loadModes()) {
+    try {
+      const families = await mode.readFamilies(run === undefined ? {} : { run });
+      const base = { apiVersion: API_VERSION, kind: 'Dump', source: 'kernel', mode: mode.name } as const;
+      const state = { ...base, node: hostname(), families, contested: [] };
+      if (families.some(({ services, shared }) => services.length > 0 || shared.rules.length > 0)) return state;
+      empty ??= state;
+    } catch (error) {
+      if (!(error instanceof ModeUnavailableError)) throw error;
+      failed.push(error);
+    }
   }
-}
-
-async function readFamily(family: IPFamily, io: IptablesIO): Promise<DumpFamily> {
-  return kernelFamily(family, await readPlan(io), IPTABLES_DUMP);
-}
-
-/** IPv6 where somebody programmed it: a node may lack it altogether. */
-async function readSecondFamily(io: Pick<IptablesIO, 'run'>): Promise<DumpFamily | undefined> {
-  try {
-    const family = await readFamily('IPv6', { tools: IP6TABLES_NFT, ...io });
-    return family.services.length > 0 || family.shared.rules.length > 0 ? family : undefined;
-  } catch (error) {
-    if (error instanceof ExecError) return undefined;
-    throw error;
-  }
+  if (empty !== undefined) return empty;
+  const reasons = failed.map(({ message }) => message).join('; ');
+  throw new DumpError(`${why}, and the kernel can't be asked: ${reasons}`, { cause: failed[0]?.cause });
 }

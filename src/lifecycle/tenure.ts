@@ -76,8 +76,14 @@ export async function prepareTenure({ store, proxies, log, signal }: PrepareOpti
   await new Promise<never>(() => undefined);
 }
 
+export interface ProxiesView {
+  readonly proxies: readonly FamilyProxy[];
+  readonly node: string;
+  readonly mode: string;
+}
+
 /** What the node serves and what its kernel has, for `dump`. */
-export async function dumpProxies(proxies: readonly FamilyProxy[], node: string): Promise<DumpState> {
+export async function dumpProxies({ proxies, ...common }: ProxiesView): Promise<DumpState> {
   const families = proxies.map(async proxy => ({ family: proxy.family, ...(await proxy.observe()) }));
-  return daemonDump({ node, mode: 'iptables', families: await Promise.all(families), pause: setImmediate });
+  return daemonDump({ ...common, families: await Promise.all(families), pause: setImmediate });
 }

@@ -1,6 +1,9 @@
 import { ExecError } from '../../linux/exec.ts';
+import type { Logger } from '../../log.ts';
+import type { IPFamily } from '../../watch/objects.ts';
 import type { KernelCallOptions } from '../backend.ts';
 import { changeCount, diff } from '../diff.ts';
+import { ModeUnavailableError } from '../mode.ts';
 import { applyChanges, type IptablesIO } from './apply.ts';
 import { readExisting } from './read.ts';
 import { describeToolError, FAMILIES, otherTools, toolsOf, VARIANTS } from './tools.ts';
@@ -40,10 +43,23 @@ export async function removeLeftovers(io: IptablesIO, options: KernelCallOptions
   }
 }
 
+/** The same of both variants, where another mode than iptables has been programmed. */
+export async function removeFamily(
+  family: IPFamily,
+  { log, run, signal }: { readonly log: Logger } & Pick<IptablesIO, 'run'> & KernelCallOptions,
+): Promise<void> {
+  for (const variant of VARIANTS) {
+    // In turn as if one were in use, and the other had been.
+    const tools = toolsOf(variant, family);
+    const io = { tools, log: log.child({ component: 'backend', family }), ...(run && { run }) };
+    await removeLeftovers(io, signal === undefined ? {} : { signal });
+  }
+}
+
 /**
  * Takes our rules out of both variants and both families of this network namespace. Tools that aren't installed have nothing in
  * the kernel that they could remove. Resolves to how many objects went; rejects, with all reasons, when some cannot be removed,
- * after having removed the others, or when no tool is there.
+ * after having removed the others. @throws ModeUnavailableError when no tool is there
  */
 export async function removeEverywhere(io: Omit<IptablesIO, 'tools'> = {}): Promise<number> {
   let count = 0;
@@ -58,7 +74,7 @@ export async function removeEverywhere(io: Omit<IptablesIO, 'tools'> = {}): Prom
       else failed.push(error);
     }
   }
-  if (missing.length === all.length) failed.push(...missing);
+  if (missing.length === all.length) throw new ModeUnavailableError(missing.map(messageOf).join('\n'));
   if (failed.length > 0) throw new AggregateError(failed, failed.map(messageOf).join('\n'));
   return count;
 }

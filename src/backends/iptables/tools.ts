@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises';
 import { ExecError, run as runProgram } from '../../linux/exec.ts';
 import type { IPFamily } from '../../watch/objects.ts';
+import type { MissingFamily } from '../mode.ts';
 
 /**
  * The kernel has two sets of iptables tables that know nothing of each other: those of nf_tables, and the old ones of
@@ -82,12 +83,6 @@ function ruleCount(texts: readonly string[]): number {
   return count;
 }
 
-/** A family that can't be programmed on this node, and why, for the operator. */
-export interface MissingFamily {
-  readonly family: IPFamily;
-  readonly reason: string;
-}
-
 export interface UsableFamilies {
   readonly families: readonly IPFamily[];
   readonly missing: readonly MissingFamily[];
@@ -112,16 +107,6 @@ export async function usableFamilies(options: UsableFamiliesOptions): Promise<Us
     else missing.push({ family, reason });
   }
   return { families, missing };
-}
-
-/** No family can be programmed, so there is nothing to run for; the rules are as they were. */
-export class NoUsableFamilyError extends Error {
-  override readonly name = 'NoUsableFamilyError';
-
-  constructor(missing: readonly MissingFamily[]) {
-    const reasons = missing.map(({ family, reason }) => `${family}: ${reason}`);
-    super(`iptables cannot be used on this node; its rules are untouched\n${reasons.join('\n')}`);
-  }
 }
 
 async function defaultHasIPv6(): Promise<boolean> {

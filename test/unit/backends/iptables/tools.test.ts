@@ -1,11 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  detectVariant,
-  isLockHeld,
-  NoUsableFamilyError,
-  toolsOf,
-  usableFamilies,
-} from '../../../../src/backends/iptables/tools.ts';
+import { detectVariant, isLockHeld, toolsOf, usableFamilies } from '../../../../src/backends/iptables/tools.ts';
+import { NoUsableFamilyError } from '../../../../src/backends/mode.ts';
 import { ExecError, type Output, type RunOptions } from '../../../../src/linux/exec.ts';
 
 interface Node {
@@ -100,7 +95,9 @@ describe('usableFamilies', () => {
     expect(missing).toEqual([
       { family: 'IPv4', reason: 'iptables-nft-save: no such program (Debian package iptables)' },
     ]);
-    expect(new NoUsableFamilyError(missing).message).toContain('its rules are untouched\nIPv4: iptables-nft-save: no');
+    expect(new NoUsableFamilyError('iptables', missing).message).toContain(
+      'its rules are untouched\nIPv4: iptables-nft-save: no',
+    );
   });
 
   it("passes on what the kernel doesn't have", async () => {
