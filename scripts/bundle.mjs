@@ -64,9 +64,9 @@ const unreachedParts = {
   },
 };
 
-/** esbuild's options but for entry points and output. netlink stays in node_modules: it finds its native code beside itself. */
+/** esbuild's options but for entry points and output. netlink and koffi stay in node_modules: they find their native code beside themselves. */
 export const bundleOptions = {
-  external: ['netlink/*'],
+  external: ['netlink/*', 'koffi'],
   bundle: true,
   splitting: true,
   platform: 'node',

@@ -63,10 +63,12 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const store = new Store();
   const metrics = createMetrics(version);
   observeStore({ store, metrics, log });
-  const source = await ClusterSource.start({ configuration, source: options.source, nodeName, version, store, log });
+  const mode = await chooseMode(configuration, log);
+  // Only that mode has a rule for what no Service has.
+  const ofSource = { configuration, source: options.source, watchServiceCIDRs: mode.name === 'nftables' };
+  const source = await ClusterSource.start({ ...ofSource, nodeName, version, store, log });
   resources.use(source);
   addWatchMetrics(metrics.registry, source);
-  const mode = await chooseMode(configuration, log);
   log.info({ nodeName, mode: mode.name, source: options.source }, 'waiting for the first complete list');
 
   // While that is under way: on a large node the tools take a second to say what there is.

@@ -149,7 +149,7 @@ export class FamilyProxy<O = unknown> {
   note(dirty: Dirty): void {
     this.#feed.note(dirty);
     const isOurNode = dirty.nodes.has(this.#options.nodeName);
-    if (isOurNode) this.#followBasis();
+    if (isOurNode || dirty.hasServiceCIDRs) this.#followBasis();
     if (!this.#isStarted || dirty.services.size === 0) return;
     this.#reporter.queued();
     if (dirty.hasRemovals) this.#loop.markUrgent();
@@ -230,7 +230,9 @@ export class FamilyProxy<O = unknown> {
 
   #newestBasis(): Basis<NodeOptions> {
     const { node, nodeFacts } = this.#feed;
-    const options = this.backend.options.of(this.#configuration, node, this.#options.kernelFacts?.());
+    const { store, kernelFacts } = this.#options;
+    const { serviceCIDRs } = store.snapshot;
+    const options = this.backend.options.of(this.#configuration, { node, serviceCIDRs, kernel: kernelFacts?.() });
     return { options, facts: nodeFacts };
   }
 

@@ -8,6 +8,7 @@ import type { IPFamily } from './watch/objects.ts';
 
 /** Loaded when they are used: each brings what its kernel interface takes. */
 const MODES: Readonly<Record<ServedMode, () => Promise<Mode>>> = {
+  nftables: async () => (await import('./backends/nftables/mode.ts')).NFTABLES,
   iptables: async () => (await import('./backends/iptables/mode.ts')).IPTABLES,
 };
 

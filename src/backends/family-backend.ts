@@ -28,9 +28,18 @@ export interface FamilyBackend<O, Options extends NodeOptions = NodeOptions> ext
   describeError?(error: unknown): string;
 }
 
+/** What is known beside the configuration. */
+export interface KnownFacts {
+  /** This node's object. */
+  readonly node: Node | undefined;
+  /** Ranges of cluster IPs, canonical, both families'; none where the cluster doesn't tell. */
+  readonly serviceCIDRs: readonly string[];
+  readonly kernel: KernelFacts | undefined;
+}
+
 /** What plans are made with beside Services and endpoints. Pure. */
 export interface OptionsSource<Options> {
-  of(configuration: Configuration, node: Node | undefined, facts?: KernelFacts): Options;
+  of(configuration: Configuration, known: KnownFacts): Options;
   /** What differs, a line for each field, for the log. */
   changes(before: Options, after: Options): readonly string[];
 }

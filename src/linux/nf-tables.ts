@@ -45,7 +45,7 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 
 type Socket = Awaited<ReturnType<typeof openNetfilter>>;
 
-export class NftSocket implements NftKernel {
+export class NftSocket implements NftKernel, Disposable {
   readonly batchBytes = BATCH_BYTES;
   #socket: Promise<Socket> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
@@ -64,6 +64,10 @@ export class NftSocket implements NftKernel {
     const socket = this.#socket;
     this.#socket = undefined;
     void socket?.then(closeNetfilter, () => undefined);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -45,7 +45,7 @@ export function createIptablesFamily(given: IptablesFamilyOptions): IptablesFami
     ...rules.observe(backend),
     mode: 'iptables',
     options: {
-      of: (configuration, node, facts) => iptablesOptions(configuration, node, family, facts),
+      of: (configuration, { node, kernel }) => iptablesOptions(configuration, node, family, kernel),
       changes: iptablesOptionChanges,
     },
     syncs: {

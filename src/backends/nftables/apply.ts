@@ -1,12 +1,13 @@
 import type { NftKernel, Refusal } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../net/ip.ts';
-import { MessageWriter } from '../../netfilter/attributes.ts';
-import { BatchWriter } from '../../netfilter/messages.ts';
+import { attributesIn, MessageWriter, textOf } from '../../netfilter/attributes.ts';
+import { BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
 import { TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
+import { dump } from './read.ts';
 import { type Step, stepsOf, writeSteps } from './render.ts';
 
 export interface ApplyContext extends KernelCallOptions {
@@ -132,4 +133,12 @@ export async function removeTable({ kernel, family }: ApplyContext): Promise<voi
   batch.endBatch();
   const [refusal] = await kernel.commit(out.bytes());
   if (refusal !== undefined) throw new RefusedError(`to delete the table ${TABLE}`, refusal.errno);
+}
+
+/** Whether there is a table of ours. */
+export async function hasTable({ kernel, family }: ApplyContext): Promise<boolean> {
+  return (await dump(kernel, { type: NFT.getTable, family })).some(({ payload }) => {
+    const name = attributesIn(payload).get(1);
+    return name !== undefined && textOf(name) === TABLE;
+  });
 }

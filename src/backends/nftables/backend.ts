@@ -4,7 +4,7 @@ import type { Backend } from '../backend.ts';
 import { forgetClients } from './affinity-clients.ts';
 import { applyChanges, removeTable } from './apply.ts';
 import { isOfOnePort } from './names.ts';
-import { type NftObject, nameInKey } from './objects.ts';
+import type { NftObject } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { planRoute } from './plan.ts';
 import { readPlan } from './read.ts';
@@ -25,7 +25,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
-    isShared: key => key.startsWith('chain/') && !isOfOnePort(nameInKey(key)),
+    isShared: key => key.startsWith('chain/') && !isOfOnePort(key),
     settle,
     read: () => readPlan(kernel, family),
     apply: async (changes, current, callOptions) => {

@@ -3,7 +3,7 @@
 import { MAGLEV_SLOTS } from '../../endpoints/maglev.ts';
 import { type Expression, NAT, random, VERDICT, verdict } from '../../netfilter/expressions.ts';
 import { type Choice, INSIDE_SLOTS, SETS } from './names.ts';
-import type { ChainObject, PlannedRule } from './objects.ts';
+import type { PlannedRule } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { type FamilyLayout, frontend, frontendWords, layoutOf, source } from './packet.ts';
 import { fromNode, fromPods } from './sources.ts';
@@ -90,10 +90,6 @@ export function isAllowed(layout: FamilyLayout, isNodePort: boolean): Expression
     source(layout, frontendWords(layout)),
     { name: 'lookup', set: SETS.allowed, sreg: 0 },
   ];
-}
-
-export function chainOf(rules: readonly PlannedRule[]): ChainObject {
-  return { kind: 'chain', rules };
 }
 
 export function localChain(then: string | undefined, isNodePort: boolean): string {

@@ -5,24 +5,24 @@ import { hostWord } from '../../netfilter/attributes.ts';
 import type { Element } from '../../netfilter/messages.ts';
 import { addressBytes, endpointBytes, frontendBytes } from './bytes.ts';
 import { INSIDE_SLOTS, SETS } from './names.ts';
-import { type Frontend, frontendOfKey, type NftObject, nameInKey, type Pool } from './objects.ts';
+import type { Frontend, NftObject, Pool } from './objects.ts';
 import { maskBytes } from './sources.ts';
 
 export interface SetElement extends Element {
   readonly set: string;
 }
 
-/** All elements of an object. `only`: of those slots that differ from another object's, see `changedElements`. */
-export function elementsOf(key: string, object: NftObject, family: IPFamily): SetElement[] {
+/** All elements of an object. */
+export function elementsOf(object: NftObject, family: IPFamily): SetElement[] {
   switch (object.kind) {
     case 'frontend': {
-      const frontend = frontendBytes(frontendOfKey(key), family);
+      const frontend = frontendBytes(object.where, family);
       return [...slotElements(frontend, object), ...traitElements(frontend, object)];
     }
     case 'cluster-ip':
-      return [{ set: SETS.clusterIPs, key: addressBytes(nameInKey(key)), comment: object.service }];
+      return [{ set: SETS.clusterIPs, key: addressBytes(object.ip), comment: object.service }];
     case 'members':
-      return object.endpoints.map(text => ({ set: nameInKey(key), key: endpointBytes(text) }));
+      return object.endpoints.map(text => ({ set: object.set, key: endpointBytes(text) }));
     case 'strange': {
       const { set, key: bytes, keyEnd } = object;
       return [{ set, key: bytes, ...(keyEnd === undefined ? {} : { keyEnd }) }];
@@ -40,14 +40,13 @@ export interface ElementChanges {
 
 /** What takes an object's elements from `before` to `after`. Slots are compared as text: most stay as they are. */
 export function changedElements(
-  key: string,
   { before, after }: { readonly before: NftObject; readonly after: NftObject },
   family: IPFamily,
 ): ElementChanges {
   if (before.kind !== 'frontend' || after.kind !== 'frontend') {
-    return compared(elementsOf(key, before, family), elementsOf(key, after, family));
+    return compared(elementsOf(before, family), elementsOf(after, family));
   }
-  const frontend = frontendBytes(frontendOfKey(key), family);
+  const frontend = frontendBytes(after.where, family);
   const slots = [
     changedSlots(frontend, { before, after, first: 0 }),
     changedSlots(frontend, { before: before.inside ?? NO_POOL, after: after.inside ?? NO_POOL, first: INSIDE_SLOTS }),

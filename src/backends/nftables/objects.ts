@@ -9,6 +9,7 @@ export interface PlannedRule {
 
 export interface ChainObject {
   readonly kind: 'chain';
+  readonly name: string;
   /** Of a chain at a hook. */
   readonly base?: BaseChain;
   readonly rules: readonly PlannedRule[];
@@ -30,6 +31,7 @@ export interface Pool {
 /** One address and port that clients use, with all its elements. */
 export interface Frontend extends Pool {
   readonly kind: 'frontend';
+  readonly where: FrontendAddress;
   /** Names the Service port, for people: the elements' comment. */
   readonly service: string;
   /** For pods and the node itself, where policy Local keeps others to local endpoints. */
@@ -49,12 +51,15 @@ export interface Frontend extends Pool {
 /** An address of a Service: what is sent to another port of it is refused. */
 export interface ClusterIPObject {
   readonly kind: 'cluster-ip';
+  readonly ip: string;
   readonly service: string;
 }
 
 /** The endpoints of a Service port with session affinity: clients that `map` sends elsewhere are forgotten. */
 export interface MembersObject {
   readonly kind: 'members';
+  /** The set that they are in. */
+  readonly set: string;
   readonly map: string;
   readonly endpoints: readonly string[];
 }
@@ -80,36 +85,31 @@ export interface FrontendAddress {
   readonly protocol: string;
 }
 
-export function chainKey(name: string): string {
-  return `chain/${name}`;
-}
-
-export function setKey(name: string): string {
-  return `set/${name}`;
-}
-
-export function clusterIPKey(ip: string): string {
-  return `cluster-ip/${ip}`;
-}
-
-/** `set` is the name of the set that they are in. */
-export function membersKey(set: string): string {
-  return `members/${set}`;
-}
-
 export function frontendKey({ ip, port, protocol }: FrontendAddress): string {
   return `frontend/${ip} ${protocol} ${port}`;
 }
 
-const PREFIX = /^[a-z-]+\//;
-
-/** What stands behind the kind in a key. */
-export function nameInKey(key: string): string {
-  return key.replace(PREFIX, '');
+/** The key of an object in a Plan. */
+export function keyOf(object: NftObject): string {
+  switch (object.kind) {
+    case 'chain':
+      return `chain/${object.name}`;
+    case 'set':
+      return `set/${object.spec.name}`;
+    case 'frontend':
+      return frontendKey(object.where);
+    case 'cluster-ip':
+      return `cluster-ip/${object.ip}`;
+    case 'members':
+      return `members/${object.set}`;
+    case 'strange':
+      return `strange/${object.set} ${object.key.toString('hex')}`;
+  }
 }
 
-/** The reverse of `frontendKey`. */
-export function frontendOfKey(key: string): FrontendAddress {
-  const [ip = '', protocol = '', port = ''] = nameInKey(key).split(' ');
-  return { ip, protocol, port: Number(port) };
+/** Objects by their keys, in their order. */
+export function byKey(objects: Iterable<NftObject>): Map<string, NftObject> {
+  const found = new Map<string, NftObject>();
+  for (const object of objects) found.set(keyOf(object), object);
+  return found;
 }

@@ -8,14 +8,12 @@ import type { Plan } from '../backend.ts';
 import { addressText, endpointOfBytes, frontendOfBytes } from './bytes.ts';
 import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';
 import {
-  chainKey,
-  clusterIPKey,
+  byKey,
   type Frontend,
+  type FrontendAddress,
   frontendKey,
-  membersKey,
   type NftObject,
   type PlannedRule,
-  setKey,
 } from './objects.ts';
 import { rangeText } from './source-ranges.ts';
 
@@ -29,39 +27,25 @@ export interface Dumps {
 
 /** Chains and sets first, as in a plan. */
 export function parseTable({ chains, rules, sets, elements }: Dumps, family: IPFamily): Plan<NftObject> {
-  const plan: Plan<NftObject> = new Map();
-  for (const message of sets) {
-    const spec = readSet(message);
-    plan.set(setKey(spec.name), { kind: 'set', spec });
-  }
-  const byChain = rulesByChain(rules);
-  for (const { payload } of chains) {
-    const parts = attributesIn(payload);
-    if (textAt(parts, 1) !== TABLE) continue;
-    const name = textAt(parts, 3);
-    const base = baseOf(parts);
-    plan.set(chainKey(name), {
-      kind: 'chain',
-      ...(base === undefined ? {} : { base }),
-      rules: byChain.get(name) ?? [],
-    });
-  }
   const reading = new ElementReading(family);
   for (const message of elements) {
     const { set, elements: list } = readElements(message);
     for (const element of list) reading.take(set, element);
   }
-  for (const [key, object] of reading.objects()) plan.set(key, object);
-  for (const key of [...plan.keys()]) {
-    // A members set without elements is one all the same.
-    const name = key.startsWith('set/') ? key.slice(4) : '';
-    if (isMembersSet(name) && !plan.has(membersKey(name))) plan.set(membersKey(name), membersOf(name, []));
-  }
-  return plan;
+  const specs = sets.map(readSet);
+  // A set of endpoints without any is one all the same.
+  for (const { name } of specs) if (isMembersSet(name)) reading.membersOf(name);
+  const setObjects = specs.map((spec): NftObject => ({ kind: 'set', spec }));
+  return byKey([...setObjects, ...chainsOf(chains, rulesByChain(rules)), ...reading.objects()]);
 }
 
-function membersOf(set: string, endpoints: readonly string[]): NftObject {
-  return { kind: 'members', map: affinityMapOf(set), endpoints: endpoints.toSorted() };
+function chainsOf(messages: readonly Message[], rules: ReadonlyMap<string, readonly PlannedRule[]>): NftObject[] {
+  const ours = messages.map(({ payload }) => attributesIn(payload)).filter(parts => textAt(parts, 1) === TABLE);
+  return ours.map((parts): NftObject => {
+    const name = textAt(parts, 3);
+    const base = baseOf(parts);
+    return { kind: 'chain', name, ...(base === undefined ? {} : { base }), rules: rules.get(name) ?? [] };
+  });
 }
 
 /** Names of the sets whose elements are ours; the kernel itself fills the others. */
@@ -110,16 +94,16 @@ function textAt(parts: Map<number, Buffer>, type: number): string {
   return value === undefined ? '' : textOf(value);
 }
 
-type Draft = { -readonly [F in keyof Frontend]: Frontend[F] };
+type Draft = { -readonly [F in keyof Frontend]: Frontend[F] } & { endpoints: string[] };
 
 /** Gathers the elements of all sets by the object that they carry. */
 class ElementReading {
   readonly #family: IPFamily;
-  readonly #frontends = new Map<string, Draft & { endpoints: string[] }>();
+  readonly #frontends = new Map<string, Draft>();
   readonly #inside = new Map<string, { chain?: string; endpoints: string[] }>();
   readonly #lists = new Map<string, { allowed: string[]; hairpins: string[] }>();
   readonly #members = new Map<string, string[]>();
-  readonly #others = new Map<string, NftObject>();
+  readonly #others: NftObject[] = [];
 
   constructor(family: IPFamily) {
     this.#family = family;
@@ -128,26 +112,31 @@ class ElementReading {
   take(set: string, element: Element): void {
     if (this.#takeKnown(set, element)) return;
     const { key, keyEnd } = element;
-    const name = `strange/${set} ${key.toString('hex')}`;
-    this.#others.set(name, { kind: 'strange', set, key, ...(keyEnd === undefined ? {} : { keyEnd }) });
+    this.#others.push({ kind: 'strange', set, key, ...(keyEnd === undefined ? {} : { keyEnd }) });
   }
 
-  *objects(): Iterable<readonly [string, NftObject]> {
+  /** The endpoints in a set of them, to be added to. */
+  membersOf(set: string): string[] {
+    const found = this.#members.get(set) ?? [];
+    this.#members.set(set, found);
+    return found;
+  }
+
+  *objects(): Iterable<NftObject> {
     for (const [key, draft] of this.#frontends) {
       const inside = this.#inside.get(key);
       const { allowed = [], hairpins = [] } = this.#lists.get(key) ?? {};
-      yield [
-        key,
-        {
-          ...draft,
-          endpoints: filled(draft.endpoints),
-          ...(inside === undefined ? {} : { inside: { ...inside, endpoints: filled(inside.endpoints) } }),
-          ...(allowed.length === 0 ? {} : { allowed: allowed.toSorted() }),
-          ...(hairpins.length === 0 ? {} : { hairpins: hairpins.toSorted() }),
-        },
-      ];
+      yield {
+        ...draft,
+        endpoints: filled(draft.endpoints),
+        ...(inside === undefined ? {} : { inside: { ...inside, endpoints: filled(inside.endpoints) } }),
+        ...(allowed.length === 0 ? {} : { allowed: allowed.toSorted() }),
+        ...(hairpins.length === 0 ? {} : { hairpins: hairpins.toSorted() }),
+      };
     }
-    for (const [set, endpoints] of this.#members) yield [membersKey(set), membersOf(set, endpoints)];
+    for (const [set, endpoints] of this.#members) {
+      yield { kind: 'members', set, map: affinityMapOf(set), endpoints: endpoints.toSorted() };
+    }
     yield* this.#others;
   }
 
@@ -155,12 +144,12 @@ class ElementReading {
   #takeKnown(set: string, element: Element): boolean {
     const { key, comment = '' } = element;
     if (isMembersSet(set)) {
-      this.#members.set(set, [...(this.#members.get(set) ?? []), endpointOfBytes(key)]);
+      this.membersOf(set).push(endpointOfBytes(key));
       return true;
     }
     switch (set) {
       case SETS.clusterIPs:
-        this.#others.set(clusterIPKey(addressText(key)), { kind: 'cluster-ip', service: comment });
+        this.#others.push({ kind: 'cluster-ip', ip: addressText(key), service: comment });
         return true;
       case SETS.endpoints:
         return this.#takeEndpoint(element);
@@ -174,7 +163,7 @@ class ElementReading {
   }
 
   #takeEndpoint({ key, data }: Element): boolean {
-    const where = this.#keyOf(key);
+    const where = this.#whereOf(key);
     if (where === undefined || !(data instanceof Uint8Array)) return false;
     const slot = readHostWord(key, key.length - 4);
     const endpoint = endpointOfBytes(data);
@@ -184,7 +173,7 @@ class ElementReading {
   }
 
   #takeAllowed({ key, keyEnd }: Element): boolean {
-    const where = this.#keyOf(key);
+    const where = this.#whereOf(key);
     const width = this.#family === 'IPv4' ? 4 : 16;
     const range = keyEnd === undefined ? undefined : rangeText(key.subarray(-width), keyEnd.subarray(-width));
     if (where === undefined || range === undefined) return false;
@@ -194,7 +183,7 @@ class ElementReading {
 
   #takeHairpin(key: Buffer): boolean {
     const width = this.#family === 'IPv4' ? 4 : 16;
-    const where = this.#keyOf(key.subarray(2 * width));
+    const where = this.#whereOf(key.subarray(2 * width));
     const client = key.subarray(0, width);
     if (where === undefined || !client.equals(key.subarray(width, 2 * width))) return false;
     this.#listsOf(where).hairpins.push(addressText(client));
@@ -202,7 +191,7 @@ class ElementReading {
   }
 
   #takeTarget(set: string, { key, data, comment }: Element): boolean {
-    const where = this.#keyOf(key);
+    const where = this.#whereOf(key);
     if (where === undefined || data === undefined || data instanceof Uint8Array) return false;
     const target = targetOf(data);
     const frontend = this.#frontend(where);
@@ -216,29 +205,28 @@ class ElementReading {
     return true;
   }
 
-  #keyOf(bytes: Buffer): string | undefined {
-    const where = frontendOfBytes(bytes, this.#family);
-    return where === undefined ? undefined : frontendKey(where);
+  #whereOf(bytes: Buffer): FrontendAddress | undefined {
+    return frontendOfBytes(bytes, this.#family);
   }
 
-  #frontend(key: string): Draft & { endpoints: string[] } {
-    let found = this.#frontends.get(key);
-    if (found === undefined) {
-      found = { kind: 'frontend', service: '', endpoints: [] };
-      this.#frontends.set(key, found);
-    }
+  #frontend(where: FrontendAddress): Draft {
+    const key = frontendKey(where);
+    const found = this.#frontends.get(key) ?? { kind: 'frontend', where, service: '', endpoints: [] };
+    this.#frontends.set(key, found);
     return found;
   }
 
-  #insideOf(key: string): { chain?: string; endpoints: string[] } {
-    this.#frontend(key);
+  #insideOf(where: FrontendAddress): { chain?: string; endpoints: string[] } {
+    this.#frontend(where);
+    const key = frontendKey(where);
     const found = this.#inside.get(key) ?? { endpoints: [] };
     this.#inside.set(key, found);
     return found;
   }
 
-  #listsOf(key: string): { allowed: string[]; hairpins: string[] } {
-    this.#frontend(key);
+  #listsOf(where: FrontendAddress): { allowed: string[]; hairpins: string[] } {
+    this.#frontend(where);
+    const key = frontendKey(where);
     const found = this.#lists.get(key) ?? { allowed: [], hairpins: [] };
     this.#lists.set(key, found);
     return found;

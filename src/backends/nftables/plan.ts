@@ -12,21 +12,20 @@ import {
 import { weightsOf } from '../../endpoints/weights.ts';
 import { cutComment } from '../../netfilter/messages.ts';
 import { planAffinity } from './affinity.ts';
-import { affinityRules, chainOf, choiceRules, guardChain, guardRules, localChain, localRules } from './choices.ts';
+import { affinityRules, choiceRules, guardChain, guardRules, localChain, localRules } from './choices.ts';
 import { affinityChain, affinityMap, CHAINS, type Choice, choiceChain, learnChain } from './names.ts';
 import {
   ANY_ADDRESS,
-  chainKey,
-  clusterIPKey,
+  byKey,
   type Frontend,
   type FrontendAddress,
-  frontendKey,
   type NftObject,
+  type PlannedRule,
   type Pool,
 } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { layoutOf } from './packet.ts';
-import { allowedSources, restricts } from './source-ranges.ts';
+import { allowedSources } from './source-ranges.ts';
 
 /** The objects of a route, chains first. Source of the layout: README.md. */
 export function planRoute(route: ServiceRoute, options: NftablesOptions): ReadonlyMap<string, NftObject> {
@@ -38,7 +37,7 @@ class RoutePlan {
   readonly #port: ServicePort;
   readonly #options: NftablesOptions;
   readonly #text: string;
-  readonly #chains = new Map<string, NftObject>();
+  readonly #chains: NftObject[] = [];
 
   constructor(route: ServiceRoute, options: NftablesOptions) {
     this.#route = route;
@@ -48,49 +47,44 @@ class RoutePlan {
   }
 
   objects(): ReadonlyMap<string, NftObject> {
-    const frontends = new Map<string, NftObject>();
-    for (const { where, frontend } of this.#frontends()) frontends.set(frontendKey(where), frontend);
+    const frontends = [...this.#frontends()];
     const { clusterIP, name } = this.#port;
-    if (clusterIP !== '') {
-      frontends.set(clusterIPKey(clusterIP), {
-        kind: 'cluster-ip',
-        service: cutComment(`${name.namespace}/${name.name}`),
-      });
-    }
+    const service = cutComment(`${name.namespace}/${name.name}`);
+    const address: NftObject[] = clusterIP === '' ? [] : [{ kind: 'cluster-ip', ip: clusterIP, service }];
     const affinity = this.#hasAffinity ? planAffinity(this.#route, this.#options) : [];
-    return new Map([...affinity, ...this.#chains, ...frontends]);
+    return byKey([...affinity, ...this.#chains, ...frontends, ...address]);
   }
 
   get #hasAffinity(): boolean {
     return this.#port.affinityTimeoutSeconds > 0 && reachableEndpoints(this.#route).length > 0;
   }
 
-  *#frontends(): Iterable<{ where: FrontendAddress; frontend: Frontend }> {
-    const { clusterIP, port, nodePort, externalIPs, loadBalancerVIPs, name, loadBalancerSourceRanges } = this.#port;
+  *#frontends(): Iterable<Frontend> {
+    const { clusterIP, port, nodePort, externalIPs, loadBalancerVIPs, name } = this.#port;
+    const { loadBalancerSourceRanges, nodePortSourceRanges } = this.#port;
     const { protocol } = name;
     const seen = new Set([clusterIP]);
-    if (clusterIP !== '') yield { where: { ip: clusterIP, port, protocol }, frontend: this.#internal() };
+    if (clusterIP !== '') yield this.#internal({ ip: clusterIP, port, protocol });
     for (const ip of externalIPs) {
       if (seen.has(ip)) continue;
       seen.add(ip);
-      yield { where: { ip, port, protocol }, frontend: this.#external(false, []) };
+      yield this.#external({ ip, port, protocol }, []);
     }
     for (const ip of loadBalancerVIPs) {
       if (seen.has(ip)) continue;
       seen.add(ip);
-      const allowed = allowedSources(loadBalancerSourceRanges, { ownVIP: ip, nodeIP: this.#options.nodeIP });
-      yield { where: { ip, port, protocol }, frontend: this.#external(false, allowed) };
+      const own = { ownVIP: ip, nodeIP: this.#options.nodeIP };
+      yield this.#external({ ip, port, protocol }, allowedSources(loadBalancerSourceRanges, own));
     }
     if (nodePort === 0) return;
-    const allowed = restricts(this.#port.nodePortSourceRanges) ? allowedSources(this.#port.nodePortSourceRanges) : [];
-    yield { where: { ip: ANY_ADDRESS, port: nodePort, protocol }, frontend: this.#external(true, allowed) };
+    yield this.#external({ ip: ANY_ADDRESS, port: nodePort, protocol }, allowedSources(nodePortSourceRanges));
   }
 
   /** A cluster IP. */
-  #internal(): Frontend {
+  #internal(where: FrontendAddress): Frontend {
     const { isInternalLocal } = this.#port;
     const endpoints = isInternalLocal ? this.#route.localEndpoints : this.#route.clusterEndpoints;
-    const base = { kind: 'frontend', service: this.#text } as const;
+    const base = { kind: 'frontend', where, service: this.#text } as const;
     if (endpoints.length === 0) return { ...base, endpoints: [], ...this.#refusal(isInternalLocal, false) };
     const local = endpoints.filter(({ isLocal }) => isLocal);
     return {
@@ -102,35 +96,42 @@ class RoutePlan {
   }
 
   /** An external address or a NodePort. `allowed`: the sources that are let in; empty = all. */
-  #external(isNodePort: boolean, allowed: readonly string[]): Frontend {
-    const { isExternalLocal } = this.#port;
-    const { clusterEndpoints, localEndpoints } = this.#route;
-    const base = { kind: 'frontend', service: this.#text, ...some('allowed', allowed) } as const;
+  #external(where: FrontendAddress, allowed: readonly string[]): Frontend {
     const isGuarded = allowed.length > 0;
+    const base = { kind: 'frontend', where, service: this.#text, ...some('allowed', allowed) } as const;
     if (reachableEndpoints(this.#route).length === 0) {
-      return { ...base, endpoints: [], ...this.#refusal(isExternalLocal, isGuarded) };
+      return { ...base, endpoints: [], ...this.#refusal(this.#port.isExternalLocal, isGuarded) };
     }
+    const isNodePort = where.ip === ANY_ADDRESS;
+    return { ...base, ...this.#served({ isNodePort, isGuarded }), ...this.#learner() };
+  }
+
+  #served({
+    isNodePort,
+    isGuarded,
+  }: {
+    isNodePort: boolean;
+    isGuarded: boolean;
+  }): Omit<Frontend, 'kind' | 'where' | 'service'> {
+    const { clusterEndpoints, localEndpoints } = this.#route;
     const isBlocked = isGuarded ? { refusal: CHAINS.drop } : {};
-    if (!isExternalLocal) {
-      if (clusterEndpoints.length === 0) return { ...base, endpoints: [], ...isBlocked };
-      const pool = this.#pool(clusterEndpoints, { isNodePort, isInside: false });
-      const chain = this.#guarded(pool.chain, isNodePort, isGuarded);
-      return { ...base, ...pool, chain, source: CHAINS.masquerade, ...isBlocked, ...this.#learner() };
+    const pool = (endpoints: readonly Endpoint[], isInside: boolean) =>
+      endpoints.length === 0 ? undefined : this.#pool(endpoints, { isNodePort, isInside });
+    if (!this.#port.isExternalLocal) {
+      const found = pool(clusterEndpoints, false);
+      if (found === undefined) return { endpoints: [], ...isBlocked };
+      const chain = this.#guarded(found.chain, isNodePort, isGuarded);
+      return { ...found, chain, source: CHAINS.masquerade, ...isBlocked };
     }
-    const hasLocal = localEndpoints.length > 0;
-    const local = hasLocal ? this.#pool(localEndpoints, { isNodePort, isInside: false }) : undefined;
-    const inside =
-      clusterEndpoints.length > 0 ? this.#pool(clusterEndpoints, { isNodePort, isInside: true }) : undefined;
-    const chain = this.#guarded(this.#local(local?.chain, isNodePort), isNodePort, isGuarded);
+    const local = pool(localEndpoints, false);
+    const inside = pool(clusterEndpoints, true);
     return {
-      ...base,
       endpoints: local?.endpoints ?? [],
-      chain,
+      chain: this.#guarded(this.#local(local?.chain, isNodePort), isNodePort, isGuarded),
       ...(inside === undefined ? {} : { inside }),
       source: CHAINS.sourceOfPolicyLocal,
-      ...(hasLocal ? isBlocked : { refusal: CHAINS.drop }),
-      ...some('hairpins', addressesOf(reachableEndpoints(this.#route))),
-      ...this.#learner(),
+      ...(local === undefined ? { refusal: CHAINS.drop } : isBlocked),
+      hairpins: addressesOf(reachableEndpoints(this.#route)),
     };
   }
 
@@ -151,10 +152,10 @@ class RoutePlan {
     const choice: Choice = { ...where, slots: isHash ? 'hash' : slots.length };
     const layout = layoutOf(this.#options.family);
     const name = choiceChain(choice);
-    this.#chains.set(chainKey(name), chainOf(choiceRules(choice, layout)));
+    this.#chain(name, choiceRules(choice, layout));
     if (!this.#hasAffinity) return { chain: name, endpoints: slots };
     const first = affinityChain(this.#port.name, name);
-    this.#chains.set(chainKey(first), chainOf(affinityRules(affinityMap(this.#port.name), name, layout)));
+    this.#chain(first, affinityRules(affinityMap(this.#port.name), name, layout));
     return { chain: first, endpoints: slots };
   }
 
@@ -172,9 +173,13 @@ class RoutePlan {
     return table.map(index => texts[index] ?? '');
   }
 
+  #chain(name: string, rules: readonly PlannedRule[]): void {
+    this.#chains.push({ kind: 'chain', name, rules });
+  }
+
   #local(then: string | undefined, isNodePort: boolean): string {
     const name = localChain(then, isNodePort);
-    this.#chains.set(chainKey(name), chainOf(localRules(then, { isNodePort, options: this.#options })));
+    this.#chain(name, localRules(then, { isNodePort, options: this.#options }));
     return name;
   }
 
@@ -182,7 +187,7 @@ class RoutePlan {
     if (!isGuarded) return then;
     const name = guardChain(then);
     const layout = layoutOf(this.#options.family);
-    this.#chains.set(chainKey(name), chainOf(guardRules(then, { isNodePort, layout })));
+    this.#chain(name, guardRules(then, { isNodePort, layout }));
     return name;
   }
 }

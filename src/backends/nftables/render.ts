@@ -4,7 +4,7 @@ import { type BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { Changes } from '../backend.ts';
 import { changedElements, elementsOf, type SetElement } from './elements.ts';
 import { SETS } from './names.ts';
-import { type ChainObject, type NftObject, nameInKey, type SetObject } from './objects.ts';
+import type { ChainObject, NftObject, SetObject } from './objects.ts';
 
 export interface ElementStep {
   readonly kind: 'add' | 'delete';
@@ -16,7 +16,7 @@ type StructureStep =
   | { readonly kind: 'new-set'; readonly key: string; readonly set: SetObject }
   | { readonly kind: 'new-chain'; readonly key: string; readonly chain: ChainObject }
   | { readonly kind: 'rules'; readonly key: string; readonly chain: ChainObject; readonly isNew: boolean }
-  | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string };
+  | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string; readonly name: string };
 
 export type Step = ElementStep | StructureStep;
 
@@ -28,16 +28,16 @@ export function stepsOf(changes: Changes<NftObject>, family: IPFamily): Step[] {
   const steps = new OrderedSteps();
   for (const [key, object] of changes.created) {
     steps.structure(key, object);
-    for (const element of elementsOf(key, object, family)) steps.add(key, element);
+    for (const element of elementsOf(object, family)) steps.add(key, element);
   }
   for (const [key, { before, after }] of changes.updated) {
     if (before.kind === 'set' && after.kind === 'set') steps.replaceSet(key, after);
     else steps.structure(key, after, before);
-    const { deleted, added } = changedElements(key, { before, after }, family);
+    const { deleted, added } = changedElements({ before, after }, family);
     steps.change(key, deleted, added);
   }
   for (const [key, object] of changes.deleted) {
-    for (const element of elementsOf(key, object, family)) steps.remove(key, element);
+    for (const element of elementsOf(object, family)) steps.remove(key, element);
     steps.dismantle(key, object);
   }
   return steps.all();
@@ -78,15 +78,15 @@ class OrderedSteps {
 
   /** A set of another form can't be changed. */
   replaceSet(key: string, set: SetObject): void {
-    this.#sets.push({ kind: 'delete-set', key }, { kind: 'new-set', key, set });
+    this.#sets.push({ kind: 'delete-set', key, name: set.spec.name }, { kind: 'new-set', key, set });
   }
 
   dismantle(key: string, object: NftObject): void {
     if (object.kind === 'chain') {
-      this.#flushed.push({ kind: 'flush-chain', key });
-      this.#gone.push({ kind: 'delete-chain', key });
+      this.#flushed.push({ kind: 'flush-chain', key, name: object.name });
+      this.#gone.push({ kind: 'delete-chain', key, name: object.name });
     }
-    if (object.kind === 'set') this.#gone.push({ kind: 'delete-set', key });
+    if (object.kind === 'set') this.#gone.push({ kind: 'delete-set', key, name: object.spec.name });
   }
 
   add(key: string, element: SetElement): void {
@@ -164,25 +164,24 @@ function writeElements(out: BatchWriter, steps: readonly Step[], from: number): 
 }
 
 function writeStructure(out: BatchWriter, step: StructureStep, id: number): void {
-  const name = nameInKey(step.key);
   switch (step.kind) {
     case 'new-set':
       out.newSet(step.set.spec, id + 1);
       break;
     case 'new-chain':
-      out.newChain(name, step.chain.base);
+      out.newChain(step.chain.name, step.chain.base);
       break;
     case 'rules':
-      if (!step.isNew) out.flushChain(name);
-      for (const rule of step.chain.rules) out.newRule(name, rule);
+      if (!step.isNew) out.flushChain(step.chain.name);
+      for (const rule of step.chain.rules) out.newRule(step.chain.name, rule);
       break;
     case 'flush-chain':
-      out.flushChain(name);
+      out.flushChain(step.name);
       break;
     case 'delete-chain':
-      out.delChain(name);
+      out.delChain(step.name);
       break;
     case 'delete-set':
-      out.delSet(name);
+      out.delSet(step.name);
   }
 }

@@ -15,7 +15,7 @@ import {
 import type { BaseChain } from '../../netfilter/messages.ts';
 import { isAllowed } from './choices.ts';
 import { CHAINS, SETS } from './names.ts';
-import { type ChainObject, chainKey, type NftObject, type PlannedRule, setKey } from './objects.ts';
+import { byKey, type ChainObject, type NftObject, type PlannedRule } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { destination, type FamilyLayout, frontend, hasBits, layoutOf, source } from './packet.ts';
 import { sharedSets } from './sets.ts';
@@ -31,14 +31,14 @@ const UNREACHABLE = { IPv4: 3, IPv6: 4 } as const;
 
 export function planShared(options: NftablesOptions): ReadonlyMap<string, NftObject> {
   const layout = layoutOf(options.family);
-  const objects = new Map<string, NftObject>();
-  for (const set of sharedSets(layout)) objects.set(setKey(set.spec.name), set);
   const chains = { ...natChains(options, layout), ...sourceChains(options, layout), ...filterChains(options, layout) };
-  for (const [name, chain] of Object.entries(chains)) objects.set(chainKey(name), chain);
-  return objects;
+  const named = Object.entries(chains).map(([name, chain]) => ({ ...chain, kind: 'chain', name }) as const);
+  return byKey([...sharedSets(layout), ...named]);
 }
 
-function natChains(options: NftablesOptions, layout: FamilyLayout): Record<string, ChainObject> {
+type Unnamed = Omit<ChainObject, 'kind' | 'name'>;
+
+function natChains(options: NftablesOptions, layout: FamilyLayout): Record<string, Unnamed> {
   const toDispatch = rules(rule([verdict('jump', CHAINS.services)]));
   const at = (hook: number): BaseChain => ({ type: 'nat', hook, priority: PRIORITY.destinationNat });
   const known = [...frontend(layout, 0), toVerdict(SETS.services)];
@@ -55,7 +55,7 @@ function natChains(options: NftablesOptions, layout: FamilyLayout): Record<strin
   };
 }
 
-function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<string, ChainObject> {
+function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<string, Unnamed> {
   const base: BaseChain = { type: 'nat', hook: HOOK.postrouting, priority: PRIORITY.sourceNat };
   const toMasquerade = verdict('goto', CHAINS.masquerade);
   const others = options.masqueradeAll ? [[]] : fromPods(options, true);
@@ -80,7 +80,7 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
   };
 }
 
-function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<string, ChainObject> {
+function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<string, Unnamed> {
   const { family, dropsInvalid, serviceCIDRs } = options;
   const at = (hook: number): BaseChain => ({ type: 'filter', hook, priority: PRIORITY.filter });
   const check = rule([...hasBits(state(), CT_STATE.new), verdict('jump', CHAINS.check)]);
@@ -110,7 +110,7 @@ function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<st
   };
 }
 
-function refusals(layout: FamilyLayout): Record<string, ChainObject> {
+function refusals(layout: FamilyLayout): Record<string, Unnamed> {
   const { family } = layout;
   const reset = rule([
     { name: 'meta', dreg: 0, key: META.l4proto },
@@ -167,8 +167,8 @@ function status() {
   return { name: 'ct', dreg: 0, key: CT.status } as const;
 }
 
-function rules(...list: readonly PlannedRule[]): ChainObject {
-  return { kind: 'chain', rules: list };
+function rules(...list: readonly PlannedRule[]): Unnamed {
+  return { rules: list };
 }
 
 function rule(expressions: readonly Expression[], comment?: string): PlannedRule {

@@ -16,7 +16,7 @@ import type { Element } from '../../netfilter/messages.ts';
 import type { Protocol } from '../../watch/objects.ts';
 import { addressBytes, addressText, endpointBytes, frontendBytes } from './bytes.ts';
 import { elementsOf } from './elements.ts';
-import { type ChainObject, type NftObject, nameInKey } from './objects.ts';
+import type { ChainObject, NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
 
 /** A packet that opens a connection. Addresses are canonical. */
@@ -58,12 +58,12 @@ export class TraceError extends Error {
 export function rulesetOf(plan: ReadonlyMap<string, NftObject>, family: IPFamily): Ruleset {
   const chains = new Map<string, ChainObject>();
   const sets = new Map<string, { byKey: Map<string, Element>; ranges: Element[] }>();
-  for (const [key, object] of plan) {
-    if (object.kind === 'chain') chains.set(nameInKey(key), object);
+  for (const object of plan.values()) {
+    if (object.kind === 'chain') chains.set(object.name, object);
     if (object.kind === 'set') sets.set(object.spec.name, { byKey: new Map(), ranges: [] });
   }
-  for (const [key, object] of plan) {
-    for (const element of elementsOf(key, object, family)) {
+  for (const object of plan.values()) {
+    for (const element of elementsOf(object, family)) {
       const set = sets.get(element.set);
       if (set === undefined) throw new TraceError(`no set ${element.set}`);
       if (element.keyEnd === undefined) set.byKey.set(element.key.toString('latin1'), element);

@@ -8,13 +8,19 @@ import { iptablesOptions } from '../../../src/backends/iptables/options.ts';
 import { toolsOf } from '../../../src/backends/iptables/tools.ts';
 import { type Landing, rulesetOf, trace } from '../../../src/backends/iptables/trace.ts';
 import { nodeWith } from '../../../src/backends/iptables/trace-rule.ts';
-import { planAll } from '../../../src/backends/route-changes.ts';
+import { createNftablesBackend } from '../../../src/backends/nftables/backend.ts';
+import { normalise } from '../../../src/backends/nftables/normalise.ts';
+import type { NftObject } from '../../../src/backends/nftables/objects.ts';
+import { nftablesOptions } from '../../../src/backends/nftables/options.ts';
+import { rulesetOf as nftRulesetOf, trace as nftTrace } from '../../../src/backends/nftables/trace.ts';
+import { changesSince, planAll } from '../../../src/backends/route-changes.ts';
 import type { Configuration } from '../../../src/config/configuration.ts';
 import type { Model } from '../../../src/endpoints/types.ts';
 import { endpointText } from '../../../src/endpoints/types.ts';
 import type { IPFamily } from '../../../src/net/ip.ts';
 import type { Node } from '../../../src/watch/objects.ts';
 import { FakeIptables } from '../../fakes/iptables.ts';
+import { FakeNfTables } from '../../fakes/nf-tables.ts';
 import { outsideInterface, podInterface } from './node-config.ts';
 import type { NodeConfig, Probe } from './packetflow.ts';
 import type { Program, ProgramOptions } from './packets/program.ts';
@@ -49,12 +55,17 @@ export const BACKENDS: Readonly<Record<string, BackendEntry>> = {
   iptables: {
     column: 'iptables',
     newTracedKernel: newTracedIptables,
-    startProgram: async options => (await import('./packets/program-iptables.ts')).startIptables(options),
+    startProgram: async options => (await import('./packets/program-families.ts')).startIptables(options),
+  },
+  nftables: {
+    column: 'nftables',
+    newTracedKernel: newTracedNftables,
+    startProgram: async options => (await import('./packets/program-families.ts')).startNftables(options),
   },
 };
 
 /** Modes that the product is to have, for an answer that is better than "unknown". */
-const TO_COME: ReadonlySet<string> = new Set(['nftables', 'ipvs', 'userspace']);
+const TO_COME: ReadonlySet<string> = new Set(['ipvs', 'userspace']);
 
 /** @throws RangeError for a name that isn't a backend, with those that are */
 export function backendNamed(name: string): BackendEntry {
@@ -82,11 +93,7 @@ function newTracedIptables({ family, configuration, node: config }: TracedKernel
     },
     trace: probe => {
       const isFromNode = probe.sourceType !== 'pod' && probe.sourceType !== 'external';
-      const inInterface = isFromNode
-        ? ''
-        : probe.sourceType === 'pod'
-          ? podInterface(config)
-          : outsideInterface(config);
+      const inInterface = interfaceOf(probe, config);
       const { sourceIP: source, destIP: destination, destPort: port, proto: protocol } = probe;
       const own = nodeWith(isFromNode ? [...config.nodeIPs, source] : config.nodeIPs);
       const landings = trace(ruleset, { source, destination, port, protocol, inInterface }, own);
@@ -97,8 +104,48 @@ function newTracedIptables({ family, configuration, node: config }: TracedKernel
   };
 }
 
+function newTracedNftables({ family, configuration, node: config }: TracedKernelOptions): TracedKernel {
+  const kernel = new FakeNfTables();
+  let nodeObject: Node | undefined;
+  const serviceCIDRs = config.serviceCIDRs ?? [];
+  const options = () => nftablesOptions(configuration, { node: nodeObject, family, serviceCIDRs, kernel: undefined });
+  const backend = createNftablesBackend(options, { family, kernel });
+  let current: Plan<NftObject> = new Map();
+  let previous: Model | undefined;
+  let ruleset = nftRulesetOf(current, family);
+  return {
+    program: async (model, node) => {
+      nodeObject = node;
+      const changes =
+        previous === undefined
+          ? diff(current, planAll(backend, model), { settle: backend.settle })
+          : changesSince(backend, { previous, current, model });
+      const { plan, failures } = await backend.apply(changes, current);
+      const [failure] = failures;
+      if (failure !== undefined) throw failure.error;
+      [current, previous] = [plan, model];
+      ruleset = nftRulesetOf(await backend.read(), family);
+    },
+    trace: probe => {
+      const isFromNode = probe.sourceType !== 'pod' && probe.sourceType !== 'external';
+      const { sourceIP: source, destIP: destination, destPort: port, proto: protocol } = probe;
+      const inInterface = interfaceOf(probe, config);
+      const { isLocal } = nodeWith(isFromNode ? [...config.nodeIPs, source] : config.nodeIPs);
+      const landings = nftTrace(ruleset, { source, destination, port, protocol, inInterface }, isLocal);
+      return landings.map(end => sightingOf({ ...end, isAccepted: false }, !isFromNode && isLocal(end.destination)));
+    },
+    contents: async () => normalise(await backend.read()),
+  };
+}
+
+/** The interface that a probe comes in by; '' for what the node itself sends. */
+function interfaceOf({ sourceType }: Probe, config: NodeConfig): string {
+  if (sourceType === 'pod') return podInterface(config);
+  return sourceType === 'external' ? outsideInterface(config) : '';
+}
+
 /** `isReceived`: it comes from elsewhere and ends on the node, where no source is rewritten. */
-function sightingOf(landing: Landing, isReceived: boolean): Sighting {
+function sightingOf(landing: Omit<Landing, 'path'>, isReceived: boolean): Sighting {
   if (landing.verdict !== 'delivered') return { verdict: landing.verdict };
   const { destination: ip, port, isTranslated, isMasqueraded, isAccepted } = landing;
   if (isTranslated)

@@ -10,8 +10,13 @@ const KINDS: ReadonlySet<string> = new Set<Kind>(['Service', 'EndpointSlice', 'N
 /** A store that has only the node. */
 export function newStore(node: NodeConfig): Store {
   const store = new Store();
-  accept(store, [nodeObject(node)]);
+  accept(store, [nodeObject(node), ...serviceCIDRs(node)]);
   return store;
+}
+
+function serviceCIDRs({ serviceCIDRs: cidrs = [] }: NodeConfig): unknown[] {
+  const apiVersion = 'networking.k8s.io/v1';
+  return cidrs.length === 0 ? [] : [{ apiVersion, kind: 'ServiceCIDR', metadata: { name: 'case' }, spec: { cidrs } }];
 }
 
 /** Carries out a step: deletions, then objects. @throws TypeError for a deletion of what isn't an object's name */

@@ -1,0 +1,51 @@
+import { claimKey } from '../../endpoints/claims.ts';
+import type { NftKernel } from '../../linux/nf-tables.ts';
+import type { IPFamily } from '../../watch/objects.ts';
+import type { FamilyBackend } from '../family-backend.ts';
+import { createNftablesBackend } from './backend.ts';
+import { NFTABLES_DUMP } from './dump-format.ts';
+import { ANY_ADDRESS, type NftObject } from './objects.ts';
+import { type NftablesOptions, nftablesOptionChanges, nftablesOptions } from './options.ts';
+
+export interface NftablesFamilyOptions {
+  readonly family: IPFamily;
+  readonly kernel: NftKernel;
+}
+
+export type NftablesFamily = FamilyBackend<NftObject, NftablesOptions>;
+
+/** The nftables mode in one family. */
+export function createNftablesFamily({ family, kernel }: NftablesFamilyOptions): NftablesFamily {
+  let planned: NftablesOptions | undefined;
+  const backend = createNftablesBackend(
+    () => {
+      if (planned === undefined) throw new Error('nothing is planned before a sync begins');
+      return planned;
+    },
+    { family, kernel },
+  );
+  return {
+    ...backend,
+    mode: 'nftables',
+    options: {
+      of: (configuration, known) => nftablesOptions(configuration, { ...known, family }),
+      changes: nftablesOptionChanges,
+    },
+    syncs: {
+      begin: options => {
+        planned = options;
+      },
+    },
+    dump: NFTABLES_DUMP,
+    udpClaims: plan => udpClaims(plan.values()),
+  };
+}
+
+/** The claims over UDP that objects in the kernel serve; see FamilyBackend. */
+function* udpClaims(objects: Iterable<NftObject>): Iterable<string> {
+  for (const object of objects) {
+    if (object.kind !== 'frontend' || object.where.protocol !== 'UDP' || object.chain === undefined) continue;
+    const { ip, port } = object.where;
+    yield claimKey({ ip: ip === ANY_ADDRESS ? undefined : ip, port, protocol: 'UDP' });
+  }
+}

@@ -1,0 +1,102 @@
+import type { Configuration } from '../../config/configuration.ts';
+import { localnetSysctl } from '../../conntrack/settings.ts';
+import { kernelFamily } from '../../dump/from-kernel.ts';
+import type { DumpFamily } from '../../dump/state.ts';
+import { NftSocket } from '../../linux/nf-tables.ts';
+import { NetlinkError } from '../../linux/nfnetlink.ts';
+import type { Logger } from '../../log.ts';
+import type { IPFamily } from '../../watch/objects.ts';
+import type { KernelCallOptions } from '../backend.ts';
+import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyError, type SettledMode } from '../mode.ts';
+import { hasTable, removeTable } from './apply.ts';
+import { NFTABLES_DUMP } from './dump-format.ts';
+import { createNftablesFamily } from './family.ts';
+import { readPlan } from './read.ts';
+import { missingFeature } from './support.ts';
+
+const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
+
+export const NFTABLES: Mode = {
+  name: 'nftables',
+  obstacle,
+  settle,
+  // Nothing is routed to 127.0.0.0/8 for this mode.
+  prepareNode: async () => localnetSysctl(false),
+  readFamilies,
+  removeEverywhere,
+  removeLeftovers,
+};
+
+async function obstacle(): Promise<string | undefined> {
+  const { families, missing } = await usableFamilies();
+  return families.length > 0 ? undefined : missing.map(({ family, reason }) => `${family}: ${reason}`).join('; ');
+}
+
+/** Settles the IP families. */
+async function settle(_configuration: Configuration, log: Logger): Promise<SettledMode> {
+  const configLog = log.child({ component: 'config' });
+  const { families, missing } = await usableFamilies();
+  if (families.length === 0) throw new NoUsableFamilyError('nftables', missing);
+  configLog.info({ families }, `nftables for ${families.join(' and ')}`);
+  for (const { family, reason } of missing) configLog.warn({ family }, `${family} is left out: ${reason}`);
+  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket() }) };
+}
+
+async function usableFamilies(): Promise<{ families: IPFamily[]; missing: MissingFamily[] }> {
+  const families: IPFamily[] = [];
+  const missing: MissingFamily[] = [];
+  using kernel = new NftSocket();
+  for (const family of FAMILIES) {
+    const reason = await missingFeature(kernel, family);
+    if (reason === undefined) families.push(family);
+    else missing.push({ family, reason });
+  }
+  return { families, missing };
+}
+
+/** IPv6 where somebody programmed it: a node may lack it altogether. */
+async function readFamilies(): Promise<DumpFamily[]> {
+  using kernel = new NftSocket();
+  try {
+    const found: DumpFamily[] = [];
+    for (const family of FAMILIES) {
+      const plan = await readPlan(kernel, family);
+      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, NFTABLES_DUMP));
+    }
+    return found;
+  } catch (error) {
+    if (error instanceof NetlinkError) throw new ModeUnavailableError(`nf_tables: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
+
+async function removeEverywhere(): Promise<number> {
+  using kernel = new NftSocket();
+  let count = 0;
+  try {
+    for (const family of FAMILIES) {
+      if (!(await hasTable({ kernel, family }))) continue;
+      count += (await readPlan(kernel, family)).size;
+      await removeTable({ kernel, family });
+    }
+  } catch (error) {
+    if (error instanceof NetlinkError) throw new ModeUnavailableError(`nf_tables: ${error.message}`, { cause: error });
+    throw error;
+  }
+  return count;
+}
+
+async function removeLeftovers(
+  family: IPFamily,
+  { log, signal }: { readonly log: Logger } & KernelCallOptions,
+): Promise<void> {
+  using kernel = new NftSocket();
+  try {
+    if (!(await hasTable({ kernel, family }))) return;
+    await removeTable({ kernel, family });
+    log.info({ family }, 'the table of the nftables mode was left in the kernel: removed');
+  } catch (err) {
+    signal?.throwIfAborted();
+    log.warn({ err, family }, 'the table of the nftables mode cannot be removed: packets pass it too');
+  }
+}
