@@ -89,6 +89,12 @@ export class SyncLoop<O> {
     this.markDirty();
   }
 
+  /** Somebody else may have changed our objects just now: `hasDrifted` is asked at once. */
+  markSuspect(): void {
+    this.#lookedAtMs = NEVER_BEFORE;
+    this.#schedule();
+  }
+
   /** Since when a change has been waiting, on the clock's scale; undefined when nothing waits. */
   get queuedAtMs(): number | undefined {
     return this.#queuedAtMs;

@@ -43,6 +43,7 @@ function errnoText(errno: number): string {
   return ERRNO[errno] ?? `errno ${errno}`;
 }
 
+const ENOENT = 2;
 /** EPERM, EINTR, ENOBUFS: nothing to do with one object. */
 const NOT_OF_AN_OBJECT: ReadonlySet<number> = new Set([1, 4, 12, 105]);
 
@@ -104,6 +105,9 @@ function written(
 async function isolate(steps: readonly Step[], refusals: readonly Refusal[], context: Commit): Promise<void> {
   const { errno } = refusals[0]!;
   if (NOT_OF_AN_OBJECT.has(errno)) throw new RefusedError('a transaction', errno);
+  if (errno === ENOENT && !context.isNewTable && !(await hasTable(context))) {
+    throw new RefusedError('all changes: somebody deleted the table', errno);
+  }
   const keys = [...new Set(steps.map(({ key }) => key))];
   const [only] = keys;
   if (only === undefined) return;

@@ -4,25 +4,28 @@ import type { IPFamily } from '../../watch/objects.ts';
 import type { FamilyBackend } from '../family-backend.ts';
 import { createNftablesBackend } from './backend.ts';
 import { NFTABLES_DUMP } from './dump-format.ts';
+import type { ForeignChanges } from './foreign-changes.ts';
 import { ANY_ADDRESS, type NftObject } from './objects.ts';
 import { type NftablesOptions, nftablesOptionChanges, nftablesOptions } from './options.ts';
 
 export interface NftablesFamilyOptions {
   readonly family: IPFamily;
   readonly kernel: NftKernel;
+  /** See NftablesIO. */
+  readonly foreign?: ForeignChanges;
 }
 
 export type NftablesFamily = FamilyBackend<NftObject, NftablesOptions>;
 
 /** The nftables mode in one family. */
-export function createNftablesFamily({ family, kernel }: NftablesFamilyOptions): NftablesFamily {
+export function createNftablesFamily({ family, kernel, foreign }: NftablesFamilyOptions): NftablesFamily {
   let planned: NftablesOptions | undefined;
   const backend = createNftablesBackend(
     () => {
       if (planned === undefined) throw new Error('nothing is planned before a sync begins');
       return planned;
     },
-    { family, kernel },
+    { family, kernel, ...(foreign && { foreign }) },
   );
   return {
     ...backend,

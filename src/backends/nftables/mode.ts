@@ -11,6 +11,7 @@ import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyErro
 import { hasTable, removeTable } from './apply.ts';
 import { NFTABLES_DUMP } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
+import { ForeignChanges } from './foreign-changes.ts';
 import { readPlan } from './read.ts';
 import { missingFeature } from './support.ts';
 
@@ -39,7 +40,8 @@ async function settle(_configuration: Configuration, log: Logger): Promise<Settl
   if (families.length === 0) throw new NoUsableFamilyError('nftables', missing);
   configLog.info({ families }, `nftables for ${families.join(' and ')}`);
   for (const { family, reason } of missing) configLog.warn({ family }, `${family} is left out: ${reason}`);
-  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket() }) };
+  const foreign = new ForeignChanges(log);
+  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket(), foreign }) };
 }
 
 async function usableFamilies(): Promise<{ families: IPFamily[]; missing: MissingFamily[] }> {
