@@ -33,7 +33,8 @@ export function createMemoryBackend(kernel: MemoryKernel): FamilyBackend<string>
     tidy: async () => void calls.push('tidy'),
     close: async () => void calls.push('close'),
     options: {
-      of: (configuration, node, facts) => nodeOptions({ ...configuration, mode: 'nftables' }, node, 'IPv4', facts),
+      of: (configuration, { node, kernel: facts }) =>
+        nodeOptions({ ...configuration, mode: 'nftables' }, node, 'IPv4', facts),
       changes: optionChanges,
     },
     syncs: {

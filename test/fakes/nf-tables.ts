@@ -7,16 +7,8 @@ import type { NftKernel, Refusal } from '../../src/linux/nf-tables.ts';
 import { NetlinkError } from '../../src/linux/nfnetlink.ts';
 import { attributesIn, type Message, MessageWriter, messagesIn, textOf } from '../../src/netfilter/attributes.ts';
 import { type Expression, readExpressions } from '../../src/netfilter/expressions.ts';
-import {
-  type BaseChain,
-  BatchWriter,
-  commentOf,
-  type Element,
-  NFT,
-  readElements,
-  readSet,
-  type SetSpec,
-} from '../../src/netfilter/messages.ts';
+import { commentOf, readElements, readSet } from '../../src/netfilter/message-reading.ts';
+import { type BaseChain, BatchWriter, type Element, NFT, type SetSpec } from '../../src/netfilter/messages.ts';
 
 const ENOENT = 2;
 const EBUSY = 16;

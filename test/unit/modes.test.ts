@@ -13,11 +13,7 @@ describe('modes', () => {
     for (const mode of SERVED_MODES) expect((await chooseMode({ mode }, newLog())).name).toBe(mode);
   });
 
-  it('runs in iptables when nobody says otherwise', async () => {
-    expect((await chooseMode({ mode: '' }, newLog())).name).toBe('iptables');
-  });
-
   it('runs in none that is not served', async () => {
-    await expect(chooseMode({ mode: 'nftables' }, newLog())).rejects.toThrow('nftables is not served');
+    await expect(chooseMode({ mode: 'ipvs' as never }, newLog())).rejects.toThrow('ipvs is not served');
   });
 });

@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:test/conformance/runner/packets/program-families.ts
 /** The product's own families over the real kernel, in this process's network namespace. */
-========
-/** The iptables mode over the real iptables-nft. */
->>>>>>>> 2afd364 (Tests: a proxy in a mode that has nothing of iptables; docs: what a further mode takes):test/conformance/runner/packets/program-iptables.ts
 import { readdir, writeFile } from 'node:fs/promises';
 import type { FamilyBackend } from '../../../../src/backends/family-backend.ts';
 import { createIptablesFamily } from '../../../../src/backends/iptables/family.ts';
@@ -12,19 +8,16 @@ import { normalise } from '../../../../src/backends/nftables/normalise.ts';
 import type { NftObject } from '../../../../src/backends/nftables/objects.ts';
 import type { Configuration } from '../../../../src/config/configuration.ts';
 import { localnetSysctl } from '../../../../src/conntrack/settings.ts';
-<<<<<<<< HEAD:test/conformance/runner/packets/program-families.ts
 import { FamilyProxy } from '../../../../src/family-proxy.ts';
 import { SyncHealth } from '../../../../src/http/health-state.ts';
 import { run } from '../../../../src/linux/exec.ts';
 import { NftSocket } from '../../../../src/linux/nf-tables.ts';
-========
->>>>>>>> 2afd364 (Tests: a proxy in a mode that has nothing of iptables; docs: what a further mode takes):test/conformance/runner/packets/program-iptables.ts
 import { settingsWriter } from '../../../../src/linux/sysctl.ts';
-import type { Logger } from '../../../../src/log.ts';
+import { createLogger, type Logger } from '../../../../src/log.ts';
+import { createMetrics } from '../../../../src/metrics.ts';
+import type { IPFamily } from '../../../../src/net/ip.ts';
 import type { Program, ProgramOptions } from './program.ts';
-import { startFamilies } from './program-families.ts';
 
-<<<<<<<< HEAD:test/conformance/runner/packets/program-families.ts
 /** Tells when something was programmed or couldn't be. */
 class WatchedHealth extends SyncHealth {
   #changed = Promise.withResolvers<void>();
@@ -114,19 +107,11 @@ async function start(options: ProgramOptions, way: Way): Promise<Program> {
       await Promise.all(proxies.map(proxy => proxy.close()));
     },
   };
-========
-export function startIptables(options: ProgramOptions): Promise<Program> {
-  return startFamilies(options, {
-    name: 'iptables',
-    newBackend: (family, log) => createIptablesFamily({ family, variant: 'nft', log }),
-    makeSettings: log => makeSettings(options.configuration, log),
-    forgetClients,
-  });
->>>>>>>> 2afd364 (Tests: a proxy in a mode that has nothing of iptables; docs: what a further mode takes):test/conformance/runner/packets/program-iptables.ts
 }
 
 const ROUTE_LOCALNET = '/proc/sys/net/ipv4/conf/all/route_localnet';
 
+/** What the daemon makes of the kernel's settings for this configuration, after those of the case before; conntrack's are the machine's. */
 async function makeSettings(configuration: Configuration, log: Logger): Promise<void> {
   await writeFile(ROUTE_LOCALNET, '0');
   const write = settingsWriter({ log });
