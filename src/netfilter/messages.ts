@@ -26,8 +26,6 @@ export const NFT = {
   newGeneration: (SUBSYSTEM << 8) | 15,
   getGeneration: (SUBSYSTEM << 8) | 16,
 } as const;
-/** NFTA_GEN_ID */
-export const GENERATION_ID = 1;
 const BATCH_BEGIN = 0x10;
 const BATCH_END = 0x11;
 

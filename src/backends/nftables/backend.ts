@@ -11,6 +11,7 @@ import { planRoute } from './plan.ts';
 import { readPlan } from './read.ts';
 import { settle } from './settle.ts';
 import { planShared } from './shared-rules.ts';
+import { unserved } from './unserved.ts';
 
 export interface NftablesIO {
   readonly family: IPFamily;
@@ -30,6 +31,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
     planShared: () => planShared(options()),
     isShared: key => key.startsWith('chain/') && !isOfOnePort(key),
     settle,
+    unserved,
     read: () => {
       foreign?.forget(family);
       return readPlan(kernel, family);
@@ -40,7 +42,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
       return applied;
     },
     ...(foreign && {
-      hasDrifted: async () => foreign.isSuspect(family),
+      hasDrifted: () => foreign.isSuspect(family),
       follow: (onForeign: () => void) => foreign.follow(family, onForeign),
     }),
     close: async ({ cleanup }) => {

@@ -13,8 +13,12 @@ export class ForeignChanges implements Disposable {
   /** Without events every look must read. */
   #isBlind = true;
 
-  constructor(log: Logger) {
+  readonly #receiveBytes: number | undefined;
+
+  /** `receiveBytes`: see NftEventsOptions. */
+  constructor(log: Logger, receiveBytes?: number) {
     this.#log = log;
+    this.#receiveBytes = receiveBytes;
   }
 
   /** Calls back at each change of the family's table by somebody else. */
@@ -25,7 +29,9 @@ export class ForeignChanges implements Disposable {
   }
 
   /** Whether the table may be otherwise than we left it. */
-  isSuspect(family: IPFamily): boolean {
+  async isSuspect(family: IPFamily): Promise<boolean> {
+    // What was lost may have been about any family.
+    if (await (await this.#events)?.haveLost()) for (const each of this.#followers.keys()) this.#suspect.add(each);
     return this.#isBlind || this.#suspect.has(family);
   }
 
@@ -41,7 +47,11 @@ export class ForeignChanges implements Disposable {
 
   async #open(): Promise<NftEvents | undefined> {
     try {
-      const events = await NftEvents.open({ table: TABLE, onForeign: protocol => this.#note(protocol) });
+      const events = await NftEvents.open({
+        table: TABLE,
+        onForeign: protocol => this.#note(protocol),
+        ...(this.#receiveBytes === undefined ? {} : { receiveBytes: this.#receiveBytes }),
+      });
       this.#isBlind = false;
       return events;
     } catch (err) {
@@ -53,9 +63,9 @@ export class ForeignChanges implements Disposable {
     }
   }
 
-  #note(protocol: number | undefined): void {
+  #note(protocol: number): void {
     for (const [family, onForeign] of this.#followers) {
-      if (protocol !== undefined && protocol !== layoutOf(family).protocol) continue;
+      if (protocol !== layoutOf(family).protocol) continue;
       this.#suspect.add(family);
       onForeign();
     }
