@@ -9,7 +9,7 @@ import type { IPFamily } from '../../watch/objects.ts';
 import type { KernelCallOptions } from '../backend.ts';
 import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyError, type SettledMode } from '../mode.ts';
 import { hasTable, removeTable } from './apply.ts';
-import { NFTABLES_DUMP } from './dump-format.ts';
+import { nftablesDump } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
 import { ForeignChanges } from './foreign-changes.ts';
 import { readPlan } from './read.ts';
@@ -63,7 +63,7 @@ async function readFamilies(): Promise<DumpFamily[]> {
     const found: DumpFamily[] = [];
     for (const family of FAMILIES) {
       const plan = await readPlan(kernel, family);
-      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, NFTABLES_DUMP));
+      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, nftablesDump(family)));
     }
     return found;
   } catch (error) {
