@@ -4,6 +4,7 @@ import type { IPFamily } from '../../watch/objects.ts';
 import type { FamilyBackend } from '../family-backend.ts';
 import { createNftablesBackend } from './backend.ts';
 import { nftablesDump } from './dump-format.ts';
+import { countElements } from './element-counts.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
 import { ANY_ADDRESS, type NftObject } from './objects.ts';
 import { type NftablesOptions, nftablesOptionChanges, nftablesOptions } from './options.ts';
@@ -39,6 +40,7 @@ export function createNftablesFamily({ family, kernel, foreign }: NftablesFamily
         planned = options;
       },
     },
+    counts: { elements: applied => countElements(applied.values()) },
     dump: nftablesDump(family),
     udpClaims: plan => udpClaims(plan.values()),
   };

@@ -34,12 +34,14 @@ async function obstacle(): Promise<string | undefined> {
 }
 
 /** Settles the IP families. */
-async function settle(_configuration: Configuration, log: Logger): Promise<SettledMode> {
+async function settle({ hasServiceMetrics }: Configuration, log: Logger): Promise<SettledMode> {
   const configLog = log.child({ component: 'config' });
   const { families, missing } = await usableFamilies();
   if (families.length === 0) throw new NoUsableFamilyError('nftables', missing);
   configLog.info({ families }, `nftables for ${families.join(' and ')}`);
   for (const { family, reason } of missing) configLog.warn({ family }, `${family} is left out: ${reason}`);
+  if (hasServiceMetrics)
+    configLog.warn('mode nftables has no counters for each Service: metrics.perService has no effect');
   const foreign = new ForeignChanges(log);
   return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket(), foreign }) };
 }
