@@ -187,6 +187,12 @@ export class FamilyProxy<O = unknown> {
     return applied === undefined ? undefined : this.backend.counts?.rules?.(applied);
   }
 
+  /** See ElementReadings. */
+  elementCounts(): ReadonlyMap<string, number> | undefined {
+    const { applied } = this.#loop;
+    return applied === undefined ? undefined : this.backend.counts?.elements?.(applied);
+  }
+
   /** See RuleReadings. */
   async packetCounts(): Promise<PacketCounts | undefined> {
     const { packets } = this.backend.counts ?? {};

@@ -44,7 +44,7 @@ export function createMemoryBackend(kernel: MemoryKernel): FamilyBackend<string>
     },
     udpClaims: plan => [...plan.keys()].map(key => `claim of ${key}`),
     dump: {
-      textOf: text => ({ table: 'memory', chain: 'texts', lines: [text] }),
+      textsOf: text => [{ table: 'memory', chain: 'texts', lines: [text] }],
       rankOf: () => 0,
       groupByOwner: objects => ({ owned: new Map(), rest: [...objects] }),
       describe: () => ({ addresses: [], internalTrafficPolicy: null, externalTrafficPolicy: null, endpoints: [] }),

@@ -3,7 +3,8 @@ import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import type { FamilyBackend } from '../family-backend.ts';
 import { createNftablesBackend } from './backend.ts';
-import { NFTABLES_DUMP } from './dump-format.ts';
+import { nftablesDump } from './dump-format.ts';
+import { countElements } from './element-counts.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
 import { ANY_ADDRESS, type NftObject } from './objects.ts';
 import { type NftablesOptions, nftablesOptionChanges, nftablesOptions } from './options.ts';
@@ -39,7 +40,8 @@ export function createNftablesFamily({ family, kernel, foreign }: NftablesFamily
         planned = options;
       },
     },
-    dump: NFTABLES_DUMP,
+    counts: { elements: applied => countElements(applied.values()) },
+    dump: nftablesDump(family),
     udpClaims: plan => udpClaims(plan.values()),
   };
 }
