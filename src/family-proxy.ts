@@ -35,7 +35,7 @@ export interface FamilyProxyOptions<O = unknown> extends SyncReporterOptions {
   readonly compactHeap: () => void;
   /** Told of each sync. */
   readonly followers?: readonly SyncFollower[];
-  /** Called when a start's first sync has succeeded, after the backend's own: takes away what other modes left. */
+  /** Called when all that a start has to program is programmed, after the backend's own: takes away what other modes left. */
   readonly tidy?: NonNullable<Backend<O>['tidy']>;
   /** See ModelFeedOptions. */
   readonly onLoss?: (loss: Loss) => void;

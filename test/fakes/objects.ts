@@ -106,7 +106,7 @@ export function endpoint(ip: string, fields: Partial<Endpoint> = {}): Endpoint {
     isServing: true,
     isTerminating: false,
     isLocal: false,
-    mayBeLocal: false,
+    mayBeLocal: fields.isLocal ?? false,
     nodeHints: [],
     zoneHints: [],
     ...fields,

@@ -2,13 +2,14 @@ import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import type { Backend } from '../backend.ts';
 import { forgetClients } from './affinity-clients.ts';
-import { applyChanges, removeTable } from './apply.ts';
+import { applyChanges } from './apply.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
-import { isOfOnePort } from './names.ts';
+import { isOfOnePort, TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { planRoute } from './plan.ts';
 import { readPlan } from './read.ts';
+import { removeTable } from './removal.ts';
 import { settle } from './settle.ts';
 import { planShared } from './shared-rules.ts';
 import { unserved } from './unserved.ts';
@@ -46,7 +47,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
       follow: (onForeign: () => void) => foreign.follow(family, onForeign),
     }),
     close: async ({ cleanup }) => {
-      if (cleanup) await removeTable(io);
+      if (cleanup) await removeTable({ kernel, family, table: TABLE });
       kernel.close();
     },
   };

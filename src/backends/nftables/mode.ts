@@ -8,11 +8,12 @@ import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import type { KernelCallOptions } from '../backend.ts';
 import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyError, type SettledMode } from '../mode.ts';
-import { hasTable, removeTable } from './apply.ts';
 import { nftablesDump } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
 import { ForeignChanges } from './foreign-changes.ts';
+import { TABLE } from './names.ts';
 import { readPlan } from './read.ts';
+import { removeTable, retireTable } from './removal.ts';
 import { missingFeature } from './support.ts';
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
@@ -79,9 +80,8 @@ async function removeEverywhere(): Promise<number> {
   let count = 0;
   try {
     for (const family of FAMILIES) {
-      if (!(await hasTable({ kernel, family }))) continue;
-      count += (await readPlan(kernel, family)).size;
-      await removeTable({ kernel, family });
+      const { size } = await readPlan(kernel, family);
+      if (await removeTable({ kernel, family, table: TABLE })) count += size;
     }
   } catch (error) {
     if (error instanceof NetlinkError) throw new ModeUnavailableError(`nf_tables: ${error.message}`, { cause: error });
@@ -96,8 +96,8 @@ async function removeLeftovers(
 ): Promise<void> {
   using kernel = new NftSocket();
   try {
-    if (!(await hasTable({ kernel, family }))) return;
-    await removeTable({ kernel, family });
+    const options = signal === undefined ? {} : { signal };
+    if (!(await retireTable({ kernel, family }, options))) return;
     log.info({ family }, 'the table of the nftables mode was left in the kernel: removed');
   } catch (err) {
     signal?.throwIfAborted();

@@ -12,7 +12,8 @@ import { type DumpFamily, type DumpServicePort, selectServices, serviceText } fr
 import { renderDump } from '../../../../src/dump/table.ts';
 import type { IPFamily } from '../../../../src/net/ip.ts';
 import { verdict } from '../../../../src/netfilter/expressions.ts';
-import { manyRoutes, NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../../../fakes/many-services.ts';
+import { manyRoutes } from '../../../fakes/many-services.ts';
+import { NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../../../fakes/objects.ts';
 
 function backendOf(family: IPFamily) {
   const options = family === 'IPv4' ? NFTABLES_OPTIONS : NFTABLES_OPTIONS_V6;
