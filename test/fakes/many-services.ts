@@ -78,7 +78,7 @@ export function manySlices(services: readonly Service[], family: IPFamily): Endp
     if (where === undefined) return [];
     const endpoints = [
       ...(where === 'elsewhere' ? [] : [sliceEndpoint(ip(2 * index + 2), { nodeName: node.name })]),
-      ...(where === 'here' ? [] : [sliceEndpoint(ip(2 * index + 3))]),
+      ...(where === 'here' ? [] : [sliceEndpoint(ip(2 * index + 3), { nodeName: 'node-b' })]),
     ];
     const ports = owner.ports.map(({ name, protocol, port }) => ({ name, protocol, port: port + 8000 }));
     const { namespace, name: serviceName } = owner;
@@ -91,20 +91,3 @@ export function manyRoutes(family: IPFamily): Model {
   const snap = snapshot(services, manySlices(services, family));
   return updateModel(emptyModel(family, node), snap, snap.services.keys(), node);
 }
-
-/** Options with everything in them that makes a rule. */
-export const NFTABLES_OPTIONS = {
-  family: 'IPv4',
-  masqueradeAll: false,
-  localDetector: { kind: 'source', cidr: '10.244.0.0/16' },
-  nodePortAddresses: 'all',
-  dropsInvalid: true,
-  serviceCIDRs: ['10.96.0.0/16'],
-} as const;
-
-export const NFTABLES_OPTIONS_V6 = {
-  ...NFTABLES_OPTIONS,
-  family: 'IPv6',
-  localDetector: { kind: 'source', cidr: 'fd00:10:244::/56' },
-  serviceCIDRs: ['fd00:10:96::/112'],
-} as const;

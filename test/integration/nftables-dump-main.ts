@@ -10,7 +10,8 @@ import { planAll } from '../../src/backends/route-changes.ts';
 import { dumpCommand } from '../../src/dump/command.ts';
 import { run } from '../../src/linux/exec.ts';
 import { NftSocket } from '../../src/linux/nf-tables.ts';
-import { manyRoutes, NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../fakes/many-services.ts';
+import { manyRoutes } from '../fakes/many-services.ts';
+import { NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../fakes/objects.ts';
 
 /** `kproxy-ts dump` where no daemon runs. */
 async function dump(services: readonly string[], output: 'table' | 'json'): Promise<string> {

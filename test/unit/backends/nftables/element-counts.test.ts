@@ -6,7 +6,8 @@ import type { NftObject } from '../../../../src/backends/nftables/objects.ts';
 import { planRoute } from '../../../../src/backends/nftables/plan.ts';
 import { planShared } from '../../../../src/backends/nftables/shared-rules.ts';
 import { planAll } from '../../../../src/backends/route-changes.ts';
-import { manyRoutes, NFTABLES_OPTIONS } from '../../../fakes/many-services.ts';
+import { manyRoutes } from '../../../fakes/many-services.ts';
+import { NFTABLES_OPTIONS } from '../../../fakes/objects.ts';
 
 const plan = planAll(
   { planRoute: route => planRoute(route, NFTABLES_OPTIONS), planShared: () => planShared(NFTABLES_OPTIONS) },
