@@ -69,6 +69,8 @@ export interface BaseChain {
   /** enum nf_inet_hooks */
   readonly hook: number;
   readonly priority: number;
+  /** What becomes of packets that no rule decides; absent = they are accepted. */
+  readonly policy?: 'drop';
 }
 
 export interface RuleSpec {
@@ -117,8 +119,10 @@ export class BatchWriter {
     this.#bracket(BATCH_END);
   }
 
+  /** A table that is at work: one that somebody made dormant wakes up. */
   newTable(comment?: string): void {
     this.#begin(NFT.newTable, CREATE);
+    this.out.u32(2, 0);
     if (comment !== undefined) this.out.raw(6, commentBytes(comment));
     this.out.end();
   }
@@ -136,6 +140,7 @@ export class BatchWriter {
       this.out.u32(1, base.hook);
       this.out.u32(2, base.priority);
       this.out.close(hook);
+      this.out.u32(5, base.policy === 'drop' ? 0 : 1);
       this.out.text(7, base.type);
     }
     this.out.end();

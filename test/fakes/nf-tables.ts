@@ -195,6 +195,7 @@ function deleteChain(table: Table, name: string): number {
 }
 
 function answer(writer: BatchWriter, table: Table, { type, set }: { type: number; set?: string }): void {
+  if (type === NFT.getTable) writer.newTable();
   if (type === NFT.getSet) for (const { spec } of table.sets.values()) writer.newSet(spec, 1);
   if (type === NFT.getChain) for (const [name, { base }] of table.chains) writer.newChain(name, base);
   if (type === NFT.getRule) {

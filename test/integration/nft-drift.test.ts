@@ -42,6 +42,12 @@ const DAMAGES: readonly (readonly [what: string, args: (subject: Subject) => rea
     ({ table }) => ['flush', 'chain', table, 'kproxy-ts', 'nat-prerouting'],
     'chain/nat-prerouting',
   ],
+  ['the table is put to sleep', ({ table }) => ['add', 'table', table, 'kproxy-ts', '{ flags dormant; }'], 'table'],
+  [
+    'the policy of a chain is changed',
+    ({ table }) => ['add', 'chain', table, 'kproxy-ts', 'filter-forward', '{ policy drop; }'],
+    'chain/filter-forward',
+  ],
   ['the table is deleted', ({ table }) => ['delete', 'table', table, 'kproxy-ts'], 'set/services'],
 ];
 

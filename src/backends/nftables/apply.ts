@@ -56,8 +56,8 @@ export async function applyChanges(
   current: Plan<NftObject>,
   context: ApplyContext,
 ): Promise<Applied<NftObject>> {
-  const isNewTable = current.size === 0;
   const steps = stepsOf(changes, context.family);
+  const isNewTable = steps.some(({ kind }) => kind === 'new-table');
   const failures = new Map<string, Error>();
   const used = steps.findIndex(({ kind }) => kind === 'delete-chain' || kind === 'delete-set');
   const parts = used === -1 ? [steps] : [steps.slice(0, used), steps.slice(used)];
@@ -90,12 +90,11 @@ async function commitAll(steps: readonly Step[], context: Commit): Promise<void>
 function written(
   steps: readonly Step[],
   from: number,
-  { kernel, family, isNewTable }: Commit,
+  { kernel, family }: Commit,
 ): { readonly bytes: Buffer; readonly end: number } {
   const out = new MessageWriter(Math.min(kernel.batchBytes, 4096 + (steps.length - from) * 128));
   const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
   batch.beginBatch();
-  if (isNewTable) batch.newTable();
   const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes });
   batch.endBatch();
   return { bytes: out.bytes(), end };
@@ -139,7 +138,7 @@ function partsOf(steps: readonly Step[]): Step[][] {
 
 /** What has a name comes before rules that say it, and rules before elements. */
 function phaseOf({ kind }: Step): number {
-  if (kind === 'new-set' || kind === 'new-chain') return 0;
+  if (kind === 'new-table' || kind === 'new-set' || kind === 'new-chain') return 0;
   return kind === 'rules' ? 1 : 2;
 }
 

@@ -1,6 +1,6 @@
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../net/ip.ts';
-import type { Backend } from '../backend.ts';
+import type { Backend, Plan } from '../backend.ts';
 import { forgetClients } from './affinity-clients.ts';
 import { applyChanges } from './apply.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
@@ -27,15 +27,19 @@ export interface NftablesIO {
  */
 export function createNftablesBackend(options: () => NftablesOptions, io: NftablesIO): Backend<NftObject> {
   const { family, kernel, foreign } = io;
+  /** Others' changes before each plan was read; `apply` goes on with the same plan. */
+  const readAt = new WeakMap<Plan<NftObject>, number>();
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
     isShared: key => key.startsWith('chain/') && !isOfOnePort(key),
     settle,
     unserved,
-    read: () => {
-      foreign?.forget(family);
-      return readPlan(kernel, family);
+    read: async () => {
+      const count = foreign?.countOf(family) ?? 0;
+      const plan = await readPlan(kernel, family);
+      readAt.set(plan, count);
+      return plan;
     },
     apply: async (changes, current, callOptions) => {
       const applied = await applyChanges(changes, current, { ...io, ...callOptions });
@@ -43,7 +47,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
       return applied;
     },
     ...(foreign && {
-      hasDrifted: () => foreign.isSuspect(family),
+      hasDrifted: current => foreign.isSuspect(family, readAt.get(current) ?? -1),
       follow: (onForeign: () => void) => foreign.follow(family, onForeign),
     }),
     close: async ({ cleanup }) => {

@@ -20,6 +20,9 @@ export function nftablesDump(family: IPFamily): DumpFormat<NftObject> {
 
 function textsIn(object: NftObject, family: IPFamily, print: ElementPrinter): ObjectText[] {
   switch (object.kind) {
+    case 'table':
+      // One that is awake shows by what is in it.
+      return object.isDormant ? [{ table: TABLE, chain: '', lines: ['flags dormant'] }] : [];
     case 'chain': {
       const { name, base, rules } = object;
       const lines = [...(base === undefined ? [] : [baseLine(base)]), ...rules.map(rule => printRule(rule, family))];

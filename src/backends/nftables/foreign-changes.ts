@@ -7,7 +7,8 @@ import { layoutOf } from './packet.ts';
 /** What other programs do to our table, in both families: the process's one listener to the kernel's events. */
 export class ForeignChanges implements Disposable {
   readonly #log: Logger;
-  readonly #suspect = new Set<IPFamily>();
+  /** How often the table may have been changed, a family. */
+  readonly #changes = new Map<IPFamily, number>();
   readonly #followers = new Map<IPFamily, () => void>();
   #events: Promise<NftEvents | undefined> | undefined;
   /** Without events every look must read. */
@@ -28,16 +29,16 @@ export class ForeignChanges implements Disposable {
     await this.#events;
   }
 
-  /** Whether the table may be otherwise than we left it. */
-  async isSuspect(family: IPFamily): Promise<boolean> {
-    // What was lost may have been about any family.
-    if (await (await this.#events)?.haveLost()) for (const each of this.#followers.keys()) this.#suspect.add(each);
-    return this.#isBlind || this.#suspect.has(family);
+  /** Counts the changes of a family's table by others, as far as they are known by now. */
+  countOf(family: IPFamily): number {
+    return this.#changes.get(family) ?? 0;
   }
 
-  /** It is about to be read: only what comes later counts. */
-  forget(family: IPFamily): void {
-    this.#suspect.delete(family);
+  /** Whether there may have been one since the count was `before`. */
+  async isSuspect(family: IPFamily, before: number): Promise<boolean> {
+    // What was lost may have been about any family.
+    if (await (await this.#events)?.haveLost()) for (const each of this.#followers.keys()) this.#count(each);
+    return this.#isBlind || this.countOf(family) !== before;
   }
 
   [Symbol.dispose](): void {
@@ -66,8 +67,12 @@ export class ForeignChanges implements Disposable {
   #note(protocol: number): void {
     for (const [family, onForeign] of this.#followers) {
       if (protocol !== layoutOf(family).protocol) continue;
-      this.#suspect.add(family);
+      this.#count(family);
       onForeign();
     }
+  }
+
+  #count(family: IPFamily): void {
+    this.#changes.set(family, this.countOf(family) + 1);
   }
 }

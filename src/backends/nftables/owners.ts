@@ -70,6 +70,8 @@ function ownerOf(object: Exclude<NftObject, ClusterIP>): Owner | undefined {
       return named(object.name);
     case 'set':
       return named(object.spec.name);
+    case 'table':
+      return undefined;
     case 'members':
     case 'strange':
       return named(object.set);
