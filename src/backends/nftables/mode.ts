@@ -10,6 +10,7 @@ import type { KernelCallOptions } from '../backend.ts';
 import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyError, type SettledMode } from '../mode.ts';
 import { NFTABLES_DUMP } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
+import { NFTABLES_KUBE_PROXY } from './kube-proxy.ts';
 import { TABLE } from './names.ts';
 import { readPlan } from './read.ts';
 import { removeTable, retireTable } from './removal.ts';
@@ -26,6 +27,7 @@ export const NFTABLES: Mode = {
   readFamilies,
   removeEverywhere,
   removeLeftovers,
+  kubeProxy: NFTABLES_KUBE_PROXY,
 };
 
 async function obstacle(): Promise<string | undefined> {
