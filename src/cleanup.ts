@@ -1,11 +1,13 @@
 import packageFile from '../package.json' with { type: 'json' };
-import { ModeUnavailableError } from './backends/mode.ts';
+import { type Mode, ModeUnavailableError } from './backends/mode.ts';
+import { defaultConfiguration } from './config/load.ts';
 import { FileLock, holderText } from './lifecycle/lock.ts';
 import { prepareRuntimeDir } from './lifecycle/runtime-dir.ts';
 import { loadModes } from './modes.ts';
+import { findKubeProxy } from './take-over/kube-proxy-process.ts';
 
 /**
- * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, and nothing else. Refuses (exit status 1) while a daemon
+ * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, and nothing else: what kube-proxy programs, or left and nobody adopted, stays. Refuses (exit status 1) while a daemon
  * has the lock, which would go on without knowing that its rules are gone; a daemon that starts meanwhile waits. Rejects when
  * some cannot be removed.
  */
@@ -29,6 +31,7 @@ async function removeAllModes(): Promise<number> {
   const failed: unknown[] = [];
   let count = 0;
   for (const mode of modes) {
+    if (await isKubeProxys(mode)) continue;
     try {
       count += await mode.removeEverywhere();
     } catch (error) {
@@ -42,4 +45,17 @@ async function removeAllModes(): Promise<number> {
     errors,
     errors.map(error => (error instanceof Error ? error.message : String(error))).join('\n'),
   );
+}
+
+/** Whether the rules of a mode, which look the same whoever wrote them, are kube-proxy's. */
+async function isKubeProxys({ name, kubeProxy }: Mode): Promise<boolean> {
+  if (!kubeProxy.areShared) return false;
+  const signs = await findKubeProxy({ addresses: defaultConfiguration().configuration });
+  const isLeft = signs.length === 0 && (await kubeProxy.find()).length > 0;
+  if (signs.length === 0 && !isLeft) return false;
+  const why = isLeft
+    ? 'kube-proxy programmed them, and nobody adopted them'
+    : `kube-proxy runs here (${signs.join('; ')})`;
+  process.stdout.write(`rules of the mode ${name} stay: ${why}\n`);
+  return true;
 }

@@ -24,6 +24,8 @@ import { warnOfPredecessors } from './predecessors.ts';
 import { LiveConfiguration } from './reload.ts';
 import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
+import type { TakeOverNotes } from './take-over/begin.ts';
+import { Predecessor } from './take-over/predecessor.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -35,6 +37,8 @@ export interface DaemonOptions {
   readonly configurationFile?: ConfigurationFile;
   /** `dir:PATH` = manifests instead of an API server. */
   readonly source?: string;
+  /** `--take-over`. */
+  readonly takeOver?: TakeOverNotes;
   /** Where the socket and the locks live. */
   readonly runtimeDir: string;
   /** Without it the configuration's verbosity decides, and a change of it does too. */
@@ -53,6 +57,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const { configuration } = live;
   const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
   for (const warning of loaded.warnings) log.warn({ component: 'config' }, warning);
+  tellTakeOver(options.takeOver, log);
   const signal = stopSignal(log);
   const setOomScoreAdj = oomScoreSetter({ log });
   await setOomScoreAdj(configuration.oomScoreAdj);
@@ -74,12 +79,14 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   // While that is under way: on a large node the tools take a second to say what there is.
   const settled = await mode.settle(configuration, log);
   const { families } = settled;
-  await warnOfPredecessors({ log });
+  const takesOver = options.takeOver !== undefined;
+  await warnOfPredecessors({ log, takesOver });
+  const predecessor = new Predecessor({ used: mode, takesOver, configuration: () => live.configuration, log });
   const syncPeriodMs = () => live.configuration[mode.name].syncPeriodMs;
   const health = new SyncHealth({ families, syncPeriodMs, source: () => sourceHealth(store, source), now: Date.now });
   const kernel = new KernelSettings(log);
-  const common = { version, nodeName, store, health, log, kernel };
-  const ofProxies = { ...common, mode, settled, source, configuration, metrics, compactHeap };
+  const common = { version, nodeName, store, health, log, kernel, predecessor };
+  const ofProxies = { ...common, settled, source, configuration, metrics, compactHeap };
   const { proxies, pending } = nodeProxies(ofProxies, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
@@ -103,6 +110,12 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   return 0;
 }
 
+function tellTakeOver(notes: TakeOverNotes | undefined, log: Logger): void {
+  if (notes === undefined) return;
+  log.info({ component: 'take-over' }, notes.what);
+  if (notes.warning !== undefined) log.warn({ component: 'take-over' }, notes.warning);
+}
+
 interface WriterParts {
   readonly version: string;
   readonly paths: RuntimePaths;
@@ -116,10 +129,24 @@ interface WriterParts {
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly kernel: KernelSettings;
+  readonly predecessor: Predecessor;
 }
 
 function createWriter(parts: WriterParts): Writer {
-  const { version, paths, nodeName, mode, proxies, store, health, servers, live, kernel, signal: stop } = parts;
+  const {
+    version,
+    paths,
+    nodeName,
+    mode,
+    proxies,
+    store,
+    health,
+    servers,
+    live,
+    kernel,
+    predecessor,
+    signal: stop,
+  } = parts;
   const log = parts.log.child({ component: 'lifecycle' });
   const what = `kproxy-ts ${version}`;
   const routes = {
@@ -136,6 +163,7 @@ function createWriter(parts: WriterParts): Writer {
         proxies,
         store,
         health,
+        look: () => predecessor.look(),
         setKernel: () => kernel.set(live.configuration),
         socket: { path: paths.socket, routes },
         servers: { open: () => servers.open(live.configuration), close: () => servers.close() },

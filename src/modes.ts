@@ -1,10 +1,8 @@
 /** The modes that a node can be programmed in. A further one is an entry here and in SERVED_MODES. */
-import type { KernelCallOptions } from './backends/backend.ts';
 import type { Mode } from './backends/mode.ts';
 import type { Configuration } from './config/configuration.ts';
 import { isServed, SERVED_MODES, type ServedMode } from './config/proxy-modes.ts';
 import type { Logger } from './log.ts';
-import type { IPFamily } from './watch/objects.ts';
 
 /** Loaded when they are used: each brings what its kernel interface takes. */
 const MODES: Readonly<Record<ServedMode, () => Promise<Mode>>> = {
@@ -33,13 +31,4 @@ async function firstUsable([name, ...others]: readonly ServedMode[], log: Logger
   if (obstacle === undefined) return mode;
   log.info({ component: 'config', mode: name }, `mode ${name} cannot be used on this node: ${obstacle}`);
   return firstUsable(others, log);
-}
-
-/** Takes away what every mode but `used` left in a family, once that has been programmed. Rejects only when `signal` ends a wait. */
-export async function removeOtherModes(
-  used: Mode,
-  family: IPFamily,
-  options: { readonly log: Logger } & KernelCallOptions,
-): Promise<void> {
-  for (const mode of await loadModes()) if (mode.name !== used.name) await mode.removeLeftovers(family, options);
 }

@@ -1,7 +1,7 @@
 /** The families of a node with everybody who acts on what they program: health check ports, Events, metrics, conntrack. */
 import { Announcer } from './announcer.ts';
 import type { KernelCallOptions } from './backends/backend.ts';
-import type { Mode, SettledMode } from './backends/mode.ts';
+import type { SettledMode } from './backends/mode.ts';
 import { FlowFollower } from './conntrack/flow-follower.ts';
 import type { Loss } from './endpoints/claims.ts';
 import { EventRecorder } from './events/recorder.ts';
@@ -10,18 +10,18 @@ import type { KernelSettings } from './kernel-settings.ts';
 import { sweepFlows } from './linux/conntrack.ts';
 import { LocalnetFollower } from './localnet-follower.ts';
 import type { Metrics } from './metrics.ts';
-import { removeOtherModes } from './modes.ts';
 import { PendingChanges } from './pending-changes.ts';
 import type { ClusterSource } from './source.ts';
+import type { Predecessor } from './take-over/predecessor.ts';
 import { systemClock } from './watch/clock.ts';
 import type { IPFamily } from './watch/objects.ts';
 
 export interface NodeProxiesOptions
   extends Omit<FamilyProxyOptions, 'family' | 'backend' | 'tidy' | 'followers' | 'onLoss' | 'kernelFacts'> {
   readonly kernel: KernelSettings;
-  readonly mode: Mode;
-  /** What became of `mode` on this node. */
+  /** What became of the mode on this node. */
   readonly settled: SettledMode;
+  readonly predecessor: Predecessor;
   readonly source: ClusterSource;
   /** Our own, for the Event of the start. */
   readonly version: string;
@@ -35,7 +35,7 @@ export interface NodeProxies {
 
 /** One FamilyProxy a family; `resources` ends them, and what belongs to them. */
 export function nodeProxies(
-  { mode, settled, source, version, kernel, ...common }: NodeProxiesOptions,
+  { settled, predecessor, source, version, kernel, ...common }: NodeProxiesOptions,
   resources: AsyncDisposableStack,
 ): NodeProxies {
   const { nodeName, store, health, metrics, log } = common;
@@ -55,11 +55,13 @@ export function nodeProxies(
     const flows = new FlowFollower({ family, sweep: sweepFlows, metrics, log });
     const checks = resources.use(announcer.healthServer(family));
     const localnet = family === 'IPv4' ? new LocalnetFollower(() => kernel.allowLocalnet()) : undefined;
-    const followers = [checks, pending[i], flows, localnet].filter(item => item !== undefined);
+    const followers = [checks, pending[i], flows, localnet, predecessor.follower(family)].filter(
+      item => item !== undefined,
+    );
     const kernelFacts = () => kernel.facts;
     const backend = newBackend(family);
     const onLoss = (loss: Loss) => announcer.lost(loss);
-    const tidy = (call?: KernelCallOptions) => removeOtherModes(mode, family, { log, ...call });
+    const tidy = (call?: KernelCallOptions) => predecessor.retire(family, call);
     return new FamilyProxy({ family, backend, tidy, ...common, kernelFacts, followers, onLoss });
   });
   for (const proxy of proxies) resources.defer(() => proxy.close());

@@ -4,6 +4,8 @@ import type { Log } from './watch/log.ts';
 
 export interface PredecessorOptions {
   readonly log: Log;
+  /** `--take-over`: its tables go, so they are no reason to warn. */
+  readonly takesOver?: boolean;
   readonly run?: typeof runProgram;
   /** Whether a file exists; for /sys/class/net. */
   readonly exists?: (path: string) => boolean;
@@ -15,17 +17,18 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * Warns of what kube-proxy left behind in its other modes. Its iptables rules are adopted; but its nftables table and its IPVS services
- * stay in force beside ours, with the endpoints of then, and get the packets first. They are not ours to remove.
+ * stay in force beside ours, with the endpoints of then, and get the packets first. They are not ours to remove, unless asked to.
  */
 export async function warnOfPredecessors({
   log,
+  takesOver = false,
   run = runProgram,
   exists = existsSync,
 }: PredecessorOptions): Promise<void> {
-  for (const table of await kubeProxyTables(run, log)) {
+  for (const table of takesOver ? [] : await kubeProxyTables(run, log)) {
     log.warn(
       { component: 'config' },
-      `kube-proxy's nftables rules are on this node and send packets to the endpoints of then: remove them with 'nft delete ${table}'`,
+      `kube-proxy's nftables rules are on this node and send packets to the endpoints of then: run with --take-over, or remove them with 'nft delete ${table}'`,
     );
   }
   if (exists(`/sys/class/net/${IPVS_LINK}`)) {

@@ -26,13 +26,19 @@ export async function runCommand({ flags, given, version }: RunCommandOptions): 
   if (flags.cleanup === true) return (await import('./cleanup.ts')).cleanupCommand({ runtimeDir });
   const level = logLevel === undefined ? {} : { logLevel };
   if (flags.initOnly === true) return (await import('./init-command.ts')).initCommand({ loaded, ...level });
+  const takeOver =
+    flags.takeOver === true
+      ? await (await import('./take-over/begin.ts')).beginTakeOver({ loaded, runtimeDir })
+      : undefined;
+  const settle = (next: LoadedConfiguration) => takeOver?.keepMeaning(next) ?? next;
   const { runDaemon } = await import('./daemon.ts');
   return runDaemon({
     version,
-    loaded,
+    loaded: settle(loaded),
     ...(path === undefined
       ? {}
-      : { configurationFile: { path, parse: (text, name) => parseConfiguration(text, name, given) } }),
+      : { configurationFile: { path, parse: (text, name) => settle(parseConfiguration(text, name, given)) } }),
+    ...(takeOver === undefined ? {} : { takeOver }),
     ...(source === undefined ? {} : { source }),
     runtimeDir,
     ...level,

@@ -15,6 +15,7 @@ export interface RunFlags {
   readonly writeConfigTo?: string;
   readonly cleanup?: boolean;
   readonly initOnly?: boolean;
+  readonly takeOver?: boolean;
 }
 
 /** What stands for the value in the help. */
@@ -37,6 +38,9 @@ export function addRunOptions(command: Command): Command {
       new Option('--source <source>', 'dir:PATH = manifests there instead of an API server').argParser(parseSource),
     )
     .addOption(runtimeDirOption())
+    .addOption(
+      booleanOption('take-over', 'adopt a node that kube-proxy programmed and take its rules away; not while it lives'),
+    )
     .addOption(new Option('--log-level <level>', 'the least important lines to log').choices(LOG_LEVELS).conflicts('v'))
     .option('--write-config-to <file>', 'write the configuration there, with defaults filled in, and end')
     .addOption(booleanOption('cleanup', 'do what the command cleanup does, and end'))

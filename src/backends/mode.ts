@@ -4,6 +4,7 @@ import type { KernelSetting } from '../conntrack/settings.ts';
 import type { DumpFamily } from '../dump/state.ts';
 import type { run as runProgram } from '../linux/exec.ts';
 import type { Logger } from '../log.ts';
+import type { KubeProxyTraces } from '../take-over/kube-proxy-rules.ts';
 import type { IPFamily } from '../watch/objects.ts';
 import type { KernelCallOptions } from './backend.ts';
 import type { FamilyBackend } from './family-backend.ts';
@@ -29,6 +30,8 @@ export interface Mode {
    * in the log.
    */
   removeLeftovers(family: IPFamily, options: { readonly log: Logger } & KernelCallOptions): Promise<void>;
+  /** What kube-proxy leaves in its mode of this name. */
+  readonly kubeProxy: KubeProxyTraces;
 }
 
 /** A mode that this node can be programmed in. */

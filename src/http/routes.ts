@@ -17,6 +17,9 @@ export type Routes = Readonly<Record<string, Route>>;
 export const TEXT = 'text/plain; charset=utf-8';
 export const JSON_TYPE = 'application/json';
 
+/** In the header `Server` of every answer: kube-proxy, which has the same paths on the same ports, names nobody there. */
+export const SERVER_NAME = 'kproxy-ts';
+
 /** Requests to us are a few words. */
 const BODY_LIMIT_BYTES = 16 * 1024;
 
@@ -58,6 +61,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 function send(response: ServerResponse, { status, contentType, body, allow }: Answer): void {
   response.writeHead(status, {
     'Content-Type': contentType,
+    Server: SERVER_NAME,
     'Content-Length': Buffer.byteLength(body),
     'X-Content-Type-Options': 'nosniff',
     ...(allow === undefined ? {} : { Allow: allow }),

@@ -19,6 +19,8 @@ export interface RuntimePaths {
   readonly lock: string;
   /** Locked by the one that is about to take over. */
   readonly next: string;
+  /** kube-proxy's mode in which this node was when we took it over. */
+  readonly takenOver: string;
 }
 
 export function runtimePaths(directory: string): RuntimePaths {
@@ -26,6 +28,7 @@ export function runtimePaths(directory: string): RuntimePaths {
     socket: join(directory, SOCKET_NAME),
     lock: join(directory, 'lock'),
     next: join(directory, 'next'),
+    takenOver: join(directory, 'taken-over'),
   };
 }
 

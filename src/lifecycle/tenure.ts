@@ -12,6 +12,8 @@ export interface TenureOptions {
   readonly proxies: readonly FamilyProxy[];
   readonly store: Store;
   readonly health: SyncHealth;
+  /** Sees what others left in the kernel, before anything is programmed. */
+  readonly look: () => Promise<void>;
   /** Makes the kernel's settings; what can't be made is no reason not to go on. */
   readonly setKernel: () => Promise<void>;
   readonly socket: { readonly path: string; readonly routes: Routes };
@@ -24,6 +26,7 @@ export async function startTenure({
   proxies,
   store,
   health,
+  look,
   setKernel,
   socket,
   servers,
@@ -34,6 +37,7 @@ export async function startTenure({
   opened.defer(() => servers.close());
   await servers.open();
   await setKernel();
+  await look();
   let isDrained = false;
   void store.synced.then(() => {
     if (!isDrained) for (const proxy of proxies) proxy.start();

@@ -11,6 +11,7 @@ import type { IptablesIO } from './apply.ts';
 import { IPTABLES_DUMP } from './dump-format.ts';
 import { createIptablesFamily } from './family.ts';
 import { NftGeneration } from './generation.ts';
+import { IPTABLES_KUBE_PROXY } from './kube-proxy.ts';
 import { placeLocalnetGuard } from './localnet.ts';
 import { hasLocalhostNodePorts } from './options.ts';
 import { readPlan } from './read.ts';
@@ -25,6 +26,7 @@ export const IPTABLES: Mode = {
   readFamilies,
   removeEverywhere: () => removeEverywhere(),
   removeLeftovers: removeFamily,
+  kubeProxy: IPTABLES_KUBE_PROXY,
 };
 
 async function obstacle(): Promise<string | undefined> {

@@ -52,6 +52,17 @@ export function parse(text: string, table: Table): ReadonlyMap<string, IptablesO
   return distinct(objects);
 }
 
+/** Chains of others whose rules jump to a chain of ours, in one table of iptables-save's output. */
+export function othersThatUse(name: string, text: string, table: Table): string[] {
+  const found = new Set<string>();
+  for (const line of text.split('\n')) {
+    if (!line.startsWith('-A ') || !line.endsWith(` -j ${name}`)) continue;
+    const chain = line.slice(3, line.indexOf(' ', 3));
+    if (!isWhole(table, chain) && !isDispatchChain(table, chain)) found.add(ownText(chain));
+  }
+  return [...found];
+}
+
 /**
  * Objects by key. A rule that is there twice, or in the wrong place, gets a key that no Plan wants, so that it goes (and comes
  * again in its place).

@@ -3,8 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ExecError, run as runProgram } from '../../linux/exec.ts';
 import { type KernelCallOptions, type Plan, UnreadableError } from '../backend.ts';
 import type { IptablesIO } from './apply.ts';
+import { CHAIN } from './names.ts';
 import type { IptablesObject, Table } from './objects.ts';
-import { parse } from './parse.ts';
+import { othersThatUse, parse } from './parse.ts';
 
 export const TABLES: readonly Table[] = ['filter', 'nat'];
 
@@ -30,18 +31,27 @@ export async function readPlan(io: IptablesIO): Promise<Plan<IptablesObject>> {
   return (await readTables(io)).plan;
 }
 
+/** What is in a variant that nothing of this node may be using. */
+export interface Existing {
+  readonly plan: Plan<IptablesObject>;
+  /** Chains of others that have packets marked by KUBE-MARK-MASQ, to be masqueraded. */
+  readonly marking: readonly string[];
+}
+
 /**
- * As `readPlan`, of the tables that the kernel has by now: with `-t`, the legacy tools make it load those that it hasn't. For a
- * variant that nothing of this node may be using.
+ * Our objects in the tables that the kernel has by now: with `-t`, the legacy tools make it load those that it hasn't. Rejects as `readPlan` does.
  */
-export async function readExisting(io: IptablesIO): Promise<Plan<IptablesObject>> {
+export async function readExisting(io: IptablesIO): Promise<Existing> {
   const plan: Plan<IptablesObject> = new Map();
+  const marking: string[] = [];
   const { text } = await saveText(io, undefined);
   for (const section of text.split(/^(?=\*)/m)) {
     const table = TABLES.find(name => section.startsWith(`*${name}\n`));
-    if (table !== undefined) for (const [key, object] of parse(section, table)) plan.set(key, object);
+    if (table === undefined) continue;
+    for (const [key, object] of parse(section, table)) plan.set(key, object);
+    if (table === 'nat') marking.push(...othersThatUse(CHAIN.markMasq, section, table));
   }
-  return plan;
+  return { plan, marking };
 }
 
 /** Our objects in one table. Rejects as `readPlan` does. */

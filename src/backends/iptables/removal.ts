@@ -1,20 +1,25 @@
 import { ExecError } from '../../linux/exec.ts';
 import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../watch/objects.ts';
-import type { KernelCallOptions } from '../backend.ts';
+import type { KernelCallOptions, Plan } from '../backend.ts';
 import { changeCount, diff } from '../diff.ts';
 import { ModeUnavailableError } from '../mode.ts';
 import { applyChanges, type IptablesIO } from './apply.ts';
+import { CHAIN } from './names.ts';
+import type { IptablesObject } from './objects.ts';
 import { readExisting } from './read.ts';
 import { describeToolError, FAMILIES, otherTools, toolsOf, VARIANTS } from './tools.ts';
 
 /**
- * Takes every rule and chain of ours out of one variant and family; other programs' stay, and so do the kubelet's. Resolves to
- * how many objects went; rejects when one can't, and with ExecError when the tool is missing or fails.
+ * Takes every rule and chain of ours out of one variant and family; other programs' stay, and so do the kubelet's. So does what others have their packets
+ * masqueraded by, if they do: a CNI plugin for host ports may (`externalSetMarkChain`). Resolves to how many objects went; rejects when one can't, and with
+ * ExecError when the tool is missing or fails.
  */
 export async function removeAll(io: IptablesIO, options: KernelCallOptions = {}): Promise<number> {
-  const current = await readExisting(io);
-  const changes = diff(current, new Map());
+  const { plan: current, marking } = await readExisting(io);
+  const changes = diff(current, marking.length === 0 ? new Map() : masqueradingOf(current));
+  if (marking.length > 0)
+    io.log?.info({ chains: marking }, `${CHAIN.markMasq} stays: ${marking.join(', ')} of others use it`);
   const { failures } = await applyChanges(changes, current, { io, ...options });
   if (failures.length > 0) {
     throw new AggregateError(
@@ -23,6 +28,16 @@ export async function removeAll(io: IptablesIO, options: KernelCallOptions = {})
     );
   }
   return changeCount(changes);
+}
+
+/** What makes the mark effective. */
+function masqueradingOf(plan: Plan<IptablesObject>): Plan<IptablesObject> {
+  const needed = [...plan].filter(([, object]) =>
+    object.kind === 'rule'
+      ? object.rule.endsWith(`-j ${CHAIN.postrouting}`)
+      : object.name === CHAIN.markMasq || object.name === CHAIN.postrouting,
+  );
+  return new Map(needed);
 }
 
 /**

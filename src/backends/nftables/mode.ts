@@ -11,6 +11,7 @@ import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyErro
 import { nftablesDump } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
 import { ForeignChanges } from './foreign-changes.ts';
+import { NFTABLES_KUBE_PROXY } from './kube-proxy.ts';
 import { TABLE } from './names.ts';
 import { readPlan } from './read.ts';
 import { removeTable, retireTable } from './removal.ts';
@@ -27,6 +28,7 @@ export const NFTABLES: Mode = {
   readFamilies,
   removeEverywhere,
   removeLeftovers,
+  kubeProxy: NFTABLES_KUBE_PROXY,
 };
 
 async function obstacle(): Promise<string | undefined> {

@@ -14,7 +14,12 @@ describe('the runtime directory', () => {
   test("is made, for root alone, with its lock files; what's there already stays", async () => {
     const path = join(directory, 'a', 'b');
     const paths = await prepareRuntimeDir(path);
-    expect(paths).toEqual({ socket: `${path}/daemon.sock`, lock: `${path}/lock`, next: `${path}/next` });
+    expect(paths).toEqual({
+      socket: `${path}/daemon.sock`,
+      lock: `${path}/lock`,
+      next: `${path}/next`,
+      takenOver: `${path}/taken-over`,
+    });
     writeFileSync(paths.lock, '4711\n');
     await prepareRuntimeDir(path);
     expect([statSync(path).mode & 0o777, statSync(paths.lock).mode & 0o777]).toEqual([0o700, 0o600]);

@@ -188,7 +188,7 @@ describe('removal', () => {
   it('says what it cannot remove', async () => {
     const left = legacy();
     await start(left).to([service()], [slice()]);
-    const mine = '*nat\n:MINE - [0:0]\n-A MINE -j KUBE-MARK-MASQ\nCOMMIT\n';
+    const mine = '*nat\n:MINE - [0:0]\n-A MINE -j KUBE-NODEPORTS\nCOMMIT\n';
     await left.run(left.io.tools.restore, ['--noflush'], { input: mine });
     const { run, log, lines } = nodeWith([left]);
     await removeLeftovers({ tools: toolsOf('nft', 'IPv4'), run, log });
@@ -207,6 +207,28 @@ describe('removal', () => {
     expect(lines.map(line => line.replace(/^\d+ /, ''))).toEqual(
       ['legacy', 'nft'].map(variant => `rules and chains of ours were left in iptables-${variant}: removed`),
     );
+  });
+
+  it('leaves what others have their packets masqueraded by', async () => {
+    const left = legacy();
+    await start(left).to([service()], [slice()]);
+    const mine = '*nat\n:CNI-HOSTPORT-SETMARK - [0:0]\n-A CNI-HOSTPORT-SETMARK -j KUBE-MARK-MASQ\nCOMMIT\n';
+    await left.run(left.io.tools.restore, ['--noflush'], { input: mine });
+    const chain = (name: string) =>
+      left
+        .save('nat')
+        .split('\n')
+        .filter(line => line.startsWith(`-A ${name} `));
+    const before = [chain('KUBE-MARK-MASQ'), chain('KUBE-POSTROUTING'), chain('POSTROUTING')];
+    expect(before.map(lines => lines.length)).toEqual([1, 3, 1]);
+    const { run, log, lines } = nodeWith([left]);
+    for (const count of [2, 3]) {
+      await removeLeftovers({ tools: toolsOf('nft', 'IPv4'), run, log });
+      expect(left.save('nat').match(/^:KUBE-\S+/gm)).toEqual([':KUBE-MARK-MASQ', ':KUBE-POSTROUTING']);
+      expect([chain('KUBE-MARK-MASQ'), chain('KUBE-POSTROUTING'), chain('POSTROUTING')]).toEqual(before);
+      expect(lines).toHaveLength(count);
+    }
+    expect(lines[0]).toBe('KUBE-MARK-MASQ stays: CNI-HOSTPORT-SETMARK of others use it');
   });
 
   it('takes everything out of every variant and family that has its programs, and counts it', async () => {
