@@ -95,7 +95,7 @@ function written(
   const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
   batch.beginBatch();
   if (isNewTable) batch.newTable();
-  const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes });
+  const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes, family });
   batch.endBatch();
   return { bytes: out.bytes(), end };
 }
