@@ -83,5 +83,7 @@ class Commits implements SyncFollower {
     for (const resolve of this.#underWay.splice(0)) resolve(now);
   }
 
-  paused(): void {}
+  paused(): void {
+    this.#underWay = [];
+  }
 }
