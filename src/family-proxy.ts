@@ -35,7 +35,7 @@ export interface FamilyProxyOptions<O = unknown> extends SyncReporterOptions {
   readonly compactHeap: () => void;
   /** Told of each sync. */
   readonly followers?: readonly SyncFollower[];
-  /** Called when a start's first sync has succeeded, after the backend's own: takes away what other modes left. */
+  /** Called when all that a start has to program is programmed, after the backend's own: takes away what other modes left. */
   readonly tidy?: NonNullable<Backend<O>['tidy']>;
   /** See ModelFeedOptions. */
   readonly onLoss?: (loss: Loss) => void;
@@ -60,6 +60,7 @@ export class FamilyProxy<O = unknown> {
   /** What the newest plan was made with. */
   #planned: NodeOptions;
   #isStarted = false;
+  #isFollowing = false;
   readonly #compaction: QuietCompaction;
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
@@ -116,6 +117,8 @@ export class FamilyProxy<O = unknown> {
 
   /** The store is complete: program it, and from now on whatever changes. Also ends a pause. */
   start(): void {
+    if (!this.#isFollowing) void this.backend.follow?.(() => this.#loop.markSuspect());
+    this.#isFollowing = true;
     this.#basis = this.#newestBasis();
     this.#warnOfNoDetector();
     this.#isStarted = true;
@@ -182,6 +185,12 @@ export class FamilyProxy<O = unknown> {
   ruleCounts(): { readonly total: RuleCounts; readonly last: RuleCounts } | undefined {
     const { applied } = this.#loop;
     return applied === undefined ? undefined : this.backend.counts?.rules?.(applied);
+  }
+
+  /** See ElementReadings. */
+  elementCounts(): ReadonlyMap<string, number> | undefined {
+    const { applied } = this.#loop;
+    return applied === undefined ? undefined : this.backend.counts?.elements?.(applied);
   }
 
   /** See RuleReadings. */

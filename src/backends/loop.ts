@@ -4,6 +4,7 @@ import { changeCount, diff, isEmpty } from './diff.ts';
 import { readKernel } from './read-kernel.ts';
 import { changesSince, planAll, plannedObjects, unexplained } from './route-changes.ts';
 import type { SyncCause, SyncReport, SyncTiming } from './sync-report.ts';
+import { Tidying } from './tidying.ts';
 
 export interface LoopOptions<O> {
   readonly backend: Backend<O>;
@@ -25,8 +26,7 @@ export interface LoopOptions<O> {
 const FIRST_RETRY_MS = 250;
 /** Longer timers fire at once (Node keeps their time in 31 bits). */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-const NEVER = Number.POSITIVE_INFINITY;
-const NEVER_BEFORE = Number.NEGATIVE_INFINITY;
+const [NEVER_BEFORE, NEVER] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
 
 /**
  * The only stateful part of programming a family: dirty → wait a little for more → plan → diff → apply → remember what is
@@ -65,9 +65,12 @@ export class SyncLoop<O> {
   #work: AbortController | undefined = new AbortController();
   /** Aborted by an event, which is more urgent than a look for drift. */
   #look: AbortController | undefined;
+  readonly #tidying: Tidying;
 
   constructor(options: LoopOptions<O>) {
     this.#options = options;
+    const { backend, onError } = options;
+    this.#tidying = new Tidying({ tidy: backend.tidy, onError: error => onError(error, this.#nextRetryMs()) });
   }
 
   /** Something may have changed: sync soon. Cheap, any number of times. */
@@ -89,6 +92,12 @@ export class SyncLoop<O> {
     this.markDirty();
   }
 
+  /** Somebody else may have changed our objects just now: `hasDrifted` is asked at once. */
+  markSuspect(): void {
+    this.#lookedAtMs = NEVER_BEFORE;
+    this.#schedule();
+  }
+
   /** Since when a change has been waiting, on the clock's scale; undefined when nothing waits. */
   get queuedAtMs(): number | undefined {
     return this.#queuedAtMs;
@@ -105,6 +114,7 @@ export class SyncLoop<O> {
     this.#work?.abort();
     this.#work = undefined;
     await this.#running;
+    await this.#tidying.settled();
     // Tens of MB on a large node, which `resume` reads anew.
     if (this.#work === undefined) this.#applied = undefined;
   }
@@ -115,6 +125,7 @@ export class SyncLoop<O> {
     this.#work = new AbortController();
     this.#applied = undefined;
     this.#isFirst = true;
+    this.#tidying.reset();
     this.#notBeforeMs = NEVER_BEFORE;
     this.#quietUntilMs = NEVER_BEFORE;
     this.#forgetTrouble();
@@ -169,7 +180,7 @@ export class SyncLoop<O> {
       this.#notBeforeMs = NEVER_BEFORE;
       this.#quietUntilMs = now() + timing().minSyncPeriodMs;
       onSync(report);
-      if (cause === 'start' && report.failures.length === 0) await this.#options.backend.tidy?.({ signal });
+      if (report.isFull && report.failures.length === 0) this.#tidying.begin(signal);
     } catch (error) {
       // What was pulled may be lost: nothing but a full sync knows what is to be done.
       this.#applied = undefined;

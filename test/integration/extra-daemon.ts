@@ -88,11 +88,11 @@ export class ExtraDaemon {
   static async start(
     lab: Lab,
     node: string,
-    options: { name: string; env?: Record<string, string> },
+    options: { name: string; env?: Record<string, string>; configuration?: (text: string) => string },
   ): Promise<ExtraDaemon> {
-    const { name, env = {} } = options;
+    const { name, ...others } = options;
     const args = ['--v', '4'];
-    return new ExtraDaemon(lab, name, await lab.startDaemon(node, { as: name, awaitReady: false, env, args }));
+    return new ExtraDaemon(lab, name, await lab.startDaemon(node, { as: name, awaitReady: false, args, ...others }));
   }
 
   /** How it ended; '' while it lives. */

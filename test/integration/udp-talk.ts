@@ -26,8 +26,10 @@ export class UdpTalk implements Disposable {
     this.#lines = lines;
   }
 
-  static async open(lab: Lab, from: string, { address, port }: UdpTarget): Promise<UdpTalk> {
-    const command = ['netns', 'exec', lab.netns(from), process.execPath, SCRIPT, address, String(port)];
+  /** `timeoutMs`: how long to wait for each answer. */
+  static async open(lab: Lab, from: string, { address, port }: UdpTarget, timeoutMs = 300): Promise<UdpTalk> {
+    const args = [address, String(port), String(timeoutMs)];
+    const command = ['netns', 'exec', lab.netns(from), process.execPath, SCRIPT, ...args];
     const child = spawn('ip', command, { env: markedEnv(lab.name), stdio: ['pipe', 'pipe', 'inherit'] });
     const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
     const first = await lines.next();

@@ -8,10 +8,12 @@ import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import type { KernelCallOptions } from '../backend.ts';
 import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyError, type SettledMode } from '../mode.ts';
-import { hasTable, removeTable } from './apply.ts';
-import { NFTABLES_DUMP } from './dump-format.ts';
+import { nftablesDump } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
+import { ForeignChanges } from './foreign-changes.ts';
+import { TABLE } from './names.ts';
 import { readPlan } from './read.ts';
+import { removeTable, retireTable } from './removal.ts';
 import { missingFeature } from './support.ts';
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
@@ -33,13 +35,16 @@ async function obstacle(): Promise<string | undefined> {
 }
 
 /** Settles the IP families. */
-async function settle(_configuration: Configuration, log: Logger): Promise<SettledMode> {
+async function settle({ hasServiceMetrics }: Configuration, log: Logger): Promise<SettledMode> {
   const configLog = log.child({ component: 'config' });
   const { families, missing } = await usableFamilies();
   if (families.length === 0) throw new NoUsableFamilyError('nftables', missing);
   configLog.info({ families }, `nftables for ${families.join(' and ')}`);
   for (const { family, reason } of missing) configLog.warn({ family }, `${family} is left out: ${reason}`);
-  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket() }) };
+  if (hasServiceMetrics)
+    configLog.warn('mode nftables has no counters for each Service: metrics.perService has no effect');
+  const foreign = new ForeignChanges(log);
+  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket(), foreign }) };
 }
 
 async function usableFamilies(): Promise<{ families: IPFamily[]; missing: MissingFamily[] }> {
@@ -61,7 +66,7 @@ async function readFamilies(): Promise<DumpFamily[]> {
     const found: DumpFamily[] = [];
     for (const family of FAMILIES) {
       const plan = await readPlan(kernel, family);
-      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, NFTABLES_DUMP));
+      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, nftablesDump(family)));
     }
     return found;
   } catch (error) {
@@ -75,9 +80,8 @@ async function removeEverywhere(): Promise<number> {
   let count = 0;
   try {
     for (const family of FAMILIES) {
-      if (!(await hasTable({ kernel, family }))) continue;
-      count += (await readPlan(kernel, family)).size;
-      await removeTable({ kernel, family });
+      const { size } = await readPlan(kernel, family);
+      if (await removeTable({ kernel, family, table: TABLE })) count += size;
     }
   } catch (error) {
     if (error instanceof NetlinkError) throw new ModeUnavailableError(`nf_tables: ${error.message}`, { cause: error });
@@ -92,8 +96,8 @@ async function removeLeftovers(
 ): Promise<void> {
   using kernel = new NftSocket();
   try {
-    if (!(await hasTable({ kernel, family }))) return;
-    await removeTable({ kernel, family });
+    const options = signal === undefined ? {} : { signal };
+    if (!(await retireTable({ kernel, family }, options))) return;
     log.info({ family }, 'the table of the nftables mode was left in the kernel: removed');
   } catch (err) {
     signal?.throwIfAborted();

@@ -3,7 +3,8 @@
 import type { IPFamily } from '../../net/ip.ts';
 import { attributesIn, type Message, readHostWord, textOf } from '../../netfilter/attributes.ts';
 import { readExpressions, type Verdict } from '../../netfilter/expressions.ts';
-import { type BaseChain, commentOf, type Element, readElements, readSet, SET } from '../../netfilter/messages.ts';
+import { commentOf, readElements, readSet } from '../../netfilter/message-reading.ts';
+import { type BaseChain, type Element, SET } from '../../netfilter/messages.ts';
 import type { Plan } from '../backend.ts';
 import { addressText, endpointOfBytes, frontendOfBytes } from './bytes.ts';
 import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';

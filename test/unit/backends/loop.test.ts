@@ -20,7 +20,10 @@ afterEach(async () => {
 });
 
 /** A loop over the fake kernel whose cluster is set by the test; `next` waits for the sync or error after now. */
-function start(kernel: FakeIptables, options: { timing?: Partial<SyncTiming> } = {}) {
+function start(
+  kernel: FakeIptables,
+  options: { timing?: Partial<SyncTiming>; tidy?: NonNullable<Backend<IptablesObject>['tidy']> } = {},
+) {
   let model = emptyModel('IPv4', node);
   let snap = snapshot([]);
   let dirty: string[] = [];
@@ -29,7 +32,10 @@ function start(kernel: FakeIptables, options: { timing?: Partial<SyncTiming> } =
     for (const resolve of waiting.splice(0)) resolve(event);
   };
   const loop = new SyncLoop({
-    backend: createIptablesBackend(() => IPTABLES_OPTIONS, kernel.io),
+    backend: {
+      ...createIptablesBackend(() => IPTABLES_OPTIONS, kernel.io),
+      ...(options.tidy && { tidy: options.tidy }),
+    },
     pull: () => {
       model = updateModel(model, snap, dirty, node);
       dirty = [];
@@ -93,6 +99,38 @@ describe('SyncLoop', () => {
     const after = next();
     loop.markDirty();
     await expect(Promise.race([after, delay(50, 'waits')])).resolves.toBe('waits');
+  });
+
+  it('takes away what is not used any more beside the syncs, once a start', async () => {
+    const tidied = Promise.withResolvers<void>();
+    const tidy = vi.fn(() => tidied.promise);
+    const { loop, set, next } = start(new FakeIptables(), { tidy });
+    await set([service()], [slice()]);
+    await vi.waitFor(() => expect(tidy).toHaveBeenCalledOnce());
+    expect(await set([service()])).toMatchObject({ cause: 'change', failures: [] });
+    const paused = loop.pause().then(() => 'paused');
+    expect(await Promise.race([paused, delay(20, 'waits for it')])).toBe('waits for it');
+    tidied.resolve();
+    expect(await paused).toBe('paused');
+    expect(tidy).toHaveBeenCalledOnce();
+    const resumed = next();
+    loop.resume();
+    await resumed;
+    await vi.waitFor(() => expect(tidy).toHaveBeenCalledTimes(2));
+  });
+
+  it('takes nothing away before everything is programmed', async () => {
+    const kernel = new FakeIptables();
+    const tidy = vi.fn(async () => undefined);
+    const { set, next } = start(kernel, { tidy });
+    kernel.refuse.add('10.96.0.20');
+    const other = service({ name: 'other', clusterIPs: ['10.96.0.20'] });
+    const report = await set([service(), other], [slice()]);
+    expect((report as SyncReport).failures).not.toEqual([]);
+    expect(tidy).not.toHaveBeenCalled();
+    kernel.refuse.clear();
+    expect(await next()).toMatchObject({ cause: 'recheck', failures: [] });
+    await vi.waitFor(() => expect(tidy).toHaveBeenCalledOnce());
   });
 
   it('writes nothing while paused; afterwards it reads, and repairs what somebody else did meanwhile', async () => {
