@@ -41,7 +41,10 @@ export interface FamilyProxyOptions<O = unknown> extends SyncReporterOptions {
   readonly onLoss?: (loss: Loss) => void;
 }
 
-/** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
+/**
+ * Events of one burst arrive within this time; longer would be latency, shorter more commits. A backend that `startsAtOnce` waits so long only after another
+ * sync: a single change reaches the kernel without delay, and a burst takes as few commits as with the wait.
+ */
 const COALESCE_MS = 3;
 
 /** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
@@ -63,6 +66,7 @@ export class FamilyProxy<O = unknown> {
   #isFollowing = false;
   readonly #compaction: QuietCompaction;
   #isSyncing = false;
+  #finishedAtMs = Number.NEGATIVE_INFINITY;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
 
@@ -87,7 +91,7 @@ export class FamilyProxy<O = unknown> {
     this.#loop = new SyncLoop({
       backend: this.#observed(),
       pull: () => this.#pull(),
-      coalesceMs: COALESCE_MS,
+      coalesceMs: () => this.#coalesceMs(),
       timing: () => {
         const { minSyncPeriodMs, syncPeriodMs } = this.#configuration[backend.mode];
         return { minSyncPeriodMs, maxRetryMs: syncPeriodMs, driftCheckMs: syncPeriodMs };
@@ -237,6 +241,11 @@ export class FamilyProxy<O = unknown> {
     };
   }
 
+  #coalesceMs(): number {
+    if (this.backend.startsAtOnce !== true) return COALESCE_MS;
+    return performance.now() - this.#finishedAtMs < COALESCE_MS ? COALESCE_MS : 0;
+  }
+
   #newestBasis(): Basis<NodeOptions> {
     const { node, nodeFacts } = this.#feed;
     const { store, kernelFacts } = this.#options;
@@ -284,6 +293,7 @@ export class FamilyProxy<O = unknown> {
 
   #finishSync(report: SyncReport): void {
     this.#isSyncing = false;
+    this.#finishedAtMs = performance.now();
     const { model } = this;
     if (this.backend.syncs.finish?.(report, model) === true) this.#loop.markAllDirty();
     this.#reporter.synced(report, model);

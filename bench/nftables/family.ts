@@ -1,5 +1,6 @@
 /** The product's FamilyProxy over a Store that the bench writes as a watch would: everything between an event and its commit. */
 import { createNftablesFamily } from '../../src/backends/nftables/family.ts';
+import { ForeignChanges } from '../../src/backends/nftables/foreign-changes.ts';
 import { defaultConfiguration } from '../../src/config/load.ts';
 import { FamilyProxy } from '../../src/family-proxy.ts';
 import { compactHeap } from '../../src/heap.ts';
@@ -26,7 +27,7 @@ export async function startFamily(services: number, kernel: NftKernel): Promise<
   const { configuration } = defaultConfiguration();
   const proxy = new FamilyProxy({
     family: 'IPv4',
-    backend: createNftablesFamily({ family: 'IPv4', kernel }),
+    backend: createNftablesFamily({ family: 'IPv4', kernel, foreign: new ForeignChanges(log) }),
     configuration: { ...configuration, detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] } },
     nodeName: NODE.name,
     store,

@@ -1,11 +1,13 @@
 import type { Backend } from '../../src/backends/backend.ts';
 import { SyncLoop } from '../../src/backends/loop.ts';
 import { createNftablesBackend } from '../../src/backends/nftables/backend.ts';
+import { ForeignChanges } from '../../src/backends/nftables/foreign-changes.ts';
 import type { NftObject } from '../../src/backends/nftables/objects.ts';
 import type { NftablesOptions } from '../../src/backends/nftables/options.ts';
 import type { SyncReport } from '../../src/backends/sync-report.ts';
 import type { Model } from '../../src/endpoints/types.ts';
 import { NftSocket } from '../../src/linux/nf-tables.ts';
+import { createLogger } from '../../src/log.ts';
 
 const OPTIONS: NftablesOptions = {
   family: 'IPv4',
@@ -18,7 +20,8 @@ const OPTIONS: NftablesOptions = {
 
 /** Over this network namespace's kernel. */
 export function newBackend(): Backend<NftObject> {
-  return createNftablesBackend(() => OPTIONS, { family: 'IPv4', kernel: new NftSocket() });
+  const foreign = new ForeignChanges(createLogger({ level: 'warn' }));
+  return createNftablesBackend(() => OPTIONS, { family: 'IPv4', kernel: new NftSocket(), foreign });
 }
 
 /** The loop's first sync: the kernel is read, everything planned and committed. */
@@ -30,12 +33,14 @@ export async function loadOnce(
   await using loop = new SyncLoop({
     backend,
     pull: () => model,
-    coalesceMs: 0,
+    coalesceMs: () => 0,
     timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 60_000 }),
     now: () => performance.now(),
     onSync: done.resolve,
     onError: done.reject,
   });
+  // As the daemon does: the kernel tells the listener of each element.
+  await backend.follow?.(() => undefined);
   const startedAt = performance.now();
   loop.markDirty();
   const report = await done.promise;
