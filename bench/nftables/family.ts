@@ -24,10 +24,11 @@ export async function startFamily(services: number, kernel: NftKernel): Promise<
   const log = createLogger({ level: 'error' });
   const store = new Store();
   const commits = new Commits();
+  const foreign = new ForeignChanges(log);
   const { configuration } = defaultConfiguration();
   const proxy = new FamilyProxy({
     family: 'IPv4',
-    backend: createNftablesFamily({ family: 'IPv4', kernel, foreign: new ForeignChanges(log) }),
+    backend: createNftablesFamily({ family: 'IPv4', kernel, foreign }),
     configuration: { ...configuration, detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] } },
     nodeName: NODE.name,
     store,
@@ -58,7 +59,10 @@ export async function startFamily(services: number, kernel: NftKernel): Promise<
     get syncs() {
       return commits.syncs;
     },
-    [Symbol.asyncDispose]: () => proxy.close(),
+    [Symbol.asyncDispose]: async () => {
+      await proxy.close();
+      foreign[Symbol.dispose]();
+    },
   };
 }
 

@@ -78,7 +78,7 @@ export function manySlices(services: readonly Service[], family: IPFamily): Endp
     if (where === undefined) return [];
     const endpoints = [
       ...(where === 'elsewhere' ? [] : [sliceEndpoint(ip(2 * index + 2), { nodeName: node.name })]),
-      ...(where === 'here' ? [] : [sliceEndpoint(ip(2 * index + 3), { nodeName: 'elsewhere' })]),
+      ...(where === 'here' ? [] : [sliceEndpoint(ip(2 * index + 3), { nodeName: 'node-b' })]),
     ];
     const ports = owner.ports.map(({ name, protocol, port }) => ({ name, protocol, port: port + 8000 }));
     const { namespace, name: serviceName } = owner;

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type DumpState, isDumpState } from '../../src/dump/state.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes } from '../../src/lab/layout.ts';
+import { servedMode } from '../../src/lab/served-mode.ts';
 import { awaitUsed, describeLab, labName } from './daemon-lab.ts';
 
 const [node] = nodes;
@@ -30,6 +31,7 @@ describeLab('dump beside a daemon in mode nftables', () => {
 
   test('finds all of it there, also when endpoints have left their slots', async () => {
     expect(await dump()).toMatchObject({ source: 'daemon', mode: 'nftables' });
+    expect(await servedMode(lab.name, node.name)).toBe('nftables');
     expect(statesOf(await dump())).toEqual(['ok']);
     await lab.removePod(lab.pods[0]!.name);
     await awaitUsed(lab, { service: 'default/web', pods: lab.pods });

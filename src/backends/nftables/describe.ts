@@ -10,7 +10,7 @@ interface Told {
   /** Where the elements of each map lead. */
   readonly leadsTo: Map<string, string>;
   readonly slots: { readonly slot: number; readonly ip: string; readonly port: number }[];
-  /** Endpoints that may reach themselves by it. */
+  /** Addresses of endpoints that may reach themselves by it; of a cluster IP, those that are on this node, or of which nobody says where they are. */
   readonly hairpins: Set<string>;
 }
 
@@ -97,7 +97,7 @@ function endpointsOf(internal: readonly Told[], external: readonly Told[]): Dump
     found.set(key, { ip, port, ...UNKNOWN, local: known?.local ?? local, used: used || known?.used === true });
   };
   for (const { slots, hairpins, leadsTo } of internal) {
-    for (const slot of slots) add(slot, hairpins.has(slot.ip), leadsTo.has(SETS.services));
+    for (const slot of slots) add(slot, hairpins.has(slot.ip) ? null : false, leadsTo.has(SETS.services));
   }
   for (const { slots, leadsTo } of external) {
     const isLocalOnly = leadsTo.get(SETS.external) === CHAINS.sourceOfPolicyLocal;

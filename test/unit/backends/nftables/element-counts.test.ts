@@ -39,13 +39,14 @@ describe('countElements', () => {
     expect(countElements([]).get('services')).toBe(0);
   });
 
-  it('takes less than 10 ms for 5000 Services of 10 endpoints', () => {
+  // Some 2 ms, less than 1 when it is compiled.
+  it('takes a scrape less than 10 ms for 5000 Services of 10 endpoints', () => {
     const endpoints = Array.from({ length: 10 }, (_, i) => `10.0.0.${i}:80`);
     const objects = Array.from({ length: 5000 }, (_, port): NftObject[] => [
       { kind: 'frontend', where: { ip: '10.96.0.1', port, protocol: 'TCP' }, service: '', chain: 'lb-10', endpoints },
       { kind: 'cluster-ip', ip: '10.96.0.1', service: '' },
     ]).flat();
-    const times = Array.from({ length: 5 }, () => {
+    const times = Array.from({ length: 30 }, () => {
       const before = performance.now();
       countElements(objects);
       return performance.now() - before;
