@@ -19,8 +19,14 @@ export interface BenchFamily extends AsyncDisposable {
   readonly syncs: number;
 }
 
+export interface BenchKernel {
+  readonly kernel: NftKernel;
+  /** As the daemon does: the kernel tells of each change. */
+  readonly listens?: boolean;
+}
+
 /** So many Services of ten endpoints, programmed. */
-export async function startFamily(services: number, kernel: NftKernel): Promise<BenchFamily> {
+export async function startFamily(services: number, { kernel, listens = false }: BenchKernel): Promise<BenchFamily> {
   const log = createLogger({ level: 'error' });
   const store = new Store();
   const commits = new Commits();
@@ -28,7 +34,7 @@ export async function startFamily(services: number, kernel: NftKernel): Promise<
   const { configuration } = defaultConfiguration();
   const proxy = new FamilyProxy({
     family: 'IPv4',
-    backend: createNftablesFamily({ family: 'IPv4', kernel, foreign }),
+    backend: createNftablesFamily({ family: 'IPv4', kernel, ...(listens && { foreign }) }),
     configuration: { ...configuration, detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16'] } },
     nodeName: NODE.name,
     store,

@@ -6,7 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { NftSocket } from '../../src/linux/nf-tables.ts';
 import { ENDPOINTS, endpointsOf } from '../spine/cluster.ts';
 import { startFamily } from './family.ts';
-import { quantiles } from './quantiles.ts';
+import { type Quantiles, quantiles } from './quantiles.ts';
+
+type Kinds = Readonly<Record<'replace' | 'grow' | 'shrink', Quantiles>>;
+
+export interface OneChange extends Kinds {
+  readonly kernel: Kinds;
+}
 
 const TRIALS = 300;
 const WARM_UP = 50;
@@ -25,7 +31,7 @@ class TimedSocket extends NftSocket {
 }
 
 const kernel = new TimedSocket();
-await using family = await startFamily(count, kernel);
+await using family = await startFamily(count, { kernel, listens: true });
 const stop = new AbortController();
 const churned: number[] = [];
 const churning = Number(churn) > 0 ? changeOthers(Number(churn)) : Promise.resolve();

@@ -11,7 +11,7 @@ function podIP(n: number): string {
   return `10.${128 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
 }
 
-const keyOf = (i: number) => ({ namespace: `bench-${i % 10}`, name: `svc-${i}` });
+export const keyOf = (i: number) => ({ namespace: `bench-${i % 10}`, name: `svc-${i}` });
 
 /** The addresses of Service i's endpoints. */
 export function endpointsOf(i: number, count = ENDPOINTS): string[] {
