@@ -67,7 +67,6 @@ export async function startFamily(services: number, { kernel, listens = false }:
     },
     [Symbol.asyncDispose]: async () => {
       await proxy.close();
-      foreign[Symbol.dispose]();
     },
   };
 }
