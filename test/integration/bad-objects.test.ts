@@ -141,8 +141,8 @@ describeLab('objects that the API server should never have stored', () => {
     await lab.api.create('/api/v1/namespaces', { metadata: { name: 'newest' } });
     await lab.dropWatches();
     for (const { name, lines, lists } of before) {
-      // Services, EndpointSlices and Nodes, each anew.
-      await eventually(() => expect(listsOf(name)).toHaveLength(lists.length + 3));
+      // Services, EndpointSlices, Nodes and ServiceCIDRs, each anew.
+      await eventually(() => expect(listsOf(name)).toHaveLength(lists.length + 4));
       expect(linesOf(name)).toEqual(lines);
     }
   });

@@ -159,9 +159,9 @@ describeUnless(lacking, 'the iptables backend on this kernel', () => {
     const backend = createIptablesBackend(() => IPTABLES_OPTIONS, real);
     const before = await backend.read();
     await backend.apply(diff(before, planAll(backend, modelOf([], []))), before);
-    const mine = '*nat\n:MINE - [0:0]\n-A MINE -j KUBE-MARK-MASQ\nCOMMIT\n';
+    const mine = '*nat\n:MINE - [0:0]\n-A MINE -j KUBE-POSTROUTING\nCOMMIT\n';
     await inNetns('iptables-nft-restore', ['--noflush'], { input: mine });
-    await expect(removeAll(real)).rejects.toThrow(/^cannot remove nat\/KUBE-MARK-MASQ: .*busy.*$/is);
+    await expect(removeAll(real)).rejects.toThrow(/^cannot remove nat\/KUBE-POSTROUTING: .*busy.*$/is);
     await inNetns('iptables-nft-restore', ['--noflush'], { input: '*nat\n:MINE - [0:0]\n-X MINE\nCOMMIT\n' });
     expect(await removeAll(real)).toBe(1);
   });
