@@ -60,6 +60,7 @@ export class FamilyProxy<O = unknown> {
   /** What the newest plan was made with. */
   #planned: NodeOptions;
   #isStarted = false;
+  #isFollowing = false;
   readonly #compaction: QuietCompaction;
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
@@ -116,6 +117,8 @@ export class FamilyProxy<O = unknown> {
 
   /** The store is complete: program it, and from now on whatever changes. Also ends a pause. */
   start(): void {
+    if (!this.#isFollowing) void this.backend.follow?.(() => this.#loop.markSuspect());
+    this.#isFollowing = true;
     this.#basis = this.#newestBasis();
     this.#warnOfNoDetector();
     this.#isStarted = true;
@@ -182,6 +185,12 @@ export class FamilyProxy<O = unknown> {
   ruleCounts(): { readonly total: RuleCounts; readonly last: RuleCounts } | undefined {
     const { applied } = this.#loop;
     return applied === undefined ? undefined : this.backend.counts?.rules?.(applied);
+  }
+
+  /** See ElementReadings. */
+  elementCounts(): ReadonlyMap<string, number> | undefined {
+    const { applied } = this.#loop;
+    return applied === undefined ? undefined : this.backend.counts?.elements?.(applied);
   }
 
   /** See RuleReadings. */

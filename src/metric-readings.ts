@@ -127,6 +127,27 @@ export function addRuleMetrics(registry: Registry, families: readonly RuleReadin
   );
 }
 
+export interface ElementReadings {
+  readonly family: IPFamily;
+  /** Elements that we have in each set or map of nf_tables; undefined before the first sync, and in other modes. */
+  elementCounts(): ReadonlyMap<string, number> | undefined;
+}
+
+/** What the nftables mode has in the kernel: kube-proxy counts nothing there. */
+export function addElementMetrics(registry: Registry, families: readonly ElementReadings[]): void {
+  new Gauge({
+    name: 'kproxy_nftables_elements',
+    help: 'Elements that kproxy-ts has in the sets and maps of its nftables table',
+    labelNames: ['set', 'ip_family'],
+    registers: [registry],
+    collect() {
+      for (const proxy of families) {
+        for (const [set, count] of proxy.elementCounts() ?? []) this.set({ set, ip_family: proxy.family }, count);
+      }
+    },
+  });
+}
+
 /** What an API source has seen, per kind. Manifests have no connection that could be lost, so a file source has none of these. */
 export function addWatchMetrics(registry: Registry, source: { readonly stats: ApiSource['stats'] | undefined }): void {
   const labelNames = ['kind'];

@@ -78,16 +78,15 @@ function syncMetrics(registry: Registry) {
 
 /** In another mode these count nothing, as no such sync has failed. */
 function nftablesMetrics(registry: Registry) {
-  const counterOf = (what: string) => {
-    const name = `kubeproxy_sync_proxy_rules_nftables_${what}_failures_total`;
-    const help = `Cumulative proxy nftables ${what} failures`;
+  const counterOf = (what: string, help: string) => {
+    const name = `kubeproxy_sync_proxy_rules_${what}`;
     const counter = new Counter({ name, help, labelNames: ['ip_family'] as const, registers: [registry] });
     for (const family of ['IPv4', 'IPv6']) counter.inc({ ip_family: family }, 0);
     return counter;
   };
   // What is left over goes with the sync, in one transaction.
-  counterOf('cleanup');
-  return { nftablesSyncFailures: counterOf('sync') };
+  counterOf('nftables_cleanup_failures_total', 'Cumulative proxy nftables cleanup failures');
+  return { nftablesSyncFailures: counterOf('nftables_sync_failures_total', 'Cumulative proxy nftables sync failures') };
 }
 
 function changeMetrics(registry: Registry) {

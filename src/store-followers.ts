@@ -2,7 +2,7 @@
 import type { FamilyProxy } from './family-proxy.ts';
 import type { SourceHealth, SyncHealth } from './http/health-state.ts';
 import type { Logger } from './log.ts';
-import { addModelMetrics, addPendingMetrics, addRuleMetrics } from './metric-readings.ts';
+import { addElementMetrics, addModelMetrics, addPendingMetrics, addRuleMetrics } from './metric-readings.ts';
 import type { Metrics } from './metrics.ts';
 import type { PendingChanges } from './pending-changes.ts';
 import { addServiceMetrics } from './service-metrics.ts';
@@ -55,6 +55,7 @@ export function followStore({ store, proxies, pending, health, metrics, nodeName
   addModelMetrics(metrics.registry, () => proxies.map(proxy => proxy.model));
   addPendingMetrics(metrics.registry, pending);
   addRuleMetrics(metrics.registry, proxies);
+  addElementMetrics(metrics.registry, proxies);
   addServiceMetrics(metrics.registry, proxies);
 }
 

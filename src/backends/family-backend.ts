@@ -58,6 +58,8 @@ export interface SyncSteps<O, Options> {
 export interface BackendCounts<O> {
   /** Of all objects, and of those that the sync under way or the last one wrote. */
   rules?(applied: ReadonlyMap<string, O>): { readonly total: RuleCounts; readonly last: RuleCounts };
+  /** Elements of ours in each set or map. */
+  elements?(applied: ReadonlyMap<string, O>): ReadonlyMap<string, number>;
   /** See RuleReadings. */
   packets?(model: Model): Promise<PacketCounts | undefined>;
   /** See ServiceReadings; only asked for when the operator wants them. */

@@ -1,27 +1,11 @@
 import type { Model } from '../endpoints/types.ts';
-import { type Backend, type Plan, UnreadableError } from './backend.ts';
+import { type Plan, UnreadableError } from './backend.ts';
 import { changeCount, diff, isEmpty } from './diff.ts';
+import type { LoopOptions } from './loop-options.ts';
 import { readKernel } from './read-kernel.ts';
 import { changesSince, planAll, plannedObjects, unexplained } from './route-changes.ts';
-import type { SyncCause, SyncReport, SyncTiming } from './sync-report.ts';
+import type { SyncCause, SyncReport } from './sync-report.ts';
 import { Tidying } from './tidying.ts';
-
-export interface LoopOptions<O> {
-  readonly backend: Backend<O>;
-  /** The newest Model; its `changed` names what differs since the last pull. */
-  readonly pull: () => Model;
-  /** How long to wait for more events after the first one. */
-  readonly coalesceMs: number;
-  /** When an answer changes, call `markDirty` for it to take effect at once. */
-  readonly timing: () => SyncTiming;
-  /** Somebody else may have changed our objects: a sync begins that no event asked for. */
-  readonly onDrift?: () => void;
-  readonly onSync: (report: SyncReport) => void;
-  /** A whole sync that failed: nothing is known to be lost, and it is tried again in `retryMs`. */
-  readonly onError: (error: unknown, retryMs: number) => void;
-  /** Milliseconds on a monotonic scale. */
-  readonly now: () => number;
-}
 
 const FIRST_RETRY_MS = 250;
 /** Longer timers fire at once (Node keeps their time in 31 bits). */
@@ -90,6 +74,12 @@ export class SyncLoop<O> {
   markAllDirty(): void {
     this.#planned = undefined;
     this.markDirty();
+  }
+
+  /** Somebody else may have changed our objects just now: `hasDrifted` is asked at once. */
+  markSuspect(): void {
+    this.#lookedAtMs = NEVER_BEFORE;
+    this.#schedule();
   }
 
   /** Since when a change has been waiting, on the clock's scale; undefined when nothing waits. */

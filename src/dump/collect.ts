@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { ModeUnavailableError } from '../backends/mode.ts';
+import { type Mode, ModeUnavailableError } from '../backends/mode.ts';
 import { askSocket, SocketTimeoutError } from '../http/socket.ts';
 import type { run as runProgram } from '../linux/exec.ts';
 import { loadModes } from '../modes.ts';
@@ -19,6 +19,8 @@ export interface CollectOptions {
   readonly runtimeDir: string;
   /** Starts programs; the default is this process's own network namespace. */
   readonly run?: typeof runProgram | undefined;
+  /** Whose rules are looked for where no daemon answers; the default is every mode. */
+  readonly modes?: readonly Pick<Mode, 'name' | 'readFamilies'>[] | undefined;
   readonly askTimeoutMs?: number;
 }
 
@@ -33,7 +35,9 @@ export async function collectDump(options: CollectOptions): Promise<Collected> {
   const socketPath = join(options.runtimeDir, SOCKET_NAME);
   const asked = await askDaemon(socketPath, options.askTimeoutMs ?? ASK_TIMEOUT_MS);
   if (typeof asked !== 'string') return { state: asked, note: '' };
-  return { state: await readKernel(asked, options.run), note: `${asked}; showing what the kernel has` };
+  const { state, unknown } = await readKernel(asked, options);
+  const parts = [asked, 'showing what the kernel has', ...unknown];
+  return { state, note: parts.join('; ') };
 }
 
 /** The daemon's answer, or in words why there is none. */
@@ -58,23 +62,28 @@ function absence(error: Error, socketPath: string, timeoutMs: number): string {
   return `the daemon at ${socketPath} broke off (${error.message})`;
 }
 
-/** In the mode that has something there, else in one that could be asked. */
-async function readKernel(why: string, run: CollectOptions['run']): Promise<DumpState> {
+/** In the mode that has something there, else in one that could be asked; then `unknown` says why the others couldn't. */
+async function readKernel(
+  why: string,
+  { run, modes }: Pick<CollectOptions, 'run' | 'modes'>,
+): Promise<{ readonly state: DumpState; readonly unknown: readonly string[] }> {
   const failed: ModeUnavailableError[] = [];
   let empty: DumpState | undefined;
-  for (const mode of await loadModes()) {
+  for (const mode of modes ?? (await loadModes())) {
     try {
       const families = await mode.readFamilies(run === undefined ? {} : { run });
       const base = { apiVersion: API_VERSION, kind: 'Dump', source: 'kernel', mode: mode.name } as const;
       const state = { ...base, node: hostname(), families, contested: [] };
-      if (families.some(({ services, shared }) => services.length > 0 || shared.rules.length > 0)) return state;
+      if (families.some(({ services, shared }) => services.length > 0 || shared.rules.length > 0)) {
+        return { state, unknown: [] };
+      }
       empty ??= state;
     } catch (error) {
       if (!(error instanceof ModeUnavailableError)) throw error;
       failed.push(error);
     }
   }
-  if (empty !== undefined) return empty;
-  const reasons = failed.map(({ message }) => message).join('; ');
-  throw new DumpError(`${why}, and the kernel can't be asked: ${reasons}`, { cause: failed[0]?.cause });
+  const reasons = failed.map(({ message }) => message);
+  if (empty !== undefined) return { state: empty, unknown: reasons };
+  throw new DumpError(`${why}, and the kernel can't be asked: ${reasons.join('; ')}`, { cause: failed[0]?.cause });
 }

@@ -12,6 +12,7 @@ export interface DumpCommandOptions {
 /** Where the command reads and writes; the defaults are the process's. */
 export interface DumpPorts {
   readonly run?: CollectOptions['run'];
+  readonly modes?: CollectOptions['modes'];
   readonly askTimeoutMs?: number;
   readonly write: (text: string) => void;
   readonly complain: (text: string) => void;

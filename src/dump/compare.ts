@@ -1,19 +1,24 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { DumpFormat } from './format.ts';
+import type { Backend } from '../backends/backend.ts';
+import type { DumpFormat, ObjectText } from './format.ts';
 import type { DumpRule } from './state.ts';
 
-/** What is desired beside what is there, rule by rule. */
+/** What is desired beside what is there, rule by rule. What has a position in the kernel is desired where it is. */
 export function compareObjects<O>(
   planned: ReadonlyMap<string, O>,
   kernel: Pick<ReadonlyMap<string, O>, 'get'>,
-  format: DumpFormat<O>,
+  { dump: format, settle }: { readonly dump: DumpFormat<O> } & Pick<Backend<O>, 'settle'>,
 ): DumpRule[] {
   const rules: DumpRule[] = [];
   for (const [key, object] of planned) {
     const found = kernel.get(key);
-    if (found === undefined) rules.push(...listRules(object, 'missing', format));
-    else if (isDeepStrictEqual(object, found)) rules.push(...listRules(object, 'ok', format));
-    else rules.push(...compareRules(object, found, format));
+    if (found === undefined) {
+      rules.push(...listRules(object, 'missing', format));
+      continue;
+    }
+    const wanted = settle === undefined ? object : settle(found, object);
+    const isSame = isDeepStrictEqual(wanted, found);
+    rules.push(...(isSame ? listRules(wanted, 'ok', format) : compareRules(wanted, found, format)));
   }
   return inPacketOrder(rules, format);
 }
@@ -24,9 +29,8 @@ export function listAll<O>(objects: readonly O[], state: DumpRule['state'], form
 }
 
 /** The rules of an object, all in the same state. */
-function listRules<O>(object: O, state: DumpRule['state'], { textOf }: DumpFormat<O>): DumpRule[] {
-  const { table, chain, lines } = textOf(object);
-  return lines.map(rule => ({ table, chain, rule, state }));
+function listRules<O>(object: O, state: DumpRule['state'], { textsOf }: DumpFormat<O>): DumpRule[] {
+  return textsOf(object).flatMap(({ table, chain, lines }) => lines.map(rule => ({ table, chain, rule, state })));
 }
 
 /** In the order in which a packet meets them; otherwise as given. */
@@ -34,10 +38,18 @@ export function inPacketOrder(rules: readonly DumpRule[], { rankOf }: Pick<DumpF
   return rules.toSorted((a, b) => rankOf(a) - rankOf(b));
 }
 
-function compareRules<O>(wanted: O, found: O, { textOf }: DumpFormat<O>): DumpRule[] {
-  const { table, chain, lines } = textOf(wanted);
-  const compared = compareLines(lines.filter(isSaying), textOf(found).lines.filter(isSaying));
-  return compared.map(({ line, state }) => ({ table, chain, rule: line, state }));
+function compareRules<O>(wanted: O, found: O, { textsOf }: DumpFormat<O>): DumpRule[] {
+  const [ours, theirs] = [byPlace(textsOf(wanted)), byPlace(textsOf(found))];
+  const places = new Map([...ours, ...theirs]);
+  return [...places].flatMap(([place, { table, chain }]) => {
+    const lines = (texts: typeof ours) => texts.get(place)?.lines.filter(isSaying) ?? [];
+    const compared = compareLines(lines(ours), lines(theirs));
+    return compared.map(({ line, state }) => ({ table, chain, rule: line, state }));
+  });
+}
+
+function byPlace(texts: readonly ObjectText[]): ReadonlyMap<string, ObjectText> {
+  return new Map(texts.map(text => [`${text.table} ${text.chain}`, text]));
 }
 
 function isSaying(line: string): boolean {

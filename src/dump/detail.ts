@@ -12,19 +12,19 @@ import {
 } from './state.ts';
 
 /** A block per Service port, with a blank line between. */
-export function describeServices({ families }: DumpState, hasColours: boolean): string {
+export function describeServices({ families, mode }: DumpState, hasColours: boolean): string {
   const blocks = families.flatMap(({ family, services }) =>
     services.map(
       service =>
         paint(`${serviceText(service)} ${service.protocol} (${family})`, 'bold', hasColours) +
         '\n' +
-        describeService(service, hasColours),
+        describeService(service, { mode, hasColours }),
     ),
   );
   return blocks.join('\n');
 }
 
-function describeService(service: DumpServicePort, hasColours: boolean): string {
+function describeService(service: DumpServicePort, style: RuleStyle): string {
   return [
     section('Addresses', service.addresses.map(addressRow)),
     section('Policies', [
@@ -32,7 +32,7 @@ function describeService(service: DumpServicePort, hasColours: boolean): string 
       ['externalTrafficPolicy', service.externalTrafficPolicy ?? 'unknown'],
     ]),
     section('Endpoints', endpointRows(service.endpoints)),
-    `  Rules${verdict(service)}\n${renderRules(service.rules, hasColours)}`,
+    `  Rules${verdict(service)}\n${renderRules(service.rules, style)}`,
   ].join('');
 }
 
@@ -67,17 +67,30 @@ function verdict({ rules, state }: DumpServicePort): string {
   return texts[state];
 }
 
+export interface RuleStyle {
+  /** As in DumpState. */
+  readonly mode: string;
+  readonly hasColours: boolean;
+}
+
 /** A line per rule, marked where it isn't as it should be; with a line end. '' when there are none. */
-export function renderRules(rules: readonly DumpRule[], hasColours: boolean): string {
+export function renderRules(rules: readonly DumpRule[], { mode, hasColours }: RuleStyle): string {
   const mark = (state: DumpRule['state']) => (state === 'missing' || state === 'unexpected' ? state : '');
   const isMarked = rules.some(({ state }) => mark(state) !== '');
-  const rows = rules.map(({ table, chain, rule, state }) => [
-    ...(isMarked ? [mark(state)] : []),
-    table,
-    rule === '' ? `chain ${chain}` : `-A ${chain} ${rule}`,
-  ]);
+  const columns = mode === 'nftables' ? nftablesColumns : iptablesColumns;
+  const rows = rules.map(rule => [...(isMarked ? [mark(rule.state)] : []), ...columns(rule)]);
   const lines = indent(renderTable(rows)).split('\n');
   return lines.map((line, index) => paint(line, ruleColour(rules[index]?.state ?? 'ok'), hasColours)).join('\n');
+}
+
+/** What can be given to iptables. */
+function iptablesColumns({ table, chain, rule }: DumpRule): string[] {
+  return [table, rule === '' ? `chain ${chain}` : `-A ${chain} ${rule}`];
+}
+
+/** There is one table; the chain, set or map comes first. */
+function nftablesColumns({ chain, rule }: DumpRule): string[] {
+  return [chain, rule === '' ? '(no rules)' : rule];
 }
 
 function indent(text: string): string {

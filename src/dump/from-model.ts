@@ -21,7 +21,7 @@ import {
 export interface Observation<O = unknown> {
   /** What was planned last; undefined before the first plan. */
   readonly model: Model | undefined;
-  readonly backend: Pick<FamilyBackend<O>, 'planRoute' | 'planShared' | 'isShared' | 'dump'>;
+  readonly backend: Pick<FamilyBackend<O>, 'planRoute' | 'planShared' | 'isShared' | 'settle' | 'dump'>;
   readonly kernel: ReadonlyMap<string, O>;
   /** Syncs ran while the kernel was read. */
   readonly isMoving: boolean;
@@ -67,16 +67,17 @@ async function modelFamily<O>(
       wanted.add(objectKey);
       (backend.isShared?.(objectKey) === true ? shared : own).set(objectKey, object);
     }
-    services.set(key, { ...describeRoute(route), ...withState(compareObjects(own, kernel, format)) });
+    services.set(key, { ...describeRoute(route), ...withState(compareObjects(own, kernel, backend)) });
     if (services.size % SLICE === 0) await pause();
   }
   const surplus = format.groupByOwner([...kernel].filter(([key]) => !wanted.has(key)).map(([, object]) => object));
   for (const [key, stray] of surplus.owned) services.set(key, withStray(services.get(key), stray, format));
+  const strays = surplus.rest.filter(object => format.isLeftOver?.(object) !== true);
   return {
     family: model.family,
     comparison: isMoving ? 'moving' : 'steady',
     services: sortServices([...services.values()]),
-    shared: withState([...compareObjects(shared, kernel, format), ...listAll(surplus.rest, 'unexpected', format)]),
+    shared: withState([...compareObjects(shared, kernel, backend), ...listAll(strays, 'unexpected', format)]),
   };
 }
 

@@ -13,7 +13,7 @@ export interface DumpState {
   readonly source: 'daemon' | 'kernel';
   /** The name of the Node object; the host's name when the kernel told. */
   readonly node: string;
-  /** The proxy mode: `iptables`. */
+  /** The proxy mode: `nftables` or `iptables`. */
   readonly mode: string;
   readonly families: readonly DumpFamily[];
   /** A line for each address and port that several Services claim: who has it, who doesn't. */
@@ -82,8 +82,12 @@ export interface DumpRules {
 
 export interface DumpRule {
   readonly table: string;
+  /** In mode nftables also the set or map that has the element. */
   readonly chain: string;
-  /** As iptables-save prints it after `-A CHAIN`; '' for the chain itself, where that is all there is to say. */
+  /**
+   * In mode iptables a rule as iptables-save prints it after `-A CHAIN`. In mode nftables a rule of the chain, an element of the set, or a line of what the
+   * chain or set is (`type …`), each as `nft list` prints it. '' for the chain itself, where that is all there is to say.
+   */
   readonly rule: string;
   readonly state: 'ok' | 'missing' | 'unexpected' | 'unchecked';
 }

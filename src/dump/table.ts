@@ -81,7 +81,7 @@ export function rulesText({ rules, state }: DumpRules): string {
 }
 
 /** What a line has no room for. */
-function notes({ source, families, contested }: DumpState, hasColours: boolean): string {
+function notes({ source, mode, families, contested }: DumpState, hasColours: boolean): string {
   const lines: string[] = [];
   for (const { family, comparison, shared } of families) {
     if (comparison === 'moving') lines.push(`${family}: rules were changing meanwhile; a difference may be on its way`);
@@ -90,7 +90,7 @@ function notes({ source, families, contested }: DumpState, hasColours: boolean):
     }
     const wrong = shared.rules.filter(({ state }) => state === 'missing' || state === 'unexpected');
     if (wrong.length > 0)
-      lines.push(`${family}, rules that no Service owns:\n${renderRules(wrong, hasColours)}`.trimEnd());
+      lines.push(`${family}, rules that no Service owns:\n${renderRules(wrong, { mode, hasColours })}`.trimEnd());
   }
   lines.push(...contested);
   return lines.length === 0 ? '' : `\n${lines.join('\n')}\n`;

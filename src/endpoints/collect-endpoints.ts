@@ -32,6 +32,7 @@ function addEndpoint(found: Map<string, Endpoint>, source: SliceEndpoint, port: 
     isServing: source.serving,
     isTerminating: source.terminating,
     isLocal: source.nodeName !== '' && source.nodeName === node.name,
+    mayBeLocal: source.nodeName === '' || source.nodeName === node.name,
     nodeHints: source.nodeHints,
     zoneHints: source.zoneHints,
   });

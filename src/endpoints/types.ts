@@ -52,6 +52,8 @@ export interface Endpoint {
   readonly isTerminating: boolean;
   /** It runs on this node. */
   readonly isLocal: boolean;
+  /** It runs on this node, or its slice doesn't tell where. */
+  readonly mayBeLocal: boolean;
   readonly nodeHints: readonly string[];
   readonly zoneHints: readonly string[];
 }

@@ -60,7 +60,8 @@ function buildProgram(finish: (status: number) => void): Command {
   const program = new Command('kproxy-ts lab').description(description).addHelpText('after', examples);
   program.exitOverride().enablePositionalOptions().showHelpAfterError('(--help shows how)');
   const pods = () => new Option('--pods <n>', 'pods of the Service web').default(4).argParser(wholeNumber(1, 100));
-  const mode = () => new Option('--mode <mode>', "the daemons' proxy mode").default('iptables');
+  const mode = () =>
+    new Option('--mode <mode>', "the daemons' proxy mode; none: they choose, as on a node").default('');
   const name = () => new Option('--name <name>', 'which lab: several can be up').default('lab').argParser(checkName);
   const add = (usage: string, summary: string, ...options: Option[]) => {
     const command = program.command(usage).description(summary);

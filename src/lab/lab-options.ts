@@ -10,7 +10,7 @@ export interface LabOptions {
   readonly pods?: number;
   /** false: no daemon on the nodes, so that a test brings its own. Default true. */
   readonly daemons?: boolean;
-  /** kube-proxy's `mode`. Default iptables. */
+  /** kube-proxy's `mode`; '' = the daemons choose. Default iptables, which most tests are about; the command's is ''. */
   readonly mode?: string;
   /** What is run as `PROGRAM run --config FILE --runtime-dir DIR` on each node. Default: this project's own launcher. */
   readonly daemonProgram?: string;

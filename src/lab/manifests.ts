@@ -125,7 +125,7 @@ kind: KubeProxyConfiguration
 clientConnection:
   kubeconfig: ${kubeconfigFile}
 hostnameOverride: ${node.name}
-mode: ${mode}
+mode: "${mode}"
 clusterCIDR: ${hasIPv6 ? `${clusterCIDR},${clusterCIDR6}` : clusterCIDR}
 healthzBindAddress: 0.0.0.0:${healthzPort}
 metricsBindAddress: 127.0.0.1:10249

@@ -122,7 +122,10 @@ export function isHealthy(status: LabStatus): boolean {
 /** The status for people. */
 export function renderStatus(status: LabStatus): string {
   const head = [
-    ['lab', `${status.name}, ${status.phase}, since ${status.startedAt}, mode ${status.mode}`],
+    [
+      'lab',
+      `${status.name}, ${status.phase}, since ${status.startedAt}, mode ${status.mode || 'as the daemons choose'}`,
+    ],
     ['files', status.directory],
     ['API server', `${status.apiUrl} ${status.isApiAlive ? '' : '(dead)'}`],
     ['client', `${status.client.join(',')} (off-cluster)`],

@@ -6,6 +6,7 @@ import { renderTable } from '../text/table.ts';
 import { kproxyProgram } from './install.ts';
 import type { Lab, ProbeTarget } from './lab.ts';
 import { nodes, web } from './layout.ts';
+import { servedMode } from './served-mode.ts';
 import { findFaults, tally } from './tally.ts';
 
 /** One way to reach the Service. */
@@ -39,7 +40,7 @@ export async function runTour(tour: Tour): Promise<string[]> {
   write(heading('Scaling up by one pod'));
   faults.push(...(await showScaling(tour)));
   write(faults.length === 0 ? `\n${styleText('green', 'Every answer was right.')}\n` : renderFaults(faults));
-  write(nextSteps(lab, tour.staysUp));
+  write(nextSteps(lab, tour.staysUp, await servedMode(lab.name, nodes[0].name)));
   return faults;
 }
 
@@ -141,7 +142,7 @@ function ownCommand(): string {
   return inPath ? 'kproxy-ts' : relative(process.cwd(), kproxyProgram);
 }
 
-function nextSteps(lab: Lab, staysUp: boolean): string {
+function nextSteps(lab: Lab, staysUp: boolean, mode: string | undefined): string {
   const name = lab.name === 'lab' ? '' : `--name ${lab.name} `;
   const program = ownCommand();
   const inLab = `${program} lab exec ${name}`;
@@ -149,7 +150,10 @@ function nextSteps(lab: Lab, staysUp: boolean): string {
     [`${inLab}client -- curl -s ${nodes[1].address}:${web.nodePort}`, 'a NodePort, from off-cluster'],
     [`${inLab}control -- kubectl get svc,endpointslices`, 'the API, with any kubectl'],
     [`${inLab}control -- kubectl delete pod ${lab.pods[0]?.name ?? 'web-1'}`, 'one endpoint less'],
-    [`${inLab}node-a -- iptables-save -t nat`, "a node's rules"],
+    [
+      `${inLab}node-a -- ${mode === 'nftables' ? 'nft list table ip kproxy-ts' : 'iptables-save -t nat'}`,
+      "a node's rules",
+    ],
     [`${inLab}node-a -- kproxy-ts dump`, 'what they mean'],
     [`${program} lab status ${name}`.trimEnd(), 'nodes, pods, daemons'],
   ];

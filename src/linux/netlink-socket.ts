@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { hostWord } from '../netfilter/attributes.ts';
-import { NetlinkError } from './nfnetlink.ts';
+import { NETLINK_NETFILTER, NetlinkError } from './nfnetlink.ts';
 
 /** Of include/uapi/asm-generic/socket.h and linux/netlink.h. */
 const SOL_SOCKET = 1;
@@ -53,9 +53,14 @@ async function setsockopt(): Promise<Setsockopt> {
   return loaded;
 }
 
+/** Messages that the kernel couldn't keep for the netfilter socket at a port. */
+export async function dropsAt(port: number): Promise<number> {
+  return Number((await listingOf(port)).drops);
+}
+
 /** This process's descriptor of the netfilter socket that is bound to a port: the binding keeps it to itself, the kernel lists it. */
 async function descriptorOf(port: number): Promise<number> {
-  const inode = await inodeOf(port);
+  const { inode } = await listingOf(port);
   for (const name of await readdir('/proc/self/fd')) {
     const target = await readlink(`/proc/self/fd/${name}`).catch(() => '');
     if (target === `socket:[${inode}]`) return Number(name);
@@ -64,10 +69,11 @@ async function descriptorOf(port: number): Promise<number> {
 }
 
 /** From /proc/net/netlink: sk, Eth (the protocol), Pid (the port), Groups, Rmem, Wmem, Dump, Locks, Drops, Inode. */
-async function inodeOf(port: number): Promise<string> {
+async function listingOf(port: number): Promise<{ readonly drops: string; readonly inode: string }> {
   for (const line of (await readFile('/proc/self/net/netlink', 'latin1')).split('\n')) {
-    const [, protocol, owner, , , , , , , inode] = line.trim().split(/\s+/);
-    if (protocol === '12' && owner === String(port) && inode !== undefined) return inode;
+    const [, protocol, owner, , , , , , drops, inode] = line.trim().split(/\s+/);
+    const isIt = protocol === String(NETLINK_NETFILTER) && owner === String(port);
+    if (isIt && drops !== undefined && inode !== undefined) return { drops, inode };
   }
   throw new NetlinkError('netlink socket', 0, `the kernel lists no socket at port ${port}`);
 }

@@ -45,6 +45,13 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 
 type Socket = Awaited<ReturnType<typeof openNetfilter>>;
 
+const ownPorts = new Set<number>();
+
+/** Whether the netlink socket at a port is one of this process's, which commit. The kernel names it in each event. */
+export function isOwnPort(port: number): boolean {
+  return ownPorts.has(port);
+}
+
 export class NftSocket implements NftKernel, Disposable {
   readonly batchBytes = BATCH_BYTES;
   #socket: Promise<Socket> | undefined;
@@ -83,6 +90,7 @@ export class NftSocket implements NftKernel, Disposable {
       for (const message of messagesIn(bytes)) this.#answer?.(message);
     });
     socket.on('error', error => this.#fail?.(asNetlinkError('nf_tables', error)));
+    ownPorts.add(socket.address().port);
     return socket;
   }
 

@@ -5,7 +5,7 @@
  */
 import { endianness } from 'node:os';
 
-const NETLINK_NETFILTER = 12;
+export const NETLINK_NETFILTER = 12;
 export const NLMSG_ERROR = 2;
 export const NLM_F_REQUEST = 1;
 /** Subsystem NFNL_SUBSYS_NFTABLES, message NFT_MSG_GETGEN. */

@@ -152,6 +152,8 @@ export function readHostWord(bytes: Buffer, at = 0): number {
 }
 
 export interface Message extends MessageHeader {
+  /** Of the socket that asked for it. */
+  readonly port: number;
   /** All of it, with its header. */
   readonly bytes: Buffer;
   readonly payload: Buffer;
@@ -168,6 +170,7 @@ export function* messagesIn(buffer: Buffer): Iterable<Message> {
       type: native16(bytes, 4),
       flags: native16(bytes, 6),
       sequence: readHostWord(bytes, 8),
+      port: readHostWord(bytes, 12),
       family: hasFamily ? bytes[16]! : 0,
       resource: hasFamily ? bytes.readUInt16BE(18) : 0,
       bytes,

@@ -2,8 +2,8 @@
  * The messages of nf_tables: tables, chains, rules, sets, elements and the batches that carry them, to bytes and back. Pure. Source:
  * include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h; comments are libnftnl's TLVs (libnftnl/udata.h), as nft prints them.
  */
-import { attributeList, attributesIn, type Message, MessageWriter, textOf } from './attributes.ts';
-import { type Expression, readData, type Verdict, writeData, writeExpressions } from './expressions.ts';
+import { MessageWriter } from './attributes.ts';
+import { type Expression, type Verdict, writeData, writeExpressions } from './expressions.ts';
 
 const SUBSYSTEM = 10;
 /** enum nf_tables_msg_types, with the subsystem. */
@@ -39,12 +39,10 @@ const APPEND = 0x800;
 export const SET = { interval: 4, map: 8, timeout: 16, dynamic: 32, concatenation: 128 } as const;
 /** Of nft, for printing (its enum datatypes): the kernel only stores them. */
 export const TYPE = { ipv4: 7, ipv6: 8, protocol: 12, port: 13, mark: 19 } as const;
-/** Bytes of each type. */
-const BYTES: Readonly<Record<number, number>> = { 7: 4, 8: 16, 12: 1, 13: 2, 19: 4 };
 /** NFTNL_UDATA_SET_COMMENT */
-const SET_COMMENT = 7;
+export const SET_COMMENT = 7;
 /** NFT_DATA_VERDICT */
-const VERDICT_TYPE = 0xffffff00;
+export const VERDICT_TYPE = 0xffffff00;
 /** NFTNL_UDATA_COMMENT_MAXLEN, with the closing NUL. */
 const COMMENT_BYTES = 128;
 
@@ -71,6 +69,8 @@ export interface BaseChain {
   /** enum nf_inet_hooks */
   readonly hook: number;
   readonly priority: number;
+  /** What becomes of packets that no rule decides; absent = they are accepted. */
+  readonly policy?: 'drop';
 }
 
 export interface RuleSpec {
@@ -119,8 +119,10 @@ export class BatchWriter {
     this.#bracket(BATCH_END);
   }
 
+  /** A table that is at work: one that somebody made dormant wakes up. */
   newTable(comment?: string): void {
     this.#begin(NFT.newTable, CREATE);
+    this.out.u32(2, 0);
     if (comment !== undefined) this.out.raw(6, commentBytes(comment));
     this.out.end();
   }
@@ -138,6 +140,7 @@ export class BatchWriter {
       this.out.u32(1, base.hook);
       this.out.u32(2, base.priority);
       this.out.close(hook);
+      this.out.u32(5, base.policy === 'drop' ? 0 : 1);
       this.out.text(7, base.type);
     }
     this.out.end();
@@ -260,16 +263,6 @@ function typeNumber(fields: readonly Field[]): number {
   return fields.reduce((number, { type }) => number * 64 + type, 0);
 }
 
-/** The reverse of `typeNumber`. */
-function fieldsOf(number: number): Field[] {
-  const fields: Field[] = [];
-  for (let rest = number; rest > 0; rest = Math.floor(rest / 64)) {
-    const type = rest % 64;
-    fields.unshift({ type, bytes: BYTES[type] ?? 0 });
-  }
-  return fields;
-}
-
 function tlv(type: number, value: Buffer): Buffer {
   return Buffer.concat([Buffer.of(type, value.length), value]);
 }
@@ -282,64 +275,4 @@ export function cutComment(text: string): string {
 
 function commentBytes(text: string): Buffer {
   return tlv(0, Buffer.from(`${cutComment(text)}\0`, 'latin1'));
-}
-
-/** The TLVs of user data by type. */
-export function readUserData(bytes: Buffer): Map<number, Buffer> {
-  const found = new Map<number, Buffer>();
-  for (let at = 0; at + 2 <= bytes.length; at += 2 + bytes[at + 1]!) {
-    found.set(bytes[at]!, bytes.subarray(at + 2, at + 2 + bytes[at + 1]!));
-  }
-  return found;
-}
-
-export function commentOf(userData: Buffer | undefined): string | undefined {
-  const value = userData === undefined ? undefined : readUserData(userData).get(0);
-  return value === undefined ? undefined : textOf(value);
-}
-
-/** What a message of a set says, in the form that `newSet` takes. */
-export function readSet({ payload }: Message): SetSpec {
-  const parts = attributesIn(payload);
-  const number = (type: number) => parts.get(type)?.readUInt32BE(0);
-  const told = parts.get(13);
-  const comment = told === undefined ? undefined : readUserData(told).get(SET_COMMENT);
-  const dataType = number(6);
-  const description = parts.get(9);
-  const size = description === undefined ? undefined : attributesIn(description).get(1)?.readUInt32BE(0);
-  return {
-    name: textOf(parts.get(2) ?? Buffer.alloc(0)),
-    flags: (number(3) ?? 0) & ~SET.map,
-    key: fieldsOf(number(4) ?? 0),
-    ...(dataType === undefined ? {} : { value: dataType === VERDICT_TYPE ? 'verdict' : fieldsOf(dataType) }),
-    ...(comment === undefined ? {} : { comment: textOf(comment) }),
-    ...(size === undefined ? {} : { size }),
-  };
-}
-
-/** What a message of elements says: the set, and its elements. */
-export function readElements({ payload }: Message): { set: string; elements: Element[] } {
-  const parts = attributesIn(payload);
-  const list = parts.get(3) ?? Buffer.alloc(0);
-  return { set: textOf(parts.get(2) ?? Buffer.alloc(0)), elements: [...attributeList(list)].map(readElement) };
-}
-
-function readElement([, bytes]: readonly [number, Buffer]): Element {
-  const parts = attributesIn(bytes);
-  const key = bytesOf(parts.get(1));
-  const keyEnd = parts.get(10);
-  const data = parts.get(2);
-  const comment = commentOf(parts.get(6));
-  return {
-    key,
-    ...(keyEnd === undefined ? {} : { keyEnd: bytesOf(keyEnd) }),
-    ...(data === undefined ? {} : { data: readData(data) }),
-    ...(comment === undefined ? {} : { comment }),
-  };
-}
-
-function bytesOf(data: Buffer | undefined): Buffer {
-  const value = data === undefined ? undefined : readData(data);
-  if (!(value instanceof Uint8Array)) throw new TypeError('an element without a key');
-  return value;
 }

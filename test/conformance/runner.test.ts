@@ -266,7 +266,10 @@ describe('npm run conformance', { timeout: 60_000 }, () => {
   });
 
   it('names the backends that there are', async () => {
-    const unknown = { status: 2, err: expect.stringContaining('unknown backend pigeons; there is: iptables') };
+    const unknown = {
+      status: 2,
+      err: expect.stringContaining('unknown backend pigeons; there is: iptables, nftables'),
+    };
     expect(await start('--backend', 'pigeons')).toMatchObject(unknown);
   });
 });

@@ -7,16 +7,8 @@ import type { NftKernel, Refusal } from '../../src/linux/nf-tables.ts';
 import { NetlinkError } from '../../src/linux/nfnetlink.ts';
 import { attributesIn, type Message, MessageWriter, messagesIn, textOf } from '../../src/netfilter/attributes.ts';
 import { type Expression, readExpressions } from '../../src/netfilter/expressions.ts';
-import {
-  type BaseChain,
-  BatchWriter,
-  commentOf,
-  type Element,
-  NFT,
-  readElements,
-  readSet,
-  type SetSpec,
-} from '../../src/netfilter/messages.ts';
+import { commentOf, readElements, readSet } from '../../src/netfilter/message-reading.ts';
+import { type BaseChain, BatchWriter, type Element, NFT, type SetSpec } from '../../src/netfilter/messages.ts';
 
 const ENOENT = 2;
 const EBUSY = 16;
@@ -37,6 +29,8 @@ export class FakeNfTables implements NftKernel {
   #tables = new Map<string, Table>();
   /** Commits that were made. */
   commits = 0;
+  /** Commits that were asked for. */
+  attempts = 0;
   /** Elements that are refused whatever they are: by their set and comment. */
   refuses: (set: string, element: Element) => boolean = () => false;
 
@@ -45,6 +39,7 @@ export class FakeNfTables implements NftKernel {
   }
 
   async commit(batch: Buffer): Promise<readonly Refusal[]> {
+    this.attempts += 1;
     const tables = new Map([...this.#tables].map(([name, table]) => [name, copied(table)]));
     const refusals: Refusal[] = [];
     for (const message of messagesIn(Buffer.from(batch))) {
@@ -69,6 +64,11 @@ export class FakeNfTables implements NftKernel {
     if (set !== undefined && !table.sets.has(textOf(set))) throw new NetlinkError('dump', ENOENT, 'no such set');
     answer(writer, table, { type: message!.type, ...(set === undefined ? {} : { set: textOf(set) }) });
     return [...messagesIn(Buffer.from(out.bytes()))];
+  }
+
+  /** As `nft flush ruleset` by somebody else. */
+  clear(): void {
+    this.#tables.clear();
   }
 
   close(): void {
@@ -195,6 +195,7 @@ function deleteChain(table: Table, name: string): number {
 }
 
 function answer(writer: BatchWriter, table: Table, { type, set }: { type: number; set?: string }): void {
+  if (type === NFT.getTable) writer.newTable();
   if (type === NFT.getSet) for (const { spec } of table.sets.values()) writer.newSet(spec, 1);
   if (type === NFT.getChain) for (const [name, { base }] of table.chains) writer.newChain(name, base);
   if (type === NFT.getRule) {

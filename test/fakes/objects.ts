@@ -106,6 +106,7 @@ export function endpoint(ip: string, fields: Partial<Endpoint> = {}): Endpoint {
     isServing: true,
     isTerminating: false,
     isLocal: false,
+    mayBeLocal: fields.isLocal ?? false,
     nodeHints: [],
     zoneHints: [],
     ...fields,
@@ -128,4 +129,22 @@ export const IPTABLES_OPTIONS_V6 = {
   ...IPTABLES_OPTIONS,
   family: 'IPv6',
   localDetector: { kind: 'source', cidr: 'fd00:10:244::/56' },
+} as const;
+
+/** What the nftables mode's rules depend on, likewise. */
+export const NFTABLES_OPTIONS = {
+  family: 'IPv4',
+  masqueradeAll: false,
+  localDetector: { kind: 'source', cidr: '10.244.0.0/16' },
+  nodePortAddresses: 'all',
+  dropsInvalid: true,
+  serviceCIDRs: ['10.96.0.0/12'],
+} as const;
+
+/** The same for IPv6. */
+export const NFTABLES_OPTIONS_V6 = {
+  ...NFTABLES_OPTIONS,
+  family: 'IPv6',
+  localDetector: { kind: 'source', cidr: 'fd00:10:244::/56' },
+  serviceCIDRs: ['fd00:10:96::/108'],
 } as const;

@@ -43,7 +43,7 @@ describeLab('objects that the API server should never have stored', () => {
   let onB: PodState;
 
   beforeAll(async () => {
-    lab = await createLab({ name: labName('bad'), validate: false });
+    lab = await createLab({ name: labName('bad'), mode: '', validate: false });
     [onA, onB] = lab.pods as [PodState, PodState];
     await createBadObjects();
     // Made last: whoever has it has seen all that came before it.

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, it } from 'vitest';
 import { obstacle } from '../../src/lab/netns.ts';
 import { run } from '../../src/linux/exec.ts';
+import { BACKENDS } from '../conformance/runner/backends.ts';
 import type { PacketflowCase } from '../conformance/runner/packetflow.ts';
 import { playFlows, runPackets } from '../conformance/runner/packets/run-packets.ts';
 import type { Result } from '../conformance/runner/result.ts';
@@ -17,8 +18,9 @@ async function flowsOf(directory: string): Promise<readonly PacketflowCase[]> {
   return files.filter(({ schema }) => schema === SCHEMA).flatMap(file => listAt<PacketflowCase>(file, 'cases'));
 }
 
-const isOurs = ({ backends = ['iptables'] }: PacketflowCase) => backends.includes('iptables');
-const flows = [...(await flowsOf('vectors')), ...(await flowsOf('more-vectors'))].filter(isOurs);
+const all = [...(await flowsOf('vectors')), ...(await flowsOf('more-vectors'))];
+const flowsFor = (backend: string) => all.filter(({ backends = [backend] }) => backends.includes(backend));
+const flows = flowsFor('iptables');
 const lacking = await obstacle();
 
 const lines = (results: readonly Result[]) =>
@@ -26,18 +28,21 @@ const lines = (results: readonly Result[]) =>
     .filter(({ status }) => status === 'failed')
     .map(result => `${result.name}: ${'why' in result ? result.why : ''}`);
 
-describeUnless(lacking, 'packet flows through iptables, with packets', () => {
-  let results: ReadonlyMap<PacketflowCase, readonly Result[]>;
-  beforeAll(async () => {
-    results = await playFlows(flows, { backend: 'iptables' });
-  }, RUN_MS);
+for (const backend of Object.keys(BACKENDS)) {
+  describeUnless(lacking, `packet flows through ${backend}, with packets`, () => {
+    const own = flowsFor(backend);
+    let results: ReadonlyMap<PacketflowCase, readonly Result[]>;
+    beforeAll(async () => {
+      results = await playFlows(own, { backend });
+    }, RUN_MS);
 
-  it.each(flows.map(flow => [flow.name, flow] as const))('%s', (_name, flow) => {
-    const found = results.get(flow) ?? [];
-    expect(found.some(({ status }) => status === 'passed')).toBe(true);
-    expect(lines(found)).toEqual([]);
+    it.each(own.map(flow => [flow.name, flow] as const))('%s', (_name, flow) => {
+      const found = results.get(flow) ?? [];
+      expect(found.some(({ status }) => status === 'passed')).toBe(true);
+      expect(lines(found)).toEqual([]);
+    });
   });
-});
+}
 
 describeUnless(lacking, 'the packet runner sees', () => {
   const flowNamed = (name: string) => flows.filter(flow => flow.name === name);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diff } from '../../src/backends/diff.ts';
 import { createIptablesBackend, IPTABLES_NFT } from '../../src/backends/iptables/backend.ts';
 import { IPTABLES_DUMP } from '../../src/backends/iptables/dump-format.ts';
+import { IPTABLES } from '../../src/backends/iptables/mode.ts';
 import { endpointChain } from '../../src/backends/iptables/names.ts';
 import { planAll } from '../../src/backends/route-changes.ts';
 import { dumpCommand } from '../../src/dump/command.ts';
@@ -65,6 +66,7 @@ describeUnless(lacking, 'dump on this kernel', () => {
       { services, output, runtimeDir },
       {
         run: inNetns,
+        modes: [IPTABLES],
         write: text => void written.push(text),
         complain: text => void complaints.push(text),
         hasColours: false,

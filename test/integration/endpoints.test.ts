@@ -30,7 +30,7 @@ describeLab('endpoints that come and go', () => {
   let second: PodState;
 
   beforeAll(async () => {
-    lab = await createLab({ name: labName('ep') });
+    lab = await createLab({ name: labName('ep'), mode: '' });
     [first, second] = lab.pods as [PodState, PodState];
   });
   afterAll(async () => {

@@ -99,6 +99,10 @@ describeLab('a configuration file that changes, under traffic', () => {
     },
     { path: 'iptables.syncPeriod', value: '7s' },
     { path: 'iptables.minSyncPeriod', value: '200ms' },
+    // Of another mode: it must not hurt.
+    { path: 'nftables.masqueradeAll', value: true },
+    { path: 'nftables.syncPeriod', value: '7s' },
+    { path: 'nftables.minSyncPeriod', value: '200ms' },
     { path: 'clusterCIDR', value: '10.128.0.0/9,fd00:10::/32', check: hasRule('! -s 10.128.0.0/9') },
     { path: 'detectLocalMode', value: 'NodeCIDR', check: hasRule(`! -s ${nodeA.podCIDR}`) },
     {

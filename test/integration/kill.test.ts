@@ -10,7 +10,7 @@ import { awaitUsed, createService, describeLab, eventually, type LogLine, labNam
 
 const SERVICES = 400;
 const ENDPOINTS = 15;
-const ROUNDS = { daemon: 10, tool: 4 } as const;
+const ROUNDS = { daemon: 6, tool: 3 } as const;
 
 interface SyncLine extends LogLine {
   readonly time?: string;

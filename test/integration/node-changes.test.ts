@@ -29,7 +29,7 @@ describeLab('a Node object that changes under a running daemon', () => {
   let onB: PodState;
 
   beforeAll(async () => {
-    lab = await createLab({ name: labName('node') });
+    lab = await createLab({ name: labName('node'), mode: '' });
     [onA, onB] = lab.pods as [PodState, PodState];
     await lab.stopDaemon(nodeA.name);
     // Pods are known by the Node's podCIDR, NodePorts are taken on its address.

@@ -36,7 +36,7 @@ describeLab('traffic policies and contested addresses', () => {
   let onB: PodState[];
 
   beforeAll(async () => {
-    lab = await createLab({ name: labName('pol') });
+    lab = await createLab({ name: labName('pol'), mode: '' });
     onA = lab.pods.filter(pod => pod.node === nodeA.name);
     onB = lab.pods.filter(pod => pod.node === nodeB.name);
   });

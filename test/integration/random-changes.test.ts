@@ -75,80 +75,86 @@ function* clients(lab: Lab, service: Chosen): Iterable<readonly [from: string, t
 }
 
 describeLab('random changes under traffic', () => {
-  test(`${CHANGES} changes: every answer and every refusal is what the endpoints of the time explain`, {
-    timeout: TRAFFIC_MS + 60_000,
-  }, async () => {
-    // One daemon: two would take each other's CPU, and all clients go through this one.
-    await using lab = await createLab({ name: labName('rnd'), daemons: false });
-    await lab.startDaemon(nodeA.name);
-    const input = '*nat\nCOMMIT\n';
-    await using lag = new LagWatch(() => lab.exec('client', ['iptables-nft-restore', '--noflush'], { input }));
-    const timelines = new Map(SERVICES.map(service => [service, new Timeline()]));
-    const set = async (service: Chosen, conditions: readonly Condition[]) => {
-      const askedAt = epochMs();
-      await publish(lab, service, conditions);
-      timelines.get(service)?.changed(setsOf(lab.pods, conditions), askedAt, epochMs());
-    };
-    for (const service of SERVICES) {
-      const { clusterIP6, ...ofIPv4 } = service;
-      const { name, ports } = service;
-      await lab.api.create(servicesPath(), serviceObject(lab.hasIPv6 ? { ...ofIPv4, clusterIP6 } : ofIPv4));
-      await lab.api.create(slicesPath(), sliceObject({ name, ports, endpoints: [] }));
-      const v6 = { name: `${name}-v6`, service: name, addressType: 'IPv6', ports, endpoints: [] };
-      if (lab.hasIPv6) await lab.api.create(slicesPath(), sliceObject(v6));
-      await set(service, ['ready', 'ready']);
-      await awaitUsed(lab, { service: `default/${name}`, pods: lab.pods.slice(0, 2), on: [nodeA.name] });
-      if (lab.hasIPv6)
-        await awaitUsed(lab, {
-          service: `default/${name}`,
-          pods: lab.pods.slice(0, 2),
-          family: 'IPv6',
-          on: [nodeA.name],
-        });
-    }
+  test.each(['nftables', 'iptables'])(
+    `%s, ${CHANGES} changes: every answer and every refusal is what the endpoints of the time explain`,
+    {
+      timeout: TRAFFIC_MS + 60_000,
+    },
+    async mode => {
+      // One daemon: two would take each other's CPU, and all clients go through this one.
+      await using lab = await createLab({ name: labName('rnd'), mode, daemons: false });
+      await lab.startDaemon(nodeA.name);
+      const input = '*nat\nCOMMIT\n';
+      await using lag = new LagWatch(() => lab.exec('client', ['iptables-nft-restore', '--noflush'], { input }));
+      const timelines = new Map(SERVICES.map(service => [service, new Timeline()]));
+      const set = async (service: Chosen, conditions: readonly Condition[]) => {
+        const askedAt = epochMs();
+        await publish(lab, service, conditions);
+        timelines.get(service)?.changed(setsOf(lab.pods, conditions), askedAt, epochMs());
+      };
+      for (const service of SERVICES) {
+        const { clusterIP6, ...ofIPv4 } = service;
+        const { name, ports } = service;
+        await lab.api.create(servicesPath(), serviceObject(lab.hasIPv6 ? { ...ofIPv4, clusterIP6 } : ofIPv4));
+        await lab.api.create(slicesPath(), sliceObject({ name, ports, endpoints: [] }));
+        const v6 = { name: `${name}-v6`, service: name, addressType: 'IPv6', ports, endpoints: [] };
+        if (lab.hasIPv6) await lab.api.create(slicesPath(), sliceObject(v6));
+        await set(service, ['ready', 'ready']);
+        await awaitUsed(lab, { service: `default/${name}`, pods: lab.pods.slice(0, 2), on: [nodeA.name] });
+        if (lab.hasIPv6)
+          await awaitUsed(lab, {
+            service: `default/${name}`,
+            pods: lab.pods.slice(0, 2),
+            family: 'IPv6',
+            on: [nodeA.name],
+          });
+      }
 
-    const running = await Promise.all(
-      SERVICES.flatMap(service =>
-        [...clients(lab, service)].map(async ([from, to]) => {
-          const { report } = await lab.startProbe(from, to);
-          // A new UDP socket may get the port of an earlier one, whose flow the kernel remembers.
-          const isOneFlow = to.protocol === 'udp';
-          const what = `${service.name} from ${from}: ${to.protocol}${to.keepsPort === true ? ', same port' : ''} ${to.address}`;
-          return { service, what, report, isOneFlow };
-        }),
-      ),
-    );
-    // Empty sets now and then: there must be something to refuse.
-    const condition = fc.constantFrom<Condition>('absent', 'absent', 'ready', 'ready', 'draining');
-    const change = fc.record({
-      service: fc.constantFrom(...SERVICES),
-      conditions: fc.array(condition, { minLength: lab.pods.length, maxLength: lab.pods.length }),
-    });
-    // The clients' programs have just started.
-    await lag.quiet();
-    const seed = Date.now();
-    const begun = performance.now();
-    for (const [i, { service, conditions }] of fc.sample(change, { numRuns: CHANGES, seed }).entries()) {
-      await delay(Math.max(0, begun + i * PERIOD_MS - performance.now()));
-      await set(service, conditions);
-    }
-    const doneAt = epochMs();
-
-    const results = await Promise.all(running.map(async ({ report, ...rest }) => ({ ...rest, report: await report })));
-    const problems = results.flatMap(({ service, what, ...seen }) => {
-      const lines = unexplained(seen, timelines.get(service)!, lag);
-      return lines
-        .slice(0, 5)
-        .map(line => `${what}: ${line}${lines.length > 5 ? ` (and ${lines.length - 5} more)` : ''}`);
-    });
-    expect(problems, `seed ${seed}`).toEqual([]);
-    for (const { what, report } of results) {
-      expect(report.replies.length, what).toBeGreaterThan(100);
-      expect(Math.max(...report.replies.map(({ at }) => at)), `${what}: traffic to the end`).toBeGreaterThan(
-        doneAt - 1000,
+      const running = await Promise.all(
+        SERVICES.flatMap(service =>
+          [...clients(lab, service)].map(async ([from, to]) => {
+            const { report } = await lab.startProbe(from, to);
+            // A new UDP socket may get the port of an earlier one, whose flow the kernel remembers.
+            const isOneFlow = to.protocol === 'udp';
+            const what = `${service.name} from ${from}: ${to.protocol}${to.keepsPort === true ? ', same port' : ''} ${to.address}`;
+            return { service, what, report, isOneFlow };
+          }),
+        ),
       );
-    }
-    // The clients met both: Services with and without endpoints.
-    expect(results.filter(({ report }) => report.failures.length > 0).length).toBeGreaterThan(results.length / 2);
-  });
+      // Empty sets now and then: there must be something to refuse.
+      const condition = fc.constantFrom<Condition>('absent', 'absent', 'ready', 'ready', 'draining');
+      const change = fc.record({
+        service: fc.constantFrom(...SERVICES),
+        conditions: fc.array(condition, { minLength: lab.pods.length, maxLength: lab.pods.length }),
+      });
+      // The clients' programs have just started.
+      await lag.quiet();
+      const seed = Date.now();
+      const begun = performance.now();
+      for (const [i, { service, conditions }] of fc.sample(change, { numRuns: CHANGES, seed }).entries()) {
+        await delay(Math.max(0, begun + i * PERIOD_MS - performance.now()));
+        await set(service, conditions);
+      }
+      const doneAt = epochMs();
+
+      const results = await Promise.all(
+        running.map(async ({ report, ...rest }) => ({ ...rest, report: await report })),
+      );
+      const problems = results.flatMap(({ service, what, ...seen }) => {
+        const lines = unexplained(seen, timelines.get(service)!, lag);
+        return lines
+          .slice(0, 5)
+          .map(line => `${what}: ${line}${lines.length > 5 ? ` (and ${lines.length - 5} more)` : ''}`);
+      });
+      expect(problems, `seed ${seed}`).toEqual([]);
+      for (const { what, report } of results) {
+        expect(report.replies.length, what).toBeGreaterThan(100);
+        expect(Math.max(...report.replies.map(({ at }) => at)), `${what}: traffic to the end`).toBeGreaterThan(
+          doneAt - 1000,
+        );
+      }
+      // The clients met both: Services with and without endpoints.
+      expect(results.filter(({ report }) => report.failures.length > 0).length).toBeGreaterThan(results.length / 2);
+    },
+  );
 });

@@ -38,7 +38,7 @@ describeLab('Services by every path', () => {
   let podOnB: PodState;
 
   beforeAll(async () => {
-    lab = await createLab({ name: labName('svc') });
+    lab = await createLab({ name: labName('svc'), mode: '' });
     [podOnA, podOnB] = lab.pods as [PodState, PodState];
     await awaitUsed(lab, { service: 'default/web', pods: lab.pods });
   });

@@ -32,6 +32,7 @@ describeUnless(why, 'a lab with its daemons', () => {
     expect(await runTour({ lab, write, connections: 100, staysUp: false, signal })).toEqual([]);
     expect(text).toContain('Every answer was right.');
     expect(text.includes(`ClusterIP  [${web.clusterIP6}]:80`)).toBe(lab.hasIPv6);
+    expect(text).toContain('node-a -- iptables-save -t nat ');
     expect(text).toMatch(/web-5 on node-b: ready for the API server, and \d+ ms later/);
   });
 

@@ -23,7 +23,7 @@ describeLab('traffic in a lab', () => {
   let second: PodState;
 
   beforeAll(async () => {
-    lab = await createLab({ name: labName('tf'), pods: 2 });
+    lab = await createLab({ name: labName('tf'), mode: '', pods: 2 });
     [first, second] = lab.pods as [PodState, PodState];
     await awaitUsed(lab, { service: 'default/web', pods: lab.pods });
   });

@@ -2,6 +2,7 @@ import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { emptyModel, updateModel } from '../../src/endpoints/model.ts';
 import {
+  addElementMetrics,
   addModelMetrics,
   addPendingMetrics,
   addRuleMetrics,
@@ -92,4 +93,21 @@ test('rules by table and family once a sync has finished, and packets of both fa
   expect(findExpositionProblems(text)).toEqual([]);
   packets = undefined;
   expect(await registry.metrics()).toContain('kubeproxy_iptables_ct_state_invalid_dropped_packets_total 5\n');
+});
+
+test('elements by set and family, in the mode that has them', async () => {
+  const registry = new Registry();
+  let counts: ReadonlyMap<string, number> | undefined;
+  addElementMetrics(registry, [
+    { family: 'IPv4', elementCounts: () => counts },
+    { family: 'IPv6', elementCounts: () => undefined },
+  ]);
+  expect(await registry.metrics()).not.toContain('kproxy_nftables_elements{');
+  counts = new Map([['services', 3]]);
+  const text = await registry.metrics();
+  expect(text).toContain('kproxy_nftables_elements{set="services",ip_family="IPv4"} 3\n');
+  expect(text).not.toContain('IPv6');
+  expect(findExpositionProblems(text)).toEqual([]);
+  counts = undefined;
+  expect(await registry.metrics()).toContain('kproxy_nftables_elements{set="services",ip_family="IPv4"} 3\n');
 });

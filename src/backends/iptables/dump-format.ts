@@ -10,7 +10,13 @@ import { groupByOwner } from './owners.ts';
 import { jumpOf, parseEndpoint, parseRule, type RuleFields } from './rule-fields.ts';
 import { jumpRules } from './rules.ts';
 
-export const IPTABLES_DUMP: DumpFormat<IptablesObject> = { textOf, rankOf, groupByOwner, describe, lost };
+export const IPTABLES_DUMP: DumpFormat<IptablesObject> = {
+  textsOf: object => [textOf(object)],
+  rankOf,
+  groupByOwner,
+  describe,
+  lost,
+};
 
 function textOf(object: IptablesObject): ObjectText {
   const { table } = object;

@@ -1,5 +1,6 @@
 import { MessageWriter } from '../../netfilter/attributes.ts';
-import { BatchWriter, NFT, readElements } from '../../netfilter/messages.ts';
+import { readElements } from '../../netfilter/message-reading.ts';
+import { BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { Applied, Changes } from '../backend.ts';
 import { RefusedError } from './apply.ts';
 import type { NftablesIO } from './backend.ts';

@@ -43,6 +43,7 @@ function errnoText(errno: number): string {
   return ERRNO[errno] ?? `errno ${errno}`;
 }
 
+const ENOENT = 2;
 /** EPERM, EINTR, ENOBUFS: nothing to do with one object. */
 const NOT_OF_AN_OBJECT: ReadonlySet<number> = new Set([1, 4, 12, 105]);
 
@@ -55,8 +56,8 @@ export async function applyChanges(
   current: Plan<NftObject>,
   context: ApplyContext,
 ): Promise<Applied<NftObject>> {
-  const isNewTable = current.size === 0;
   const steps = stepsOf(changes, context.family);
+  const isNewTable = steps.some(({ kind }) => kind === 'new-table');
   const failures = new Map<string, Error>();
   const used = steps.findIndex(({ kind }) => kind === 'delete-chain' || kind === 'delete-set');
   const parts = used === -1 ? [steps] : [steps.slice(0, used), steps.slice(used)];
@@ -89,50 +90,56 @@ async function commitAll(steps: readonly Step[], context: Commit): Promise<void>
 function written(
   steps: readonly Step[],
   from: number,
-  { kernel, family, isNewTable }: Commit,
+  { kernel, family }: Commit,
 ): { readonly bytes: Buffer; readonly end: number } {
   const out = new MessageWriter(Math.min(kernel.batchBytes, 4096 + (steps.length - from) * 128));
   const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
   batch.beginBatch();
-  if (isNewTable) batch.newTable();
   const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes });
   batch.endBatch();
   return { bytes: out.bytes(), end };
 }
 
-/** Finds whose steps the kernel refuses, by halves of the objects; commits the others'. */
+/**
+ * Finds whose steps the kernel refuses, and commits the others': first what others refer to, then the rest, each by halves of the objects until
+ * one stands alone.
+ */
 async function isolate(steps: readonly Step[], refusals: readonly Refusal[], context: Commit): Promise<void> {
   const { errno } = refusals[0]!;
+  const { failures } = context;
   if (NOT_OF_AN_OBJECT.has(errno)) throw new RefusedError('a transaction', errno);
-  const keys = [...new Set(steps.map(({ key }) => key))];
-  const [only] = keys;
+  if (errno === ENOENT && !context.isNewTable && !(await hasTable(context))) {
+    throw new RefusedError('all changes: somebody deleted the table', errno);
+  }
+  const parts = partsOf(steps);
+  const [only] = steps;
   if (only === undefined) return;
-  if (keys.length === 1) {
-    context.failures.set(only, new RefusedError(only, errno));
+  if (parts.length === 1) {
+    failures.set(only.key, new RefusedError(only.key, errno));
     return;
   }
-  const firstHalf = new Set(keys.slice(0, keys.length >> 1));
-  await commitAll(
-    steps.filter(({ key }) => firstHalf.has(key)),
-    context,
-  );
-  await commitAll(
-    steps.filter(({ key }) => !firstHalf.has(key)),
-    context,
-  );
+  // Of an object that was refused in part nothing more is tried.
+  for (const part of parts)
+    await commitAll(
+      part.filter(({ key }) => !failures.has(key)),
+      context,
+    );
 }
 
-/** Our table and everything in it, if it's there. */
-export async function removeTable({ kernel, family }: ApplyContext): Promise<void> {
-  const out = new MessageWriter();
-  const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
-  batch.beginBatch();
-  // Adding first makes the deletion succeed where there was none.
-  batch.newTable();
-  batch.delTable();
-  batch.endBatch();
-  const [refusal] = await kernel.commit(out.bytes());
-  if (refusal !== undefined) throw new RefusedError(`to delete the table ${TABLE}`, refusal.errno);
+/** The steps in parts that don't depend on later ones; a single one when all are of one object. */
+function partsOf(steps: readonly Step[]): Step[][] {
+  const phases = [0, 1, 2].map(phase => steps.filter(step => phaseOf(step) === phase)).filter(list => list.length > 0);
+  if (phases.length > 1) return phases;
+  const keys = [...new Set(steps.map(({ key }) => key))];
+  if (keys.length === 1) return [[...steps]];
+  const first = new Set(keys.slice(0, keys.length >> 1));
+  return [steps.filter(({ key }) => first.has(key)), steps.filter(({ key }) => !first.has(key))];
+}
+
+/** What has a name comes before rules that say it, and rules before elements. */
+function phaseOf({ kind }: Step): number {
+  if (kind === 'new-table' || kind === 'new-set' || kind === 'new-chain') return 0;
+  return kind === 'rules' ? 1 : 2;
 }
 
 /** Whether there is a table of ours. */

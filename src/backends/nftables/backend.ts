@@ -1,19 +1,24 @@
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../net/ip.ts';
-import type { Backend } from '../backend.ts';
+import type { Backend, Plan } from '../backend.ts';
 import { forgetClients } from './affinity-clients.ts';
-import { applyChanges, removeTable } from './apply.ts';
-import { isOfOnePort } from './names.ts';
+import { applyChanges } from './apply.ts';
+import type { ForeignChanges } from './foreign-changes.ts';
+import { isOfOnePort, TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { planRoute } from './plan.ts';
 import { readPlan } from './read.ts';
+import { removeTable } from './removal.ts';
 import { settle } from './settle.ts';
 import { planShared } from './shared-rules.ts';
+import { unserved } from './unserved.ts';
 
 export interface NftablesIO {
   readonly family: IPFamily;
   readonly kernel: NftKernel;
+  /** Tells of others' changes to the table; absent = nobody else can make any. */
+  readonly foreign?: ForeignChanges;
 }
 
 /**
@@ -21,20 +26,32 @@ export interface NftablesIO {
  * when its answer changes, everything must be planned again.
  */
 export function createNftablesBackend(options: () => NftablesOptions, io: NftablesIO): Backend<NftObject> {
-  const { family, kernel } = io;
+  const { family, kernel, foreign } = io;
+  /** Others' changes before each plan was read; `apply` goes on with the same plan. */
+  const readAt = new WeakMap<Plan<NftObject>, number>();
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
     isShared: key => key.startsWith('chain/') && !isOfOnePort(key),
     settle,
-    read: () => readPlan(kernel, family),
+    unserved,
+    read: async () => {
+      const count = foreign?.countOf(family) ?? 0;
+      const plan = await readPlan(kernel, family);
+      readAt.set(plan, count);
+      return plan;
+    },
     apply: async (changes, current, callOptions) => {
       const applied = await applyChanges(changes, current, { ...io, ...callOptions });
       await forgetClients(changes, applied, io);
       return applied;
     },
+    ...(foreign && {
+      hasDrifted: current => foreign.isSuspect(family, readAt.get(current) ?? -1),
+      follow: (onForeign: () => void) => foreign.follow(family, onForeign),
+    }),
     close: async ({ cleanup }) => {
-      if (cleanup) await removeTable(io);
+      if (cleanup) await removeTable({ kernel, family, table: TABLE });
       kernel.close();
     },
   };

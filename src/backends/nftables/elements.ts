@@ -27,6 +27,7 @@ export function elementsOf(object: NftObject, family: IPFamily): SetElement[] {
       const { set, key: bytes, keyEnd } = object;
       return [{ set, key: bytes, ...(keyEnd === undefined ? {} : { keyEnd }) }];
     }
+    case 'table':
     case 'chain':
     case 'set':
       return [];

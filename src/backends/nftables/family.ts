@@ -3,26 +3,30 @@ import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import type { FamilyBackend } from '../family-backend.ts';
 import { createNftablesBackend } from './backend.ts';
-import { NFTABLES_DUMP } from './dump-format.ts';
+import { nftablesDump } from './dump-format.ts';
+import { countElements } from './element-counts.ts';
+import type { ForeignChanges } from './foreign-changes.ts';
 import { ANY_ADDRESS, type NftObject } from './objects.ts';
 import { type NftablesOptions, nftablesOptionChanges, nftablesOptions } from './options.ts';
 
 export interface NftablesFamilyOptions {
   readonly family: IPFamily;
   readonly kernel: NftKernel;
+  /** See NftablesIO. */
+  readonly foreign?: ForeignChanges;
 }
 
 export type NftablesFamily = FamilyBackend<NftObject, NftablesOptions>;
 
 /** The nftables mode in one family. */
-export function createNftablesFamily({ family, kernel }: NftablesFamilyOptions): NftablesFamily {
+export function createNftablesFamily({ family, kernel, foreign }: NftablesFamilyOptions): NftablesFamily {
   let planned: NftablesOptions | undefined;
   const backend = createNftablesBackend(
     () => {
       if (planned === undefined) throw new Error('nothing is planned before a sync begins');
       return planned;
     },
-    { family, kernel },
+    { family, kernel, ...(foreign && { foreign }) },
   );
   return {
     ...backend,
@@ -36,7 +40,8 @@ export function createNftablesFamily({ family, kernel }: NftablesFamilyOptions):
         planned = options;
       },
     },
-    dump: NFTABLES_DUMP,
+    counts: { elements: applied => countElements(applied.values()) },
+    dump: nftablesDump(family),
     udpClaims: plan => udpClaims(plan.values()),
   };
 }

@@ -11,7 +11,8 @@ import {
   textOf,
 } from '../../netfilter/attributes.ts';
 import { readData } from '../../netfilter/expressions.ts';
-import { BatchWriter, NFT, readElements, readSet } from '../../netfilter/messages.ts';
+import { readElements, readSet } from '../../netfilter/message-reading.ts';
+import { BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { KubeProxyRules, KubeProxyTraces } from '../../take-over/kube-proxy-rules.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import { addressText } from './bytes.ts';

@@ -8,8 +8,9 @@ import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import type { KernelCallOptions } from '../backend.ts';
 import { type MissingFamily, type Mode, ModeUnavailableError, NoUsableFamilyError, type SettledMode } from '../mode.ts';
-import { NFTABLES_DUMP } from './dump-format.ts';
+import { nftablesDump } from './dump-format.ts';
 import { createNftablesFamily } from './family.ts';
+import { ForeignChanges } from './foreign-changes.ts';
 import { NFTABLES_KUBE_PROXY } from './kube-proxy.ts';
 import { TABLE } from './names.ts';
 import { readPlan } from './read.ts';
@@ -36,13 +37,16 @@ async function obstacle(): Promise<string | undefined> {
 }
 
 /** Settles the IP families. */
-async function settle(_configuration: Configuration, log: Logger): Promise<SettledMode> {
+async function settle({ hasServiceMetrics }: Configuration, log: Logger): Promise<SettledMode> {
   const configLog = log.child({ component: 'config' });
   const { families, missing } = await usableFamilies();
   if (families.length === 0) throw new NoUsableFamilyError('nftables', missing);
   configLog.info({ families }, `nftables for ${families.join(' and ')}`);
   for (const { family, reason } of missing) configLog.warn({ family }, `${family} is left out: ${reason}`);
-  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket() }) };
+  if (hasServiceMetrics)
+    configLog.warn('mode nftables has no counters for each Service: metrics.perService has no effect');
+  const foreign = new ForeignChanges(log);
+  return { families, newBackend: family => createNftablesFamily({ family, kernel: new NftSocket(), foreign }) };
 }
 
 async function usableFamilies(): Promise<{ families: IPFamily[]; missing: MissingFamily[] }> {
@@ -64,7 +68,7 @@ async function readFamilies(): Promise<DumpFamily[]> {
     const found: DumpFamily[] = [];
     for (const family of FAMILIES) {
       const plan = await readPlan(kernel, family);
-      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, NFTABLES_DUMP));
+      if (family === 'IPv4' || plan.size > 0) found.push(kernelFamily(family, plan, nftablesDump(family)));
     }
     return found;
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The names of everything in our table. Pure. */
 import { createHash } from 'node:crypto';
 import type { ServicePortName } from '../../endpoints/types.ts';
+import type { Protocol } from '../../watch/objects.ts';
 
 /** One of families ip and ip6. */
 export const TABLE = 'kproxy-ts';
@@ -108,4 +109,25 @@ function portId({ namespace, name, port, protocol }: ServicePortName): string {
   const text = `${namespace}/${name}/${protocol.toLowerCase()}/${port}`;
   const hash = createHash('sha256').update(text).digest('hex').slice(0, 8);
   return `${hash}-${text.replaceAll(/[^\w./-]/g, '_')}`.slice(0, MAX_ID);
+}
+
+/** What a choice's name may add behind a port's: a port may have such a name itself, and the hash decides. */
+const CHOICES = [/-(?:lb-\d+|hash)(?:-inside)?$/, /-node-(?:lb-\d+|hash)(?:-inside)?$/];
+
+/** The ServicePort that a chain or set belongs to alone, from its name; undefined where that is cut off, or isn't of our making. */
+export function portOfName(name: string): ServicePortName | undefined {
+  const [, id = ''] = /(?:affinity|learn|members)-(.*)$/.exec(name) ?? [];
+  const [, namespace, service, protocol, rest] = /^[0-9a-f]{8}-([^/]+)\/([^/]+)\/(tcp|udp|sctp)\/(.*)$/.exec(id) ?? [];
+  if (namespace === undefined || service === undefined || protocol === undefined || rest === undefined)
+    return undefined;
+  const ports = [rest, ...CHOICES.map(choice => rest.replace(choice, ''))];
+  const names = ports.map(port => ({ namespace, name: service, port, protocol: protocol.toUpperCase() as Protocol }));
+  return names.find(candidate => id.startsWith(portId(candidate)));
+}
+
+const SHARED_CHOICE = /^(?:guard-)?(?:local-)?(?:(?:node-)?(?:lb-\d+|hash)(?:-inside)?|(?:node-)?none)$/;
+
+/** Whether several Services may be sent by this chain to their endpoints, or none now. */
+export function isSharedChoice(chain: string): boolean {
+  return SHARED_CHOICE.test(chain);
 }

@@ -46,7 +46,9 @@ function withoutSlots<P extends Pool & { readonly inside?: Pool }>(pool: P): obj
   return { ...pool, ...sorted(pool), ...(inside === undefined ? {} : { inside: { ...inside, ...sorted(inside) } }) };
 }
 
-/** Timeouts are larger numbers than JSON has. */
+/** Fields in the order of their names; timeouts are larger numbers than JSON has. */
 function asText(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? `${value}` : value;
+  if (typeof value === 'bigint') return `${value}`;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }

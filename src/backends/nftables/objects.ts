@@ -7,6 +7,12 @@ export interface PlannedRule {
   readonly comment?: string;
 }
 
+/** The table itself; while it is dormant, no packet meets it. */
+export interface TableObject {
+  readonly kind: 'table';
+  readonly isDormant: boolean;
+}
+
 export interface ChainObject {
   readonly kind: 'chain';
   readonly name: string;
@@ -72,7 +78,14 @@ export interface StrangeObject {
   readonly keyEnd?: Buffer;
 }
 
-export type NftObject = ChainObject | SetObject | Frontend | ClusterIPObject | MembersObject | StrangeObject;
+export type NftObject =
+  | TableObject
+  | ChainObject
+  | SetObject
+  | Frontend
+  | ClusterIPObject
+  | MembersObject
+  | StrangeObject;
 
 /** Any address: NodePorts have none of their own. */
 export const ANY_ADDRESS = '*';
@@ -92,6 +105,8 @@ export function frontendKey({ ip, port, protocol }: FrontendAddress): string {
 /** The key of an object in a Plan. */
 export function keyOf(object: NftObject): string {
   switch (object.kind) {
+    case 'table':
+      return 'table';
     case 'chain':
       return `chain/${object.name}`;
     case 'set':

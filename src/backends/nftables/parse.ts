@@ -3,7 +3,8 @@
 import type { IPFamily } from '../../net/ip.ts';
 import { attributesIn, type Message, readHostWord, textOf } from '../../netfilter/attributes.ts';
 import { readExpressions, type Verdict } from '../../netfilter/expressions.ts';
-import { type BaseChain, commentOf, type Element, readElements, readSet, SET } from '../../netfilter/messages.ts';
+import { commentOf, readElements, readSet } from '../../netfilter/message-reading.ts';
+import { type BaseChain, type Element, SET } from '../../netfilter/messages.ts';
 import type { Plan } from '../backend.ts';
 import { addressText, endpointOfBytes, frontendOfBytes } from './bytes.ts';
 import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';
@@ -17,7 +18,11 @@ import {
 } from './objects.ts';
 import { rangeText } from './source-ranges.ts';
 
+/** NFT_TABLE_F_DORMANT */
+const DORMANT = 1;
+
 export interface Dumps {
+  readonly tables: readonly Message[];
   readonly chains: readonly Message[];
   readonly rules: readonly Message[];
   readonly sets: readonly Message[];
@@ -26,7 +31,7 @@ export interface Dumps {
 }
 
 /** Chains and sets first, as in a plan. */
-export function parseTable({ chains, rules, sets, elements }: Dumps, family: IPFamily): Plan<NftObject> {
+export function parseTable({ tables, chains, rules, sets, elements }: Dumps, family: IPFamily): Plan<NftObject> {
   const reading = new ElementReading(family);
   for (const message of elements) {
     const { set, elements: list } = readElements(message);
@@ -36,7 +41,12 @@ export function parseTable({ chains, rules, sets, elements }: Dumps, family: IPF
   // A set of endpoints without any is one all the same.
   for (const { name } of specs) if (isMembersSet(name)) reading.membersOf(name);
   const setObjects = specs.map((spec): NftObject => ({ kind: 'set', spec }));
-  return byKey([...setObjects, ...chainsOf(chains, rulesByChain(rules)), ...reading.objects()]);
+  return byKey([...tablesOf(tables), ...setObjects, ...chainsOf(chains, rulesByChain(rules)), ...reading.objects()]);
+}
+
+function tablesOf(messages: readonly Message[]): NftObject[] {
+  const ours = messages.map(({ payload }) => attributesIn(payload)).filter(parts => textAt(parts, 1) === TABLE);
+  return ours.map((parts): NftObject => ({ kind: 'table', isDormant: parts.get(2)?.readUInt32BE(0) === DORMANT }));
 }
 
 function chainsOf(messages: readonly Message[], rules: ReadonlyMap<string, readonly PlannedRule[]>): NftObject[] {
@@ -86,7 +96,8 @@ function baseOf(parts: Map<number, Buffer>): BaseChain | undefined {
   if (hook === undefined) return undefined;
   const values = attributesIn(hook);
   const type = textAt(parts, 7) === 'nat' ? 'nat' : 'filter';
-  return { type, hook: values.get(1)?.readUInt32BE(0) ?? -1, priority: values.get(2)?.readInt32BE(0) ?? 0 };
+  const policy = parts.get(5)?.readUInt32BE(0) === 0 ? { policy: 'drop' as const } : {};
+  return { type, hook: values.get(1)?.readUInt32BE(0) ?? -1, priority: values.get(2)?.readInt32BE(0) ?? 0, ...policy };
 }
 
 function textAt(parts: Map<number, Buffer>, type: number): string {

@@ -86,11 +86,11 @@ class RoutePlan {
     const endpoints = isInternalLocal ? this.#route.localEndpoints : this.#route.clusterEndpoints;
     const base = { kind: 'frontend', where, service: this.#text } as const;
     if (endpoints.length === 0) return { ...base, endpoints: [], ...this.#refusal(isInternalLocal, false) };
-    const local = endpoints.filter(({ isLocal }) => isLocal);
+    const here = endpoints.filter(({ mayBeLocal }) => mayBeLocal);
     return {
       ...base,
       ...this.#pool(endpoints, { isNodePort: false, isInside: false }),
-      ...some('hairpins', addressesOf(local)),
+      ...some('hairpins', addressesOf(here)),
       ...this.#learner(),
     };
   }

@@ -30,13 +30,15 @@ export async function readPlan(kernel: NftKernel, family: IPFamily): Promise<Pla
 
 async function readOnce(kernel: NftKernel, family: IPFamily): Promise<Plan<NftObject>> {
   const ask = (type: number, set?: string) => dump(kernel, { type, family, ...(set === undefined ? {} : { set }) });
+  const tables = await ask(NFT.getTable);
+  if (tables.length === 0) return new Map();
   const sets = await ask(NFT.getSet);
   const chains = await ask(NFT.getChain);
   const rules = await ask(NFT.getRule);
   const elements: Message[] = [];
   for (const set of setsWithElements(sets))
     for (const message of await ask(NFT.getElement, set)) elements.push(message);
-  return parseTable({ sets, chains, rules, elements }, family);
+  return parseTable({ tables, sets, chains, rules, elements }, family);
 }
 
 /** The messages about our table; none where it, or the set, doesn't exist. */

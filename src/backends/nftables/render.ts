@@ -13,6 +13,7 @@ export interface ElementStep {
 }
 
 type StructureStep =
+  | { readonly kind: 'new-table'; readonly key: string }
   | { readonly kind: 'new-set'; readonly key: string; readonly set: SetObject }
   | { readonly kind: 'new-chain'; readonly key: string; readonly chain: ChainObject }
   | { readonly kind: 'rules'; readonly key: string; readonly chain: ChainObject; readonly isNew: boolean }
@@ -70,6 +71,7 @@ class OrderedSteps {
   }
 
   structure(key: string, object: NftObject, before?: NftObject): void {
+    if (object.kind === 'table') this.#sets.unshift({ kind: 'new-table', key });
     if (object.kind === 'set') this.#sets.push({ kind: 'new-set', key, set: object });
     if (object.kind !== 'chain') return;
     if (before === undefined) this.#chains.push({ kind: 'new-chain', key, chain: object });
@@ -165,6 +167,9 @@ function writeElements(out: BatchWriter, steps: readonly Step[], from: number): 
 
 function writeStructure(out: BatchWriter, step: StructureStep, id: number): void {
   switch (step.kind) {
+    case 'new-table':
+      out.newTable();
+      break;
     case 'new-set':
       out.newSet(step.set.spec, id + 1);
       break;
@@ -172,6 +177,8 @@ function writeStructure(out: BatchWriter, step: StructureStep, id: number): void
       out.newChain(step.chain.name, step.chain.base);
       break;
     case 'rules':
+      // The policy may be another's.
+      if (!step.isNew && step.chain.base !== undefined) out.newChain(step.chain.name, step.chain.base);
       if (!step.isNew) out.flushChain(step.chain.name);
       for (const rule of step.chain.rules) out.newRule(step.chain.name, rule);
       break;

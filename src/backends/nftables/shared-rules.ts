@@ -33,7 +33,7 @@ export function planShared(options: NftablesOptions): ReadonlyMap<string, NftObj
   const layout = layoutOf(options.family);
   const chains = { ...natChains(options, layout), ...sourceChains(options, layout), ...filterChains(options, layout) };
   const named = Object.entries(chains).map(([name, chain]) => ({ ...chain, kind: 'chain', name }) as const);
-  return byKey([...sharedSets(layout), ...named]);
+  return byKey([{ kind: 'table', isDormant: false }, ...sharedSets(layout), ...named]);
 }
 
 type Unnamed = Omit<ChainObject, 'kind' | 'name'>;

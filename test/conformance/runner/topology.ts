@@ -54,6 +54,7 @@ function seen({ node, service, endpoints, preferSameNodeEnabled }: TopologyCase)
       isServing: source.serving,
       isTerminating: source.terminating,
       isLocal: source.isLocal,
+      mayBeLocal: source.isLocal,
       // A case that says preferSameNodeEnabled: false describes a kube-proxy that ignores node hints.
       nodeHints: preferSameNodeEnabled ? (source.nodeHints ?? []) : [],
       zoneHints: source.zoneHints ?? [],

@@ -177,7 +177,7 @@ describe('flags without a file', () => {
     ['--feature-gates=A', '--feature-gates: must be a mapping of names to true or false, is "A"'],
     ['--feature-gates=A=yes', '--feature-gates: must be true or false, is "yes"'],
     ['--masquerade-all=yes', '--masquerade-all: must be true or false, is "yes"'],
-    ['--proxy-mode=ipvs', '--proxy-mode: ipvs comes in a later version; this one has iptables'],
+    ['--proxy-mode=ipvs', '--proxy-mode: ipvs comes in a later version; this one has nftables and iptables'],
     [
       '--detect-local-mode=BridgeInterface',
       '--pod-bridge-interface: must be set when detectLocalMode is BridgeInterface',

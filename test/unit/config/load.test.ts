@@ -365,9 +365,8 @@ describe('errors', () => {
       'nodePortAddresses: must not mix `primary` with CIDRs, is ["primary","10.0.0.0/8"]',
     ],
     ['nodePortAddresses: 10.0.0.0/8', 'nodePortAddresses: must be a list of CIDRs, or [primary], is "10.0.0.0/8"'],
-    ['mode: nftables', 'mode: nftables comes in a later version; this one has iptables'],
-    ['mode: ipvs', 'mode: ipvs comes in a later version; this one has iptables'],
-    ['mode: userspace', 'mode: userspace comes in a later version; this one has iptables'],
+    ['mode: ipvs', 'mode: ipvs comes in a later version; this one has nftables and iptables'],
+    ['mode: userspace', 'mode: userspace comes in a later version; this one has nftables and iptables'],
     ['mode: ebpf', 'mode: must be one of iptables, nftables, ipvs, userspace, is "ebpf"'],
     [
       'detectLocalMode: BridgeInterface',

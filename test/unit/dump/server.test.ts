@@ -2,6 +2,8 @@ import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { IPTABLES } from '../../../src/backends/iptables/mode.ts';
+import type { Mode } from '../../../src/backends/mode.ts';
 import { collectDump } from '../../../src/dump/collect.ts';
 import { dumpCommand } from '../../../src/dump/command.ts';
 import { DUMP_PATH, dumpRoute, SOCKET_NAME } from '../../../src/dump/server.ts';
@@ -11,6 +13,9 @@ import { FakeIptables } from '../../fakes/iptables.ts';
 import { CLUSTER, dumpOf, kernelOf } from './fixtures.ts';
 
 const STATE = await dumpOf(CLUSTER, kernelOf(CLUSTER));
+
+/** A mode that can be asked and has nothing. */
+const NOTHING_THERE: Pick<Mode, 'name' | 'readFamilies'> = { name: 'nftables', readFamilies: async () => [] };
 
 let runtimeDir = '';
 let socketPath = '';
@@ -33,6 +38,7 @@ async function command(services: readonly string[] = [], output: 'table' | 'json
     { services, output, runtimeDir },
     {
       run: kernel.run,
+      modes: services.includes('nothing') ? [NOTHING_THERE, IPTABLES] : [IPTABLES],
       askTimeoutMs,
       write: text => {
         out += text;
@@ -98,6 +104,12 @@ describe('dumpCommand', () => {
     const { status, out, err } = await command(['no-tool']);
     expect([status, out]).toEqual([1, '']);
     expect(err).toBe(`no daemon at ${socketPath}, and the kernel can't be asked: iptables-nft-save: no such program\n`);
+  });
+
+  it('says what could not be asked when nothing is found elsewhere', async () => {
+    const { status, err } = await command(['nothing', 'no-tool']);
+    expect(status).toBe(1);
+    expect(err).toMatch(/; showing what the kernel has; iptables-nft-save: no such program\n/);
   });
 
   it('passes on why the daemon cannot tell', async () => {

@@ -115,6 +115,6 @@ describe('manifests', () => {
     expect(kubeconfig()).toContain("server: 'http://192.168.77.1:6443'");
     const text = proxyConfiguration({ node: nodes[0], mode: 'iptables', kubeconfigFile: '/x/kubeconfig', ...both });
     expect(text).toContain('kubeconfig: /x/kubeconfig\n');
-    expect(text).toContain('hostnameOverride: node-a\nmode: iptables\n');
+    expect(text).toContain('hostnameOverride: node-a\nmode: "iptables"\n');
   });
 });

@@ -1,0 +1,78 @@
+import { NftEvents } from '../../linux/nf-tables-events.ts';
+import type { Logger } from '../../log.ts';
+import type { IPFamily } from '../../net/ip.ts';
+import { TABLE } from './names.ts';
+import { layoutOf } from './packet.ts';
+
+/** What other programs do to our table, in both families: the process's one listener to the kernel's events. */
+export class ForeignChanges implements Disposable {
+  readonly #log: Logger;
+  /** How often the table may have been changed, a family. */
+  readonly #changes = new Map<IPFamily, number>();
+  readonly #followers = new Map<IPFamily, () => void>();
+  #events: Promise<NftEvents | undefined> | undefined;
+  /** Without events every look must read. */
+  #isBlind = true;
+
+  readonly #receiveBytes: number | undefined;
+
+  /** `receiveBytes`: see NftEventsOptions. */
+  constructor(log: Logger, receiveBytes?: number) {
+    this.#log = log;
+    this.#receiveBytes = receiveBytes;
+  }
+
+  /** Calls back at each change of the family's table by somebody else. */
+  async follow(family: IPFamily, onForeign: () => void): Promise<void> {
+    this.#followers.set(family, onForeign);
+    this.#events ??= this.#open();
+    await this.#events;
+  }
+
+  /** Counts the changes of a family's table by others, as far as they are known by now. */
+  countOf(family: IPFamily): number {
+    return this.#changes.get(family) ?? 0;
+  }
+
+  /** Whether there may have been one since the count was `before`. */
+  async isSuspect(family: IPFamily, before: number): Promise<boolean> {
+    // What was lost may have been about any family.
+    if (await (await this.#events)?.haveLost()) for (const each of this.#followers.keys()) this.#count(each);
+    return this.#isBlind || this.countOf(family) !== before;
+  }
+
+  [Symbol.dispose](): void {
+    this.#followers.clear();
+    void this.#events?.then(events => events?.[Symbol.dispose]());
+  }
+
+  async #open(): Promise<NftEvents | undefined> {
+    try {
+      const events = await NftEvents.open({
+        table: TABLE,
+        onForeign: protocol => this.#note(protocol),
+        ...(this.#receiveBytes === undefined ? {} : { receiveBytes: this.#receiveBytes }),
+      });
+      this.#isBlind = false;
+      return events;
+    } catch (err) {
+      this.#log.warn(
+        { component: 'backend', err },
+        'nf_tables does not tell of changes: the table is read every sync period instead',
+      );
+      return undefined;
+    }
+  }
+
+  #note(protocol: number): void {
+    for (const [family, onForeign] of this.#followers) {
+      if (protocol !== layoutOf(family).protocol) continue;
+      this.#count(family);
+      onForeign();
+    }
+  }
+
+  #count(family: IPFamily): void {
+    this.#changes.set(family, this.countOf(family) + 1);
+  }
+}

@@ -1,0 +1,114 @@
+/** What somebody else does to our nftables table is undone at once, whatever the sync period is, and logged; what he does elsewhere is no reason to write. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createLab, type Lab } from '../../src/lab/lab.ts';
+import { nodes, web } from '../../src/lab/layout.ts';
+import { awaitUsed, describeLab, eventually, labName, logLines } from './daemon-lab.ts';
+
+const [nodeA] = nodes;
+const FAMILIES = [
+  { family: 'IPv4', table: 'ip', address: web.clusterIP },
+  { family: 'IPv6', table: 'ip6', address: web.clusterIP6 },
+] as const;
+type Subject = (typeof FAMILIES)[number];
+
+/** Arguments for nft, after the table's name where it says TABLE. */
+const DAMAGES: readonly (readonly [what: string, args: (subject: Subject) => readonly string[], named: string])[] = [
+  [
+    'an element is deleted',
+    ({ table, address }) => ['delete', 'element', table, 'kproxy-ts', 'services', `{ ${address} . tcp . 80 }`],
+    'frontend/',
+  ],
+  [
+    'an endpoint is deleted',
+    ({ table, address }) => [
+      'delete',
+      'element',
+      table,
+      'kproxy-ts',
+      'endpoints',
+      `{ ${address} . tcp . 80 . 0x00000001 }`,
+    ],
+    'frontend/',
+  ],
+  [
+    'an element is added',
+    ({ table, address }) => ['add', 'element', table, 'kproxy-ts', 'services', `{ ${address} . udp . 9 : drop }`],
+    'frontend/',
+  ],
+  ['a map is flushed', ({ table }) => ['flush', 'map', table, 'kproxy-ts', 'endpoints'], 'frontend/'],
+  ['a rule is added', ({ table }) => ['insert', 'rule', table, 'kproxy-ts', 'dispatch', 'accept'], 'chain/dispatch'],
+  [
+    'a chain is flushed',
+    ({ table }) => ['flush', 'chain', table, 'kproxy-ts', 'nat-prerouting'],
+    'chain/nat-prerouting',
+  ],
+  ['the table is put to sleep', ({ table }) => ['add', 'table', table, 'kproxy-ts', '{ flags dormant; }'], 'table'],
+  [
+    'the policy of a chain is changed',
+    ({ table }) => ['add', 'chain', table, 'kproxy-ts', 'filter-forward', '{ policy drop; }'],
+    'chain/filter-forward',
+  ],
+  ['the table is deleted', ({ table }) => ['delete', 'table', table, 'kproxy-ts'], 'set/services'],
+];
+
+describeLab('drift of the nftables table', () => {
+  let lab: Lab;
+
+  beforeAll(async () => {
+    lab = await createLab({ name: labName('nftd'), mode: 'nftables', pods: 2, daemons: false });
+    await lab.startDaemon(nodeA.name);
+    await awaitUsed(lab, { service: 'default/web', pods: lab.pods, on: [nodeA.name] });
+    if (lab.hasIPv6) await awaitUsed(lab, { service: 'default/web', pods: lab.pods, on: [nodeA.name], family: 'IPv6' });
+  });
+  afterAll(async () => {
+    await lab.close();
+  });
+
+  /** The table, its lines without order: that of elements is the kernel's. */
+  async function contents(table: string): Promise<readonly string[]> {
+    const { stdout } = await lab.exec(nodeA.name, ['nft', 'list', 'table', table, 'kproxy-ts']);
+    return stdout
+      .split(/[\n,]/)
+      .map(line => line.replace(/^[\t ]*(elements = \{ )?|[ }]*$/g, ''))
+      .toSorted();
+  }
+
+  const repairs = (family: string) =>
+    logLines(lab, nodeA.name).filter(
+      line => line.family === family && /changed by somebody else: repaired/.test(line.msg),
+    );
+
+  test.each(DAMAGES)('%s', async (_what, args, named) => {
+    for (const subject of FAMILIES) {
+      if (subject.family === 'IPv6' && !lab.hasIPv6) continue;
+      const before = await contents(subject.table);
+      const logged = repairs(subject.family).length;
+      await lab.exec(nodeA.name, ['nft', ...args(subject)]);
+      // The sync period is 30 s.
+      await eventually(async () => expect(await contents(subject.table)).toEqual(before), 5000);
+      await eventually(() => expect(JSON.stringify(repairs(subject.family).slice(logged))).toContain(named), 5000);
+      const { failures } = await lab.probe(lab.pods[0]!.name, { address: subject.address, port: 80, count: 10 });
+      expect(failures).toEqual([]);
+    }
+  });
+
+  test('the whole ruleset is flushed', async () => {
+    const before = await contents('ip');
+    await lab.exec(nodeA.name, ['nft', 'flush', 'ruleset']);
+    await eventually(async () => expect(await contents('ip')).toEqual(before), 5000);
+    const { failures } = await lab.probe(lab.pods[0]!.name, { address: web.clusterIP, port: 80, count: 10 });
+    expect(failures).toEqual([]);
+  });
+
+  test('others’ tables, and our own changes, are no reason to read or write', async () => {
+    const logged = logLines(lab, nodeA.name).length;
+    for (const args of ['add table inet others', 'add chain inet others dispatch', 'delete table inet others']) {
+      await lab.exec(nodeA.name, ['nft', args]);
+    }
+    const { pod } = await lab.addPod(nodeA.name);
+    await awaitUsed(lab, { service: 'default/web', pods: [...lab.pods], on: [nodeA.name] });
+    await lab.removePod(pod.name);
+    await awaitUsed(lab, { service: 'default/web', pods: lab.pods, on: [nodeA.name] });
+    expect(logLines(lab, nodeA.name).slice(logged)).toEqual([]);
+  });
+});

@@ -1,0 +1,127 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Plan } from '../../../../src/backends/backend.ts';
+import { diff } from '../../../../src/backends/diff.ts';
+import { createNftablesBackend } from '../../../../src/backends/nftables/backend.ts';
+import { normalise } from '../../../../src/backends/nftables/normalise.ts';
+import type { NftObject } from '../../../../src/backends/nftables/objects.ts';
+import { changesSince, planAll } from '../../../../src/backends/route-changes.ts';
+import type { Model, ServiceRoute } from '../../../../src/endpoints/types.ts';
+import type { IPFamily } from '../../../../src/watch/objects.ts';
+import { FakeNfTables } from '../../../fakes/nf-tables.ts';
+import { NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../../../fakes/objects.ts';
+import { modelOf, routesOf } from './random-routes.ts';
+
+class Node {
+  readonly kernel: FakeNfTables;
+  readonly backend: ReturnType<typeof createNftablesBackend>;
+  readonly #family: IPFamily;
+  plan: Plan<NftObject> = new Map();
+  #model: Model | undefined;
+
+  constructor(family: IPFamily, kernel = new FakeNfTables()) {
+    this.#family = family;
+    this.kernel = kernel;
+    const options = family === 'IPv4' ? NFTABLES_OPTIONS : NFTABLES_OPTIONS_V6;
+    this.backend = createNftablesBackend(() => options, { family, kernel });
+  }
+
+  async set(routes: ReadonlyMap<string, ServiceRoute>) {
+    const model = modelOf(this.#family, routes, this.#model);
+    const changes =
+      this.#model === undefined
+        ? diff(this.plan, planAll(this.backend, model), { settle: this.backend.settle })
+        : changesSince(this.backend, { previous: this.#model, current: this.plan, model });
+    this.#model = model;
+    const applied = await this.backend.apply(changes, this.plan);
+    this.plan = applied.plan;
+    return applied.failures;
+  }
+}
+
+const isFull = (routes: ReadonlyMap<string, ServiceRoute>) => routes.size > 8;
+const families = fc.constantFrom<IPFamily>('IPv4', 'IPv6');
+const histories = families.chain(family =>
+  fc.record({ family: fc.constant(family), states: fc.array(routesOf(family), { minLength: 1, maxLength: 5 }) }),
+);
+
+describe('the nftables backend over a kernel in memory', { timeout: 30_000 }, () => {
+  it('reads what it wrote, whatever it was', async () => {
+    await fc.assert(
+      fc.asyncProperty(histories, async ({ family, states }) => {
+        const node = new Node(family);
+        for (const routes of states) {
+          expect(await node.set(routes)).toEqual([]);
+          expect(await node.backend.read()).toEqual(node.plan);
+        }
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('comes by steps to what a cold start makes', async () => {
+    await fc.assert(
+      fc.asyncProperty(histories, async ({ family, states }) => {
+        const [live, cold] = [new Node(family), new Node(family)];
+        for (const routes of states) await live.set(routes);
+        await cold.set(states.at(-1)!);
+        expect(normalise(live.plan)).toEqual(normalise(cold.plan));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('needs one transaction a change, two where something is not used any more, more only where they would be too large', async () => {
+    const [routes] = fc.sample(routesOf('IPv4').filter(isFull), { numRuns: 1, seed: 7 });
+    const node = new Node('IPv4');
+    await node.set(routes!);
+    expect(node.kernel.commits).toBe(1);
+    await node.set(new Map());
+    expect(node.kernel.commits).toBeLessThanOrEqual(3);
+    const small = new Node('IPv4', new FakeNfTables({ batchBytes: 2000 }));
+    expect(await small.set(routes!)).toEqual([]);
+    expect(small.kernel.commits).toBeGreaterThan(3);
+    expect(await small.backend.read()).toEqual(small.plan);
+  });
+
+  it('leaves out what the kernel refuses, by name, and programs the rest', async () => {
+    await fc.assert(
+      fc.asyncProperty(routesOf('IPv4'), async routes => {
+        const node = new Node('IPv4');
+        node.kernel.refuses = (set, { comment }) => set === 'services' && comment?.startsWith('default/s1') === true;
+        const failures = await node.set(routes);
+        expect(
+          failures.map(({ key, error }) => `${key} ${error.message}`).filter(text => !text.startsWith('frontend/')),
+        ).toEqual([]);
+        const refused = new Set(failures.map(({ key }) => key));
+        const wanted = planAll(node.backend, modelOf('IPv4', routes));
+        const there = await node.backend.read();
+        for (const [key, object] of wanted) {
+          if (!refused.has(key)) expect(there.has(key), key).toBe(true);
+          if (object.kind === 'frontend' && object.service.startsWith('default/s1') && object.chain !== undefined) {
+            expect(refused.has(key), key).toBe(true);
+          }
+        }
+        node.kernel.refuses = () => false;
+        const current = await node.backend.read();
+        const { failures: later } = await node.backend.apply(
+          diff(current, wanted, { settle: node.backend.settle }),
+          current,
+        );
+        expect(later).toEqual([]);
+        expect(normalise(await node.backend.read())).toEqual(normalise(wanted));
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('gives up at once when somebody deleted the table: what it holds must be read', async () => {
+    const [routes] = fc.sample(routesOf('IPv4').filter(isFull), { numRuns: 1, seed: 3 });
+    const node = new Node('IPv4');
+    await node.set(routes!);
+    node.kernel.clear();
+    const before = node.kernel.attempts;
+    await expect(node.set(new Map())).rejects.toThrow('somebody deleted the table');
+    expect(node.kernel.attempts - before).toBeLessThan(3);
+  });
+});
