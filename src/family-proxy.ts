@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 
 import type { Backend, KernelCallOptions, Plan } from './backends/backend.ts';
+import { Coalescing } from './backends/coalescing.ts';
 import type { FamilyBackend } from './backends/family-backend.ts';
 import { SyncLoop } from './backends/loop.ts';
 import type { KernelFacts, NodeOptions } from './backends/node-options.ts';
@@ -41,9 +42,6 @@ export interface FamilyProxyOptions<O = unknown> extends SyncReporterOptions {
   readonly onLoss?: (loss: Loss) => void;
 }
 
-/** Events of one burst arrive within this time; longer would be latency, shorter more commits. */
-const COALESCE_MS = 3;
-
 /** How often the kernel is read for a dump while syncs keep changing it, and the wait between. */
 const OBSERVE_ATTEMPTS = 3;
 const OBSERVE_WAIT_MS = 100;
@@ -62,6 +60,7 @@ export class FamilyProxy<O = unknown> {
   #isStarted = false;
   #isFollowing = false;
   readonly #compaction: QuietCompaction;
+  readonly #coalescing: Coalescing;
   #isSyncing = false;
   /** Syncs that began to change the kernel. */
   #syncs = 0;
@@ -71,6 +70,7 @@ export class FamilyProxy<O = unknown> {
     this.#options = options;
     this.backend = backend;
     this.#compaction = new QuietCompaction(options.compactHeap);
+    this.#coalescing = new Coalescing(backend.startsAtOnce === true, () => performance.now());
     this.#configuration = configuration;
     this.#reporter = new SyncReporter(options);
     this.#feed = new ModelFeed({
@@ -87,7 +87,7 @@ export class FamilyProxy<O = unknown> {
     this.#loop = new SyncLoop({
       backend: this.#observed(),
       pull: () => this.#pull(),
-      coalesceMs: COALESCE_MS,
+      coalesceMs: () => this.#coalescing.waitMs,
       timing: () => {
         const { minSyncPeriodMs, syncPeriodMs } = this.#configuration[backend.mode];
         return { minSyncPeriodMs, maxRetryMs: syncPeriodMs, driftCheckMs: syncPeriodMs };
@@ -284,6 +284,7 @@ export class FamilyProxy<O = unknown> {
 
   #finishSync(report: SyncReport): void {
     this.#isSyncing = false;
+    this.#coalescing.noteSync();
     const { model } = this;
     if (this.backend.syncs.finish?.(report, model) === true) this.#loop.markAllDirty();
     this.#reporter.synced(report, model);

@@ -11,21 +11,29 @@ function podIP(n: number): string {
   return `10.${128 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
 }
 
-const keyOf = (i: number) => ({ namespace: `bench-${i % 10}`, name: `svc-${i}` });
+export const keyOf = (i: number) => ({ namespace: `bench-${i % 10}`, name: `svc-${i}` });
 
-/** The slice of Service i; `revision` replaces its last endpoint. */
-export function sliceOf(i: number, revision = 0): EndpointSlice {
-  const { namespace, name } = keyOf(i);
-  const endpoints = Array.from({ length: ENDPOINTS }, (_, j) => {
-    const ip =
-      j === ENDPOINTS - 1 && revision > 0 ? `10.64.${revision >> 8}.${revision & 255}` : podIP(i * ENDPOINTS + j);
-    return sliceEndpoint(ip, { nodeName: `node-${j % 50}` });
-  });
-  return slice({ namespace, name: 'a', serviceName: name, endpoints });
+/** The addresses of Service i's endpoints. */
+export function endpointsOf(i: number, count = ENDPOINTS): string[] {
+  return Array.from({ length: count }, (_, j) => podIP(i * count + j));
 }
 
-/** A cluster of so many Services of ten endpoints. */
-export function clusterOf(services: number): Snapshot {
+/** The slice of Service i with these endpoints. */
+export function sliceWith(i: number, addresses: readonly string[]): EndpointSlice {
+  const { namespace, name } = keyOf(i);
+  const endpoints = addresses.map((ip, j) => sliceEndpoint(ip, { nodeName: `node-${j % 50}` }));
+  return slice({ namespace, name: `${name}-a`, serviceName: name, endpoints });
+}
+
+/** The slice of Service i; `revision` replaces its last endpoint. */
+export function sliceOf(i: number, revision = 0, count = ENDPOINTS): EndpointSlice {
+  const addresses = endpointsOf(i, count);
+  if (revision > 0) addresses.splice(-1, 1, `10.64.${revision >> 8}.${revision & 255}`);
+  return sliceWith(i, addresses);
+}
+
+/** A cluster of so many Services of so many endpoints. */
+export function clusterOf(services: number, endpoints = ENDPOINTS): Snapshot {
   const indexes = Array.from({ length: services }, (_, i) => i);
   const key = (i: number) => `${keyOf(i).namespace}/${keyOf(i).name}`;
   return {
@@ -35,7 +43,7 @@ export function clusterOf(services: number): Snapshot {
         service({ ...keyOf(i), clusterIPs: [`10.${96 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`] }),
       ]),
     ),
-    slices: ImmutableMap(indexes.map(i => [key(i), ImmutableMap([['a', sliceOf(i)]])])),
+    slices: ImmutableMap(indexes.map(i => [key(i), ImmutableMap([['a', sliceOf(i, 0, endpoints)]])])),
     serviceCIDRs: [],
     nodes: ImmutableMap(),
   };

@@ -9,6 +9,7 @@ import { run } from '../../src/linux/exec.ts';
 
 export interface BenchDaemonOptions {
   readonly services: number | string;
+  /** Of the iptables mode; `nftables` = that mode. */
   readonly variant?: string;
   /** Go's notation; default 30s. */
   readonly syncPeriod?: string;
@@ -73,15 +74,17 @@ function kubeconfig(url: string): string {
 }
 
 function configuration({ variant = 'nft', syncPeriod = '30s' }: BenchDaemonOptions, directory: string): string {
+  const isNftables = variant === 'nftables';
   const kubeProxy = {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
     kind: 'KubeProxyConfiguration',
-    mode: 'iptables',
+    mode: isNftables ? 'nftables' : 'iptables',
     hostnameOverride: 'node-0',
     clusterCIDR: '10.244.0.0/16',
-    iptables: { syncPeriod },
+    [isNftables ? 'nftables' : 'iptables']: { syncPeriod },
     clientConnection: { kubeconfig: join(directory, 'kubeconfig') },
   };
+  if (isNftables) return JSON.stringify(kubeProxy);
   const ours = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration', iptables: { variant } };
   return `${JSON.stringify(kubeProxy)}\n---\n${JSON.stringify(ours)}\n`;
 }

@@ -14,11 +14,11 @@ export interface Row {
   readonly isFloor?: boolean;
 }
 
-/** Runs bench/spine/NAME.ts in a fresh network namespace; it prints one JSON document. */
+/** Runs bench/spine/NAME.ts (NAME may lead elsewhere) in a fresh network namespace; it prints one JSON document. */
 export async function measure<T>(name: string, args: readonly (string | number)[]): Promise<T> {
   const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
   const command = ['--net', process.execPath, '--max-semi-space-size=4', script, ...args.map(String)];
-  const { stdout } = await run('unshare', command, { timeoutMs: 300_000 });
+  const { stdout } = await run('unshare', command, { timeoutMs: 600_000 });
   return JSON.parse(stdout) as T;
 }
 

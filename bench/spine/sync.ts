@@ -34,7 +34,7 @@ export function startLoop(through: Backend<IptablesObject> = backend) {
       if (cluster !== undefined) model = updateModel(model, cluster, dirty, NODE);
       return model;
     },
-    coalesceMs: 0,
+    coalesceMs: () => 0,
     timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 60_000 }),
     now: () => performance.now(),
     onSync: report => waiting.shift()?.resolve(report),

@@ -20,6 +20,11 @@ export interface FamilyBackend<O, Options extends NodeOptions = NodeOptions> ext
   readonly counts?: BackendCounts<O>;
   readonly dump: DumpFormat<O>;
   /**
+   * Whether a sync of one change is so cheap that the first event after a pause need not wait for others, only those soon after a sync. Absent = every event
+   * waits a little.
+   */
+  readonly startsAtOnce?: boolean;
+  /**
    * The claims (see claims.ts) over UDP that objects in the kernel serve. After a start they are all that is known of a Service that was deleted
    * while nobody watched: its flows still lead to its endpoints.
    */

@@ -6,8 +6,8 @@ export interface LoopOptions<O> {
   readonly backend: Backend<O>;
   /** The newest Model; its `changed` names what differs since the last pull. */
   readonly pull: () => Model;
-  /** How long to wait for more events after the first one. */
-  readonly coalesceMs: number;
+  /** How long to wait for more events after the first one; asked at each event. */
+  readonly coalesceMs: () => number;
   /** When an answer changes, call `markDirty` for it to take effect at once. */
   readonly timing: () => SyncTiming;
   /** Somebody else may have changed our objects: a sync begins that no event asked for. */

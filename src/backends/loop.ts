@@ -6,10 +6,9 @@ import { readKernel } from './read-kernel.ts';
 import { changesSince, planAll, plannedObjects, unexplained } from './route-changes.ts';
 import type { SyncCause, SyncReport } from './sync-report.ts';
 import { Tidying } from './tidying.ts';
+import { Timer } from './timer.ts';
 
 const FIRST_RETRY_MS = 250;
-/** Longer timers fire at once (Node keeps their time in 31 bits). */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 const [NEVER_BEFORE, NEVER] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
 
 /**
@@ -27,7 +26,7 @@ export class SyncLoop<O> {
   #applied: Plan<O> | undefined;
   /** The Model that was planned last. */
   #planned: Model | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #timer = new Timer();
   #running: Promise<void> | undefined;
   #queuedAtMs: number | undefined;
   /** No sync before this: the wait after an error. */
@@ -94,7 +93,7 @@ export class SyncLoop<O> {
 
   /** Once it resolves, nothing is written until `resume`; what is marked dirty meanwhile is kept. */
   async pause(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer.clear();
     this.#work?.abort();
     this.#work = undefined;
     await this.#running;
@@ -129,15 +128,14 @@ export class SyncLoop<O> {
   /** Starts the next work when it is due: soon after the oldest event, for a recheck, or to look for drift. */
   #schedule(): void {
     if (this.#work === undefined || this.#running !== undefined) return;
-    clearTimeout(this.#timer);
-    const forEvent = this.#queuedAtMs === undefined ? NEVER : this.#queuedAtMs + this.#options.coalesceMs;
+    this.#timer.clear();
+    const forEvent = this.#queuedAtMs === undefined ? NEVER : this.#queuedAtMs + this.#options.coalesceMs();
     const quietUntilMs = this.#isUrgent ? NEVER_BEFORE : this.#quietUntilMs;
     const wanted = Math.min(forEvent, this.#recheckAtMs ?? NEVER, this.#lookDueAtMs);
     const dueAtMs = Math.max(wanted, quietUntilMs, this.#notBeforeMs);
     if (dueAtMs === NEVER) return;
     const { signal } = this.#work;
-    const waitMs = Math.min(Math.max(dueAtMs - this.#options.now(), 0), MAX_TIMER_MS);
-    this.#timer = setTimeout(() => this.#start(signal), waitMs);
+    this.#timer.set(() => this.#start(signal), dueAtMs - this.#options.now());
   }
 
   get #lookDueAtMs(): number {

@@ -106,6 +106,7 @@ export class NftSocket implements NftKernel, Disposable {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const timer = setTimeout(() => reject(new NetlinkError('nf_tables', 0, 'no answer')), TIMEOUT_MS);
     this.#answer = message => {
+      timer.refresh();
       try {
         onMessage(message, resolve);
       } catch (error) {

@@ -101,9 +101,23 @@ export class MessageWriter {
   }
 
   raw(type: number, value: Uint8Array): void {
-    const start = this.#header(type, value.length);
-    this.#buffer.set(value, start + 4);
-    this.#pad(start, value.length);
+    const { length } = value;
+    const start = this.#header(type, length);
+    const buffer = this.#buffer;
+    for (let i = 0; i < length; i += 1) buffer[start + 4 + i] = value[i]!;
+    this.#pad(start, length);
+  }
+
+  /** One TLV of user data (libnftnl/udata.h): a text with its closing NUL, of at most 254 characters. */
+  userText(type: number, kind: number, value: string): void {
+    const length = value.length + 1;
+    const start = this.#header(type, 2 + length);
+    const buffer = this.#buffer;
+    buffer[start + 4] = kind;
+    buffer[start + 5] = length;
+    buffer.write(value, start + 6, 'latin1');
+    buffer[start + 5 + length] = 0;
+    this.#pad(start, 2 + length);
   }
 
   #header(type: number, payload: number): number {
@@ -117,7 +131,7 @@ export class MessageWriter {
   #pad(start: number, length: number): void {
     const end = start + 4 + length;
     this.#at = (end + 3) & ~3;
-    this.#buffer.fill(0, end, this.#at);
+    for (let at = end; at < this.#at; at += 1) this.#buffer[at] = 0;
   }
 
   #room(bytes: number): void {
@@ -127,9 +141,11 @@ export class MessageWriter {
     this.#buffer = larger;
   }
 
+  /** By single bytes: Buffer's own methods check each call, and there are dozens an element. `#room` has been asked for. */
   #native16(at: number, value: number): void {
-    if (isLittle) this.#buffer.writeUInt16LE(value, at);
-    else this.#buffer.writeUInt16BE(value, at);
+    const buffer = this.#buffer;
+    buffer[at] = isLittle ? value : value >> 8;
+    buffer[at + 1] = isLittle ? value >> 8 : value;
   }
 
   #native32(at: number, value: number): void {
@@ -141,9 +157,13 @@ export class MessageWriter {
 /** A 32-bit number as the machine's registers have it. */
 export function hostWord(value: number): Buffer {
   const word = Buffer.allocUnsafe(4);
-  if (isLittle) word.writeUInt32LE(value >>> 0);
-  else word.writeUInt32BE(value >>> 0);
+  writeHostWord(word, value);
   return word;
+}
+
+export function writeHostWord(bytes: Buffer, value: number, at = 0): void {
+  if (isLittle) bytes.writeUInt32LE(value >>> 0, at);
+  else bytes.writeUInt32BE(value >>> 0, at);
 }
 
 /** Reads what `hostWord` wrote, at `at`. */

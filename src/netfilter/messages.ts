@@ -39,7 +39,8 @@ const APPEND = 0x800;
 export const SET = { interval: 4, map: 8, timeout: 16, dynamic: 32, concatenation: 128 } as const;
 /** Of nft, for printing (its enum datatypes): the kernel only stores them. */
 export const TYPE = { ipv4: 7, ipv6: 8, protocol: 12, port: 13, mark: 19 } as const;
-/** NFTNL_UDATA_SET_COMMENT */
+/** NFTNL_UDATA_TABLE_COMMENT, NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT; NFTNL_UDATA_SET_COMMENT */
+const COMMENT = 0;
 export const SET_COMMENT = 7;
 /** NFT_DATA_VERDICT */
 export const VERDICT_TYPE = 0xffffff00;
@@ -123,7 +124,7 @@ export class BatchWriter {
   newTable(comment?: string): void {
     this.#begin(NFT.newTable, CREATE);
     this.out.u32(2, 0);
-    if (comment !== undefined) this.out.raw(6, commentBytes(comment));
+    if (comment !== undefined) this.#comment(6, comment);
     this.out.end();
   }
 
@@ -156,7 +157,7 @@ export class BatchWriter {
     this.#begin(NFT.newRule, CREATE | APPEND);
     this.out.text(2, chain);
     writeExpressions(this.out, 4, expressions);
-    if (comment !== undefined) this.out.raw(7, commentBytes(comment));
+    if (comment !== undefined) this.#comment(7, comment);
     this.out.end();
   }
 
@@ -180,7 +181,7 @@ export class BatchWriter {
     }
     this.#description(key, size, (flags & SET.interval) !== 0 && key.length > 1);
     out.u32(10, id);
-    if (comment !== undefined) out.raw(13, tlv(SET_COMMENT, Buffer.from(`${cutComment(comment)}\0`, 'latin1')));
+    if (comment !== undefined) out.userText(13, SET_COMMENT, cutComment(comment));
     out.end();
   }
 
@@ -203,7 +204,7 @@ export class BatchWriter {
     const element = out.nest(1);
     writeData(out, 1, key);
     if (data !== undefined) writeData(out, 2, data);
-    if (comment !== undefined) out.raw(6, commentBytes(comment));
+    if (comment !== undefined) this.#comment(6, comment);
     if (keyEnd !== undefined) writeData(out, 10, keyEnd);
     out.close(element);
   }
@@ -224,6 +225,10 @@ export class BatchWriter {
     this.#sequence += 1;
     this.out.begin({ type, flags: REQUEST | flags, sequence: this.#sequence, family: this.#family });
     this.out.text(1, this.#table);
+  }
+
+  #comment(type: number, text: string): void {
+    this.out.userText(type, COMMENT, cutComment(text));
   }
 
   #bracket(type: number): void {
@@ -263,16 +268,8 @@ function typeNumber(fields: readonly Field[]): number {
   return fields.reduce((number, { type }) => number * 64 + type, 0);
 }
 
-function tlv(type: number, value: Buffer): Buffer {
-  return Buffer.concat([Buffer.of(type, value.length), value]);
-}
-
 /** A comment, cut where nft's limit is; an ellipsis says so. */
 export function cutComment(text: string): string {
   const room = COMMENT_BYTES - 1;
   return text.length <= room ? text : `${text.slice(0, room - 3)}...`;
-}
-
-function commentBytes(text: string): Buffer {
-  return tlv(0, Buffer.from(`${cutComment(text)}\0`, 'latin1'));
 }

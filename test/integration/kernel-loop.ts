@@ -82,7 +82,7 @@ export function startKernelLoop(io: IptablesIO, timing: Partial<SyncTiming> = {}
       dirty = [];
       return model;
     },
-    coalesceMs: 1,
+    coalesceMs: () => 1,
     timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 3_600_000, ...timing }),
     now: () => performance.now(),
     onSync: report => {

@@ -166,13 +166,12 @@ async function events(seed: number): Promise<void> {
     await isThere;
     check((await node.backend.hasDrifted?.(current)) === true, `events: not suspect after ${args.join(' ')}`);
   }
-  foreign[Symbol.dispose]();
   await node.close();
 }
 
 /** More than is kept for us, of somebody else's table: nobody knows what else there was. */
 async function lostEvents(): Promise<void> {
-  using foreign = new ForeignChanges(log, 20_000);
+  const foreign = new ForeignChanges(log, 20_000);
   const node = new Node('IPv4', foreign);
   const { backend } = node;
   await backend.follow?.(() => undefined);
@@ -187,7 +186,7 @@ async function lostEvents(): Promise<void> {
   check((await backend.hasDrifted?.(again)) === false, 'lost events: suspect for ever');
   check((await backend.hasDrifted?.(current)) === true, 'lost events: what was read before them is trusted');
   await nft('delete', 'table', 'ip', 'others');
-  node.kernel.close();
+  await node.close();
 }
 
 async function probing(): Promise<void> {

@@ -95,7 +95,7 @@ function written(
   const out = new MessageWriter(Math.min(kernel.batchBytes, 4096 + (steps.length - from) * 128));
   const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });
   batch.beginBatch();
-  const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes });
+  const end = writeSteps(batch, steps, { from, limit: kernel.batchBytes, family });
   batch.endBatch();
   return { bytes: out.bytes(), end };
 }

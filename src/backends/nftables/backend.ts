@@ -51,6 +51,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
       follow: (onForeign: () => void) => foreign.follow(family, onForeign),
     }),
     close: async ({ cleanup }) => {
+      await foreign?.leave(family);
       if (cleanup) await removeTable({ kernel, family, table: TABLE });
       kernel.close();
     },

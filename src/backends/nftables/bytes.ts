@@ -8,17 +8,22 @@ const PROTOCOLS: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132
 
 /** 4 or 16 bytes. @throws TypeError for what isn't a canonical address */
 export function addressBytes(ip: string): Buffer {
+  const bytes = Buffer.allocUnsafe(ip.includes(':') ? 16 : 4);
+  writeAddress(bytes, ip);
+  return bytes;
+}
+
+/** The same into bytes that are there already; how many were written. */
+function writeAddress(bytes: Buffer, ip: string): 4 | 16 {
   const bits = parseIPv4(ip);
   if (bits !== undefined) {
-    const bytes = Buffer.allocUnsafe(4);
     bytes.writeUInt32BE(bits);
-    return bytes;
+    return 4;
   }
   const groups = parseIPv6(ip);
   if (groups === undefined) throw new TypeError(`not an IP address: ${ip}`);
-  const bytes = Buffer.allocUnsafe(16);
   for (const [index, group] of groups.entries()) bytes.writeUInt16BE(group, index * 2);
-  return bytes;
+  return 16;
 }
 
 export function addressText(bytes: Buffer): string {
@@ -33,12 +38,14 @@ function addressWidth(family: IPFamily): number {
 /** Address, protocol, port. */
 export function frontendBytes({ ip, protocol, port }: FrontendAddress, family: IPFamily): Buffer {
   const width = addressWidth(family);
-  const bytes = Buffer.alloc(width + 8);
-  if (ip !== ANY_ADDRESS) addressBytes(ip).copy(bytes);
+  // Of Node's pool: memory of its own costs an element more than all the rest.
+  const bytes = Buffer.allocUnsafe(width + 8);
+  if (ip === ANY_ADDRESS) bytes.fill(0, 0, width);
+  else writeAddress(bytes, ip);
   const number = PROTOCOLS[protocol];
   if (number === undefined) throw new TypeError(`unknown protocol: ${protocol}`);
-  bytes[width] = number;
-  bytes.writeUInt16BE(port, width + 4);
+  bytes.writeUInt32BE(number * 0x100_0000, width);
+  bytes.writeUInt32BE(port * 0x1_0000, width + 4);
   return bytes;
 }
 
@@ -54,12 +61,17 @@ export function frontendOfBytes(bytes: Buffer, family: IPFamily): FrontendAddres
 
 /** `address:port` of an endpoint, which has brackets around IPv6 addresses. */
 export function endpointBytes(text: string): Buffer {
-  const colon = text.lastIndexOf(':');
-  const address = addressBytes(text.startsWith('[') ? text.slice(1, colon - 1) : text.slice(0, colon));
-  const bytes = Buffer.alloc(address.length + 4);
-  address.copy(bytes);
-  bytes.writeUInt16BE(Number(text.slice(colon + 1)), address.length);
+  const bytes = Buffer.allocUnsafe(text.startsWith('[') ? 20 : 8);
+  writeEndpoint(bytes, text);
   return bytes;
+}
+
+/** The same into bytes that are there already, of the family's length. */
+export function writeEndpoint(bytes: Buffer, text: string): void {
+  const colon = text.lastIndexOf(':');
+  const ip = text.startsWith('[') ? text.slice(1, colon - 1) : text.slice(0, colon);
+  const width = writeAddress(bytes, ip);
+  bytes.writeUInt32BE(Number(text.slice(colon + 1)) * 0x1_0000, width);
 }
 
 /** The reverse. */

@@ -1,9 +1,9 @@
 /** The elements of the kernel's sets that carry an object. Pure. */
 
 import type { IPFamily } from '../../net/ip.ts';
-import { hostWord } from '../../netfilter/attributes.ts';
+import { hostWord, writeHostWord } from '../../netfilter/attributes.ts';
 import type { Element } from '../../netfilter/messages.ts';
-import { addressBytes, endpointBytes, frontendBytes } from './bytes.ts';
+import { addressBytes, endpointBytes, frontendBytes, writeEndpoint } from './bytes.ts';
 import { INSIDE_SLOTS, SETS } from './names.ts';
 import type { Frontend, NftObject, Pool } from './objects.ts';
 import { maskBytes } from './sources.ts';
@@ -31,6 +31,75 @@ export function elementsOf(object: NftObject, family: IPFamily): SetElement[] {
     case 'chain':
     case 'set':
       return [];
+  }
+}
+
+/** Some elements of an object: those in one set, MOST_IN_RANGE of them from one on. For `endpoints`, that is a slot. */
+export interface ElementRange {
+  readonly object: NftObject;
+  readonly set: string;
+  readonly from: number;
+}
+
+/** As a message, they are less than the 64 kB that the length of a list can say. */
+const MOST_IN_RANGE = 256;
+
+/**
+ * All elements of an object as ranges, whose bytes are made only when they are written: a cold start has hundreds of thousands of elements, and what lives
+ * until all of them are known costs the collector more than it costs to make.
+ */
+export function rangesOf(object: NftObject): ElementRange[] {
+  const ranges: ElementRange[] = [];
+  const add = (set: string, count: number, first = 0) => {
+    for (let at = 0; at < count; at += MOST_IN_RANGE) ranges.push({ object, set, from: first + at });
+  };
+  if (object.kind === 'frontend') {
+    add(SETS.endpoints, object.endpoints.length);
+    add(SETS.endpoints, object.inside?.endpoints.length ?? 0, INSIDE_SLOTS);
+    add(SETS.allowed, object.allowed?.length ?? 0);
+    add(SETS.hairpins, object.hairpins?.length ?? 0);
+    for (const set of TARGET_SETS) if (targetIn(set, object) !== undefined) add(set, 1);
+  } else if (object.kind === 'cluster-ip') add(SETS.clusterIPs, 1);
+  else if (object.kind === 'members') add(object.set, object.endpoints.length);
+  return ranges;
+}
+
+/** Calls `write` with each element of a range; its bytes are valid until the next. */
+export function eachElement(range: ElementRange, family: IPFamily, write: (element: Element) => void): void {
+  const { object, set, from } = range;
+  if (object.kind === 'frontend' && set === SETS.endpoints) {
+    eachSlot(object, { from, family, write });
+    return;
+  }
+  const elements =
+    object.kind === 'frontend'
+      ? traitsIn(set, frontendBytes(object.where, family), object)
+      : elementsOf(object, family);
+  const end = Math.min(from + MOST_IN_RANGE, elements.length);
+  for (let at = from; at < end; at += 1) write(elements[at]!);
+}
+
+function eachSlot(
+  { where, endpoints, inside }: Frontend,
+  {
+    from,
+    family,
+    write,
+  }: { readonly from: number; readonly family: IPFamily; readonly write: (element: Element) => void },
+): void {
+  const list = from < INSIDE_SLOTS ? endpoints : (inside?.endpoints ?? []);
+  const first = from % INSIDE_SLOTS;
+  const frontend = frontendBytes(where, family);
+  const key = Buffer.concat([frontend, hostWord(0)]);
+  const data = Buffer.alloc(frontend.length - 4);
+  const element = { key, data };
+  const end = Math.min(first + MOST_IN_RANGE, list.length);
+  for (let at = first; at < end; at += 1) {
+    const text = list[at]!;
+    if (text === '') continue;
+    writeHostWord(key, from - first + at, frontend.length);
+    writeEndpoint(data, text);
+    write(element);
   }
 }
 
@@ -89,23 +158,36 @@ function slotElement(frontend: Buffer, slot: number, endpoint: string): SetEleme
   return { set: SETS.endpoints, key: Buffer.concat([frontend, hostWord(slot)]), data: endpointBytes(endpoint) };
 }
 
+/** Of verdict maps, a frontend has one element each at most. */
+const TARGET_SETS = [SETS.inside, SETS.external, SETS.learners, SETS.refused, SETS.services] as const;
+
+function targetIn(set: string, { chain, inside, source, refusal, learner }: Frontend): string | undefined {
+  switch (set) {
+    case SETS.inside:
+      return inside?.chain;
+    case SETS.external:
+      return source;
+    case SETS.learners:
+      return learner;
+    case SETS.refused:
+      return refusal;
+    default:
+      return chain;
+  }
+}
+
 /** All but the endpoints. */
 function traitElements(frontend: Buffer, object: Frontend): SetElement[] {
-  const { chain, inside, source, refusal, learner, allowed = [], hairpins = [], service } = object;
-  const to = (set: string, target: string | undefined, comment?: string): SetElement[] => {
-    if (target === undefined) return [];
-    const data = { kind: 'goto', chain: target } as const;
-    return [{ set, key: frontend, data, ...(comment === undefined ? {} : { comment }) }];
-  };
-  return [
-    ...allowed.map(range => allowedElement(frontend, range)),
-    ...hairpins.map(ip => ({ set: SETS.hairpins, key: hairpinKey(frontend, ip) })),
-    ...to(SETS.inside, inside?.chain),
-    ...to(SETS.external, source),
-    ...to(SETS.learners, learner),
-    ...to(SETS.refused, refusal, service),
-    ...to(SETS.services, chain, service),
-  ];
+  return [SETS.allowed, SETS.hairpins, ...TARGET_SETS].flatMap(set => traitsIn(set, frontend, object));
+}
+
+function traitsIn(set: string, frontend: Buffer, object: Frontend): SetElement[] {
+  if (set === SETS.allowed) return (object.allowed ?? []).map(range => allowedElement(frontend, range));
+  if (set === SETS.hairpins) return (object.hairpins ?? []).map(ip => ({ set, key: hairpinKey(frontend, ip) }));
+  const chain = targetIn(set, object);
+  if (chain === undefined) return [];
+  const element = { set, key: frontend, data: { kind: 'goto', chain } as const };
+  return [set === SETS.services || set === SETS.refused ? { ...element, comment: object.service } : element];
 }
 
 function hairpinKey(frontend: Buffer, ip: string): Buffer {

@@ -31,6 +31,7 @@ export function createNftablesFamily({ family, kernel, foreign }: NftablesFamily
   return {
     ...backend,
     mode: 'nftables',
+    startsAtOnce: true,
     options: {
       of: (configuration, known) => nftablesOptions(configuration, { ...known, family }),
       changes: nftablesOptionChanges,

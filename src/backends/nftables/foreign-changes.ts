@@ -2,14 +2,15 @@ import { NftEvents } from '../../linux/nf-tables-events.ts';
 import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { TABLE } from './names.ts';
+import { Pacing } from './pacing.ts';
 import { layoutOf } from './packet.ts';
 
 /** What other programs do to our table, in both families: the process's one listener to the kernel's events. */
-export class ForeignChanges implements Disposable {
+export class ForeignChanges {
   readonly #log: Logger;
   /** How often the table may have been changed, a family. */
   readonly #changes = new Map<IPFamily, number>();
-  readonly #followers = new Map<IPFamily, () => void>();
+  readonly #followers = new Map<IPFamily, Pacing>();
   #events: Promise<NftEvents | undefined> | undefined;
   /** Without events every look must read. */
   #isBlind = true;
@@ -22,9 +23,10 @@ export class ForeignChanges implements Disposable {
     this.#receiveBytes = receiveBytes;
   }
 
-  /** Calls back at each change of the family's table by somebody else. */
+  /** Calls back when somebody else changes the family's table: at once, unless that happens all the time. */
   async follow(family: IPFamily, onForeign: () => void): Promise<void> {
-    this.#followers.set(family, onForeign);
+    this.#followers.get(family)?.[Symbol.dispose]();
+    this.#followers.set(family, new Pacing(onForeign, () => performance.now()));
     this.#events ??= this.#open();
     await this.#events;
   }
@@ -41,9 +43,13 @@ export class ForeignChanges implements Disposable {
     return this.#isBlind || this.countOf(family) !== before;
   }
 
-  [Symbol.dispose](): void {
-    this.#followers.clear();
-    void this.#events?.then(events => events?.[Symbol.dispose]());
+  /** Ends `follow`; with the last follower the listener goes. */
+  async leave(family: IPFamily): Promise<void> {
+    this.#followers.get(family)?.[Symbol.dispose]();
+    this.#followers.delete(family);
+    if (this.#followers.size > 0) return;
+    const events = await this.#events;
+    events?.[Symbol.dispose]();
   }
 
   async #open(): Promise<NftEvents | undefined> {
@@ -65,10 +71,10 @@ export class ForeignChanges implements Disposable {
   }
 
   #note(protocol: number): void {
-    for (const [family, onForeign] of this.#followers) {
+    for (const [family, follower] of this.#followers) {
       if (protocol !== layoutOf(family).protocol) continue;
       this.#count(family);
-      onForeign();
+      follower.ask();
     }
   }
 

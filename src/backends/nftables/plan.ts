@@ -2,21 +2,16 @@
 
 import { reachableEndpoints } from '../../endpoints/categorize.ts';
 import { MAGLEV_SLOTS, maglevTable } from '../../endpoints/maglev.ts';
-import {
-  type Endpoint,
-  endpointText,
-  type ServicePort,
-  type ServiceRoute,
-  servicePortText,
-} from '../../endpoints/types.ts';
+import { type Endpoint, type ServicePort, type ServiceRoute, servicePortText } from '../../endpoints/types.ts';
 import { weightsOf } from '../../endpoints/weights.ts';
 import { cutComment } from '../../netfilter/messages.ts';
 import { planAffinity } from './affinity.ts';
 import { affinityRules, choiceRules, guardChain, guardRules, localChain, localRules } from './choices.ts';
-import { affinityChain, affinityMap, CHAINS, type Choice, choiceChain, learnChain } from './names.ts';
+import { affinityChain, affinityMap, CHAINS, type Choice, choiceChain, isOfOnePort, learnChain } from './names.ts';
 import {
   ANY_ADDRESS,
   byKey,
+  type ChainObject,
   type Frontend,
   type FrontendAddress,
   type NftObject,
@@ -26,6 +21,12 @@ import {
 import type { NftablesOptions } from './options.ts';
 import { layoutOf } from './packet.ts';
 import { allowedSources } from './source-ranges.ts';
+
+/**
+ * Chains that depend on nothing but their name and the options, as planned before with the same options: nearly every Service asks for one of a
+ * few. Routes get the same objects with and without it.
+ */
+const sharedChains = new WeakMap<NftablesOptions, Map<string, ChainObject>>();
 
 /** The objects of a route, chains first. Source of the layout: README.md. */
 export function planRoute(route: ServiceRoute, options: NftablesOptions): ReadonlyMap<string, NftObject> {
@@ -152,16 +153,16 @@ class RoutePlan {
     const choice: Choice = { ...where, slots: isHash ? 'hash' : slots.length };
     const layout = layoutOf(this.#options.family);
     const name = choiceChain(choice);
-    this.#chain(name, choiceRules(choice, layout));
-    if (!this.#hasAffinity) return { chain: name, endpoints: slots };
-    const first = affinityChain(this.#port.name, name);
-    this.#chain(first, affinityRules(affinityMap(this.#port.name), name, layout));
+    const chain = this.#planChain(name, () => choiceRules(choice, layout));
+    if (!this.#hasAffinity) return { chain, endpoints: slots };
+    const map = affinityMap(this.#port.name);
+    const first = this.#planChain(affinityChain(this.#port.name, name), () => affinityRules(map, name, layout));
     return { chain: first, endpoints: slots };
   }
 
   /** An endpoint a slot; one that weighs more has more. */
   #slots(endpoints: readonly Endpoint[]): readonly string[] {
-    const texts = endpoints.map(endpointText);
+    const texts = endpoints.map(flatText);
     const { balancing, endpointWeights } = this.#port;
     if (balancing === 'random' && endpointWeights.length === 0) return texts;
     const weights = weightsOf(endpoints, this.#port);
@@ -173,23 +174,34 @@ class RoutePlan {
     return table.map(index => texts[index] ?? '');
   }
 
-  #chain(name: string, rules: readonly PlannedRule[]): void {
-    this.#chains.push({ kind: 'chain', name, rules });
+  /** Its name, of which there is one text however many routes plan the chain. */
+  #planChain(name: string, rules: () => readonly PlannedRule[]): string {
+    const known = sharedChains.get(this.#options) ?? new Map<string, ChainObject>();
+    sharedChains.set(this.#options, known);
+    const chain = known.get(name) ?? { kind: 'chain', name, rules: rules() };
+    if (!isOfOnePort(name)) known.set(name, chain);
+    this.#chains.push(chain);
+    return chain.name;
   }
 
   #local(then: string | undefined, isNodePort: boolean): string {
-    const name = localChain(then, isNodePort);
-    this.#chain(name, localRules(then, { isNodePort, options: this.#options }));
-    return name;
+    const rules = () => localRules(then, { isNodePort, options: this.#options });
+    return this.#planChain(localChain(then, isNodePort), rules);
   }
 
   #guarded(then: string, isNodePort: boolean, isGuarded: boolean): string {
     if (!isGuarded) return then;
-    const name = guardChain(then);
     const layout = layoutOf(this.#options.family);
-    this.#chain(name, guardRules(then, { isNodePort, layout }));
-    return name;
+    return this.#planChain(guardChain(then), () => guardRules(then, { isNodePort, layout }));
   }
+}
+
+/**
+ * As `endpointText`, in one piece: V8 keeps a template's pieces as a tree, which with the text that it becomes when it's read is nearly twice the
+ * memory, and there are as many as endpoints.
+ */
+function flatText({ ip, port }: Endpoint): string {
+  return ip.includes(':') ? ['[', ip, ']:', port].join('') : [ip, port].join(':');
 }
 
 function addressesOf(endpoints: readonly Endpoint[]): readonly string[] {

@@ -1,8 +1,8 @@
 /** The steps that make changes true, in an order in which every prefix of them leaves working rules. Pure. */
 import type { IPFamily } from '../../net/ip.ts';
-import { type BatchWriter, NFT } from '../../netfilter/messages.ts';
+import { type BatchWriter, type Element, NFT } from '../../netfilter/messages.ts';
 import type { Changes } from '../backend.ts';
-import { changedElements, elementsOf, type SetElement } from './elements.ts';
+import { changedElements, type ElementRange, eachElement, elementsOf, rangesOf, type SetElement } from './elements.ts';
 import { SETS } from './names.ts';
 import type { ChainObject, NftObject, SetObject } from './objects.ts';
 
@@ -12,6 +12,13 @@ export interface ElementStep {
   readonly element: SetElement;
 }
 
+/** Elements of a new object. */
+interface RangeStep {
+  readonly kind: 'add-range';
+  readonly key: string;
+  readonly range: ElementRange;
+}
+
 type StructureStep =
   | { readonly kind: 'new-table'; readonly key: string }
   | { readonly kind: 'new-set'; readonly key: string; readonly set: SetObject }
@@ -19,7 +26,7 @@ type StructureStep =
   | { readonly kind: 'rules'; readonly key: string; readonly chain: ChainObject; readonly isNew: boolean }
   | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string; readonly name: string };
 
-export type Step = ElementStep | StructureStep;
+export type Step = ElementStep | RangeStep | StructureStep;
 
 /**
  * Sets, chains, rules; endpoints and all that isn't the entrance; the entrances of Services; what isn't reached any more; chains and sets that nothing
@@ -29,7 +36,7 @@ export function stepsOf(changes: Changes<NftObject>, family: IPFamily): Step[] {
   const steps = new OrderedSteps();
   for (const [key, object] of changes.created) {
     steps.structure(key, object);
-    for (const element of elementsOf(object, family)) steps.add(key, element);
+    for (const range of rangesOf(object)) steps.addNew(key, range);
   }
   for (const [key, { before, after }] of changes.updated) {
     if (before.kind === 'set' && after.kind === 'set') steps.replaceSet(key, after);
@@ -48,6 +55,7 @@ class OrderedSteps {
   readonly #sets: Step[] = [];
   readonly #chains: Step[] = [];
   readonly #rules: Step[] = [];
+  readonly #added = new Map<string, Step[]>();
   readonly #inner: Step[] = [];
   readonly #entrances: Step[] = [];
   readonly #closed: Step[] = [];
@@ -56,18 +64,21 @@ class OrderedSteps {
   readonly #gone: Step[] = [];
 
   all(): Step[] {
-    const { length } = this.#gone;
+    const opened = this.#added.get(SETS.services) ?? [];
+    this.#added.delete(SETS.services);
     return [
-      ...this.#sets,
-      ...this.#chains,
-      ...this.#rules,
-      ...this.#inner,
-      ...this.#entrances,
-      ...this.#closed,
-      ...this.#unused,
-      ...this.#flushed,
-      ...(length === 0 ? [] : this.#gone),
-    ];
+      this.#sets,
+      this.#chains,
+      this.#rules,
+      ...this.#added.values(),
+      this.#inner,
+      this.#entrances,
+      opened,
+      this.#closed,
+      this.#unused,
+      this.#flushed,
+      this.#gone,
+    ].flat();
   }
 
   structure(key: string, object: NftObject, before?: NftObject): void {
@@ -91,8 +102,11 @@ class OrderedSteps {
     if (object.kind === 'set') this.#gone.push({ kind: 'delete-set', key, name: object.spec.name });
   }
 
-  add(key: string, element: SetElement): void {
-    this.#into(element).push({ kind: 'add', key, element });
+  /** Set by set: what follows each other is one message. */
+  addNew(key: string, range: ElementRange): void {
+    const found = this.#added.get(range.set) ?? [];
+    if (found.length === 0) this.#added.set(range.set, found);
+    found.push({ kind: 'add-range', key, range });
   }
 
   remove(key: string, element: SetElement): void {
@@ -108,7 +122,7 @@ class OrderedSteps {
       const before = old.get(placeOf(element));
       if (before !== undefined) this.#into(element).push({ kind: 'delete', key, element: before });
     }
-    for (const element of added) this.add(key, element);
+    for (const element of added) this.#into(element).push({ kind: 'add', key, element });
   }
 
   #into({ set }: SetElement): Step[] {
@@ -130,16 +144,15 @@ const MESSAGE_BYTES = 30_000;
 export function writeSteps(
   out: BatchWriter,
   steps: readonly Step[],
-  { from, limit }: { readonly from: number; readonly limit: number },
+  { from, limit, family }: { readonly from: number; readonly limit: number; readonly family: IPFamily },
 ): number {
   let at = from;
   while (at < steps.length && (at === from || out.out.length < limit || isReplacing(steps, at))) {
     const step = steps[at]!;
-    if ('element' in step) at = writeElements(out, steps, at);
-    else {
+    if (isStructure(step)) {
       writeStructure(out, step, at);
       at += 1;
-    }
+    } else at = writeElements(out, steps, at, family);
   }
   return at;
 }
@@ -148,21 +161,39 @@ function isReplacing(steps: readonly Step[], at: number): boolean {
   return steps[at - 1]?.kind === 'delete' && steps[at - 1]?.key === steps[at]?.key;
 }
 
-function writeElements(out: BatchWriter, steps: readonly Step[], from: number): number {
-  const first = steps[from];
-  if (first?.kind !== 'add' && first?.kind !== 'delete') return from;
-  const { set } = first.element;
-  const list = out.beginElements(first.kind === 'add' ? NFT.newElement : NFT.delElement, set);
+/** One message: the elements from `from` on that go into one set, or out of it. */
+function writeElements(out: BatchWriter, steps: readonly Step[], from: number, family: IPFamily): number {
+  const first = steps[from]!;
+  const set = setOf(first);
+  if (set === undefined) return from;
+  const isAdding = first.kind !== 'delete';
+  const list = out.beginElements(isAdding ? NFT.newElement : NFT.delElement, set);
   const most = out.out.length + MESSAGE_BYTES;
+  const write = (element: Element) => out.element(element);
   let at = from;
   for (; at < steps.length && out.out.length < most; at += 1) {
     const step = steps[at]!;
-    if (step.kind !== first.kind || step.element.set !== set) break;
-    const { key, keyEnd } = step.element;
-    out.element(step.kind === 'add' ? step.element : { key, ...(keyEnd === undefined ? {} : { keyEnd }) });
+    if (setOf(step) !== set || isAdding !== (step.kind !== 'delete')) break;
+    if (step.kind === 'add-range') eachElement(step.range, family, write);
+    else if (step.kind === 'add') write(step.element);
+    else if (step.kind === 'delete') write(keyOnly(step.element));
   }
   out.endElements(list);
   return at;
+}
+
+function isStructure(step: Step): step is StructureStep {
+  return !('element' in step) && !('range' in step);
+}
+
+/** Undefined of structure. */
+function setOf(step: Step): string | undefined {
+  if (step.kind === 'add-range') return step.range.set;
+  return 'element' in step ? step.element.set : undefined;
+}
+
+function keyOnly({ key, keyEnd }: SetElement): Element {
+  return keyEnd === undefined ? { key } : { key, keyEnd };
 }
 
 function writeStructure(out: BatchWriter, step: StructureStep, id: number): void {

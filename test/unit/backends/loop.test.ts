@@ -41,7 +41,7 @@ function start(
       dirty = [];
       return model;
     },
-    coalesceMs: 1,
+    coalesceMs: () => 1,
     timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 60_000, ...options.timing }),
     now: () => performance.now(),
     onSync: tell,
@@ -385,7 +385,7 @@ describe('SyncLoop, looking for drift', () => {
     const loop = new SyncLoop({
       backend,
       pull: () => model,
-      coalesceMs: 1,
+      coalesceMs: () => 1,
       timing,
       now: () => performance.now(),
       onSync: report => {

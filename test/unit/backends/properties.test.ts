@@ -125,7 +125,7 @@ describe.each(['IPv4', 'IPv6'] as const)('incremental equals cold start in %s', 
           await using loop = new SyncLoop({
             backend: backendOf(kernel, family),
             pull: () => feed.pull(),
-            coalesceMs: 0,
+            coalesceMs: () => 0,
             timing: () => ({ minSyncPeriodMs: 0, maxRetryMs: 1000, driftCheckMs: 60_000 }),
             now: () => performance.now(),
             onSync: ({ failures }) => {

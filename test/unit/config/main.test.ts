@@ -98,7 +98,7 @@ describe('kproxy-ts run', () => {
     // Nothing that would change this machine.
     const nothing = ['--conntrack-max-per-core=0', '--conntrack-tcp-timeout-established=0s'];
     const quiet = [...nothing, '--conntrack-tcp-timeout-close-wait=0s', '--iptables-localhost-nodeports=false'];
-    const { status, stdout } = kproxy('run', '--init-only', ...quiet);
+    const { status, stdout } = kproxy('run', '--init-only', '--proxy-mode=iptables', ...quiet);
     expect(status).toBe(0);
     expect(JSON.parse(stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
       level: 'info',

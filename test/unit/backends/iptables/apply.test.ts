@@ -195,6 +195,20 @@ describe('removal', () => {
     expect(lines).toEqual(['what an earlier start left in iptables-legacy cannot be removed: packets pass it too']);
   });
 
+  it('takes ours out of both variants of a family where another mode took over', async () => {
+    const other = new FakeIptables(toolsOf('nft', 'IPv6'));
+    const kernels = [new FakeIptables(), legacy()];
+    for (const kernel of [...kernels, other]) await start(kernel).to([service()], [slice()]);
+    const before = other.save('nat');
+    const { run, log, lines } = nodeWith([...kernels, other]);
+    await removeFamily('IPv4', { run, log });
+    for (const kernel of kernels) expect(kernel.save('nat') + kernel.save('filter')).not.toContain('KUBE-');
+    expect(other.save('nat')).toBe(before);
+    expect(lines.map(line => line.replace(/^\d+ /, ''))).toEqual(
+      ['legacy', 'nft'].map(variant => `rules and chains of ours were left in iptables-${variant}: removed`),
+    );
+  });
+
   it('leaves what others have their packets masqueraded by', async () => {
     const left = legacy();
     await start(left).to([service()], [slice()]);
@@ -215,20 +229,6 @@ describe('removal', () => {
       expect(lines).toHaveLength(count);
     }
     expect(lines[0]).toBe('KUBE-MARK-MASQ stays: CNI-HOSTPORT-SETMARK of others use it');
-  });
-
-  it('takes ours out of both variants of a family where another mode took over', async () => {
-    const other = new FakeIptables(toolsOf('nft', 'IPv6'));
-    const kernels = [new FakeIptables(), legacy()];
-    for (const kernel of [...kernels, other]) await start(kernel).to([service()], [slice()]);
-    const before = other.save('nat');
-    const { run, log, lines } = nodeWith([...kernels, other]);
-    await removeFamily('IPv4', { run, log });
-    for (const kernel of kernels) expect(kernel.save('nat') + kernel.save('filter')).not.toContain('KUBE-');
-    expect(other.save('nat')).toBe(before);
-    expect(lines.map(line => line.replace(/^\d+ /, ''))).toEqual(
-      ['legacy', 'nft'].map(variant => `rules and chains of ours were left in iptables-${variant}: removed`),
-    );
   });
 
   it('takes everything out of every variant and family that has its programs, and counts it', async () => {
