@@ -33,14 +33,23 @@ export interface TakeOver extends TakeOverNotes {
 export interface BeginOptions {
   readonly loaded: LoadedConfiguration;
   readonly runtimeDir: string;
+  /** What shows that a kube-proxy lives here; these are for tests. */
+  readonly findAlive?: typeof findKubeProxy;
+  /** The mode that kube-proxy left rules of. */
+  readonly findLayout?: () => Promise<ProxyMode | undefined>;
 }
 
 /** Finds out what there is to take over. @throws TakeOverError, RuntimeDirError */
-export async function beginTakeOver({ loaded, runtimeDir }: BeginOptions): Promise<TakeOver> {
-  const signs = await findKubeProxy({ addresses: loaded.configuration });
+export async function beginTakeOver({
+  loaded,
+  runtimeDir,
+  findAlive = findKubeProxy,
+  findLayout = layoutHere,
+}: BeginOptions): Promise<TakeOver> {
+  const signs = await findAlive({ addresses: loaded.configuration });
   if (signs.length > 0) throw new TakeOverError(signs);
   const { takenOver } = await prepareRuntimeDir(runtimeDir);
-  const layout = await layoutHere();
+  const layout = await findLayout();
   if (layout !== undefined) await writeFile(takenOver, `${layout}\n`, { mode: 0o600 });
   const known = layout ?? (await layoutBefore(takenOver));
   const keepMeaning = (next: LoadedConfiguration) => (known === undefined ? next : withMeaning(next, known));
@@ -48,7 +57,11 @@ export async function beginTakeOver({ loaded, runtimeDir }: BeginOptions): Promi
     layout === undefined
       ? 'nothing of kube-proxy is here to be taken over'
       : `kube-proxy left rules of its ${layout} mode: taking over`;
-  return { keepMeaning, what, ...(known !== undefined && isLeftOpen(loaded) && { warning: meaningNote(known) }) };
+  return {
+    keepMeaning,
+    what,
+    ...(known !== undefined && isOtherMeaning(loaded, known) && { warning: meaningNote(known) }),
+  };
 }
 
 /** kube-proxy removes the rules of one mode when it starts in another, so there is one but for accidents. */
@@ -63,8 +76,10 @@ async function layoutBefore(path: string): Promise<ProxyMode | undefined> {
   return text === 'iptables' || text === 'nftables' ? text : undefined;
 }
 
-function isLeftOpen({ fields }: LoadedConfiguration): boolean {
-  return fields.kubeProxy.nodePortAddresses.length === 0;
+/** The list is empty, and in our mode that means something else. */
+function isOtherMeaning({ fields, configuration }: LoadedConfiguration, layout: ProxyMode): boolean {
+  const isLeftOpen = fields.kubeProxy.nodePortAddresses.length === 0;
+  return isLeftOpen && (configuration.nodePortAddresses === 'primary') !== (layout === 'nftables');
 }
 
 /** What an empty list means in kube-proxy's modes. */
@@ -76,7 +91,7 @@ function meaningNote(layout: ProxyMode): string {
 }
 
 function withMeaning(loaded: LoadedConfiguration, layout: ProxyMode): LoadedConfiguration {
-  if (!isLeftOpen(loaded)) return loaded;
+  if (!isOtherMeaning(loaded, layout)) return loaded;
   const { kubeProxy, node } = loaded.fields;
   const fields = { kubeProxy: { ...kubeProxy, nodePortAddresses: [...EMPTY_LIST[layout]] }, node };
   const { apiServer } = loaded.configuration;

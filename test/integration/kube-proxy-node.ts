@@ -11,7 +11,19 @@ import { logLines, readDump } from './daemon-lab.ts';
 export type Mode = 'iptables' | 'nftables';
 export const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 
-const TOOLS = { IPv4: 'iptables-nft', IPv6: 'ip6tables-nft' } as const;
+type Variant = 'nft' | 'legacy';
+
+function toolOf(family: IPFamily, variant: Variant, verb: 'save' | 'restore'): string {
+  return `${family === 'IPv4' ? 'iptables' : 'ip6tables'}-${variant}-${verb}`;
+}
+
+interface Left {
+  /** Default: all. */
+  readonly nodePortAddresses?: KubeProxyNode['nodePortAddresses'];
+  /** Of iptables. Default nft. */
+  readonly variant?: Variant;
+}
+
 const KUBELETS = /KUBE-FIREWALL|KUBE-KUBELET-CANARY|KUBE-IPTABLES-HINT/;
 
 export class KubeProxysNode {
@@ -41,7 +53,7 @@ export class KubeProxysNode {
   }
 
   /** Programs the Services of the cluster, and one that it doesn't have, as kube-proxy does; and what the kubelet does. */
-  async program(layout: Mode, nodePortAddresses?: KubeProxyNode['nodePortAddresses']): Promise<void> {
+  async program(layout: Mode, { nodePortAddresses, variant = 'nft' }: Left = {}): Promise<void> {
     await this.clean();
     const lab = this.#lab;
     // The daemon of another node knows the same Services.
@@ -52,7 +64,7 @@ export class KubeProxysNode {
       const rules = { family, services: all, clusterCIDR: family === 'IPv4' ? clusterCIDR : clusterCIDR6 };
       const withPorts = onlyAt === undefined ? rules : { ...rules, nodePortAddresses: onlyAt };
       const restore = (input: string) =>
-        lab.exec(this.#node.name, [`${TOOLS[family]}-restore`, '--noflush'], { input });
+        lab.exec(this.#node.name, [toolOf(family, variant, 'restore'), '--noflush'], { input });
       await restore(kubeletRules(family === 'IPv4'));
       if (layout === 'iptables') await restore(kubeProxyIptables(withPorts));
       else await lab.exec(this.#node.name, ['nft', '-f', '-'], { input: kubeProxyNftables(withPorts) });
@@ -66,14 +78,14 @@ export class KubeProxysNode {
   }
 
   /** As iptables prints them, without times and counts. */
-  async rules(family: IPFamily): Promise<string> {
-    const { stdout } = await this.#lab.exec(this.#node.name, [`${TOOLS[family]}-save`]);
+  async rules(family: IPFamily, variant: Variant = 'nft'): Promise<string> {
+    const { stdout } = await this.#lab.exec(this.#node.name, [toolOf(family, variant, 'save')]);
     return stdout.replaceAll(/^#.*\n/gm, '').replaceAll(/ \[\d+:\d+\]/g, '');
   }
 
   /** The chains of kube-proxy's iptables mode and ours; not the kubelet's. */
-  async chains(family: IPFamily): Promise<string[]> {
-    const names = [...(await this.rules(family)).matchAll(/^:(KUBE-\S+)/gm)].map(([, name = '']) => name);
+  async chains(family: IPFamily, variant: Variant = 'nft'): Promise<string[]> {
+    const names = [...(await this.rules(family, variant)).matchAll(/^:(KUBE-\S+)/gm)].map(([, name = '']) => name);
     return [...new Set(names)].filter(name => !KUBELETS.test(name)).toSorted();
   }
 
@@ -84,7 +96,7 @@ export class KubeProxysNode {
   }
 
   /** What the kubelet has there. */
-  async kubelets(family: IPFamily): Promise<string[]> {
-    return (await this.rules(family)).split('\n').filter(line => KUBELETS.test(line));
+  async kubelets(family: IPFamily, variant: Variant = 'nft'): Promise<string[]> {
+    return (await this.rules(family, variant)).split('\n').filter(line => KUBELETS.test(line));
   }
 }

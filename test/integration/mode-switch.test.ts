@@ -72,31 +72,29 @@ describeLab('a node whose mode changes', () => {
 
   const withoutLoss = (body: () => Promise<void>) => losingNothing({ lab, node, ...stage.targetsOf() }, body);
 
-  test('by hand-overs, to and fro: no connection is lost, nothing of the old one stays', () =>
+  test.for([
+    ['iptables', 'nftables'],
+    ['nftables', 'iptables'],
+  ] as const)('%s to %s by a hand-over: no connection is lost, nothing of the old one stays', ([from, to]) =>
     withoutLoss(async () => {
-      let before = await startReady('iptables');
-      for (const mode of ['nftables', 'iptables'] as const) {
-        const after = await startReady(mode);
-        expect(before.isWriting).toBe(false);
-        await expectWriter(after);
-        expect(await before.end()).toBe('exited with status 0');
-        before = after;
-      }
-      await expectWriter(before);
-    }));
+      const before = await startReady(from);
+      const after = await startReady(to);
+      expect(before.isWriting).toBe(false);
+      await expectWriter(after);
+    }),
+  );
 
-  test('by stops and starts, to and fro: the same, and the rules stay meanwhile', () =>
+  test.for([
+    ['iptables', 'nftables'],
+    ['nftables', 'iptables'],
+  ] as const)('%s to %s by a stop and a start: the same, and the rules stay meanwhile', ([from, to]) =>
     withoutLoss(async () => {
-      let before: Mode = 'iptables';
-      await (await startReady(before)).end();
-      for (const mode of ['nftables', 'iptables'] as const) {
-        expect(await modesInKernel()).toEqual([`${before} IPv4`, `${before} IPv6`]);
-        const daemon = await startReady(mode);
-        await expectWriter(daemon);
-        await daemon.end();
-        before = mode;
-      }
-    }));
+      const before = await startReady(from);
+      expect(await before.end()).toBe('exited with status 0');
+      expect(await modesInKernel()).toEqual([`${from} IPv4`, `${from} IPv6`]);
+      await expectWriter(await startReady(to));
+    }),
+  );
 
   test('and the new one is killed: the old one, which stands by, brings its mode back', () =>
     withoutLoss(async () => {

@@ -3,11 +3,11 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
-import { nodes } from '../../src/lab/layout.ts';
+import { nodes, web } from '../../src/lab/layout.ts';
 import { markedEnv } from '../../src/lab/process.ts';
 import { ExecError } from '../../src/linux/exec.ts';
-import { awaitUsed, describeLab, eventually, labName } from './daemon-lab.ts';
-import { KubeProxysNode } from './kube-proxy-node.ts';
+import { awaitUsed, describeLab, enoughFor, eventually, labName } from './daemon-lab.ts';
+import { FAMILIES, KubeProxysNode } from './kube-proxy-node.ts';
 
 const [node] = nodes;
 
@@ -39,7 +39,7 @@ describeLab('a node that kube-proxy programmed', () => {
   }
 
   test('NodePorts stay where they were, though the list is empty and the mode another, after a restart too', async () => {
-    await theirs.program('nftables', [node.address, node.address6]);
+    await theirs.program('nftables', { nodePortAddresses: [node.address, node.address6] });
     const servedOn = async () => /-d (\S+) .*-j KUBE-NODEPORTS$/m.exec(await theirs.rules('IPv4'))?.[1];
     await theirs.start('iptables');
     expect(await servedOn()).toBe(`${node.address}/32`);
@@ -83,6 +83,27 @@ describeLab('a node that kube-proxy programmed', () => {
     await eventually(() => expect(theirs.told.join('\n')).toContain('this process writes the rules'));
     await lab.stopDaemon(first);
     expect(await theirs.tables()).toEqual(['ip kproxy-ts', 'ip6 kproxy-ts']);
+  });
+
+  test('in iptables-legacy it is found, taken over by nftables, and gone; the kubelet’s chains stay', async () => {
+    await theirs.program('iptables', { variant: 'legacy' });
+    const kubelets = await theirs.kubelets('IPv4', 'legacy');
+    expect(kubelets).toHaveLength(8);
+    await theirs.start('nftables');
+    await eventually(async () => {
+      for (const family of FAMILIES) expect(await theirs.chains(family, 'legacy')).toEqual([]);
+    });
+    expect(await theirs.kubelets('IPv4', 'legacy')).toEqual(kubelets);
+    expect(theirs.told.join('\n')).toMatch(/^info IPv4 taken over from kube-proxy's iptables mode: \d+ ports/m);
+    expect(theirs.told.join('\n')).toContain("kube-proxy's canary chains in iptables-legacy: removed");
+    const count = enoughFor(lab.pods.length);
+    const { failures } = await lab.probe('client', { address: node.address, port: web.nodePort, count });
+    expect(failures).toEqual([]);
+    for (const family of ['iptables', 'ip6tables']) {
+      for (const table of ['filter', 'mangle']) {
+        for (const flag of ['-F', '-X']) await lab.exec(node.name, [`${family}-legacy`, '-t', table, flag]);
+      }
+    }
   });
 
   test('unless asked to, its rules are left alone in nftables mode, and spoken of', async () => {
