@@ -134,7 +134,7 @@ describeLab('what befalls a daemon, under traffic', () => {
       await lab.stopDaemon(nodeA.name);
       const names = ['first', 'second'] as const;
       const two = await Promise.all(names.map(as => lab.startDaemon(nodeA.name, { as, awaitReady: false })));
-      await stage.awaitMoved();
+      await stage.awaitMoved(20_000);
       const writer = () => names.filter(name => isWriting(lab, name));
       await eventually(() => {
         const said = names.map(

@@ -14,7 +14,7 @@ const NAMES = [
 
 /** Runs it in a network namespace of its own, where `before` ran; the log's messages and what the kernel has then. */
 async function init(flags: readonly string[], before = 'true') {
-  const script = `${before} && ${program} run --init-only --cluster-cidr=10.244.0.0/16 ${flags.join(' ')} && cd /proc/sys && cat ${NAMES.join(' ')}; PATH=/usr/sbin:$PATH iptables-nft-save -t filter | grep -c -e '-j KUBE-PROXY-LOCALNET' || true`;
+  const script = `${before} && ${program} run --init-only --proxy-mode=iptables --cluster-cidr=10.244.0.0/16 ${flags.join(' ')} && cd /proc/sys && cat ${NAMES.join(' ')}; PATH=/usr/sbin:$PATH iptables-nft-save -t filter | grep -c -e '-j KUBE-PROXY-LOCALNET' || true`;
   const { stdout } = await run('unshare', ['--net', '--mount', 'sh', '-ec', script]);
   const lines = stdout.trim().split('\n');
   const isGuarded = lines.pop() === '1';

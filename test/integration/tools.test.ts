@@ -34,6 +34,7 @@ describeUnless(await obstacle(), 'a node with iptables programs or without', () 
         apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
         kind: 'KubeProxyConfiguration',
         hostnameOverride: 'n',
+        mode: 'iptables',
         iptables: { syncPeriod: '1s' },
       }),
     );
