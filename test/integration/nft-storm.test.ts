@@ -16,7 +16,7 @@ import type { StormReport, StormRequest } from './nft-storm-main.ts';
 
 const COMMITS = 2000;
 /** The commits take some 5 s. */
-const TRAFFIC_MS = 20_000;
+const TRAFFIC_MS = 15_000;
 const MAIN = fileURLToPath(new URL('./nft-storm-main.ts', import.meta.url));
 const [nodeA] = nodes;
 

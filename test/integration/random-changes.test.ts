@@ -23,9 +23,13 @@ import {
 } from './daemon-lab.ts';
 import { type EndpointSets, LagWatch, Timeline, unexplained } from './timeline.ts';
 
-const CHANGES = 500;
+/** Mode and number of changes. */
+const MODES = [
+  ['nftables', 500],
+  ['iptables', 250],
+] as const;
 const PERIOD_MS = 120;
-const TRAFFIC_MS = CHANGES * PERIOD_MS + 30_000;
+const trafficMs = (changes: number) => changes * PERIOD_MS + 30_000;
 const [nodeA] = nodes;
 
 const SERVICES = [1, 2].map(n => ({
@@ -59,9 +63,9 @@ async function publish(lab: Lab, { name }: Chosen, conditions: readonly Conditio
 }
 
 /** Who asks what, over which family. */
-function* clients(lab: Lab, service: Chosen): Iterable<readonly [from: string, to: ProbeTarget]> {
+function* clients(lab: Lab, service: Chosen, deadlineMs: number): Iterable<readonly [from: string, to: ProbeTarget]> {
   const pod = lab.pods[0]!.name;
-  const common = { count: 1e9, concurrency: 1, timeoutMs: 500, deadlineMs: TRAFFIC_MS, pauseMs: 30 };
+  const common = { count: 1e9, concurrency: 1, timeoutMs: 500, deadlineMs, pauseMs: 30 };
   const inside = { address: service.clusterIP, port: 80, ...common };
   const outside = { address: nodeA.address, port: service.nodePort, ...common };
   yield [pod, { ...inside, protocol: 'tcp' }];
@@ -75,12 +79,12 @@ function* clients(lab: Lab, service: Chosen): Iterable<readonly [from: string, t
 }
 
 describeLab('random changes under traffic', () => {
-  test.each(['nftables', 'iptables'])(
-    `%s, ${CHANGES} changes: every answer and every refusal is what the endpoints of the time explain`,
+  test.each(MODES)(
+    '%s, %i changes: every answer and every refusal is what the endpoints of the time explain',
     {
-      timeout: TRAFFIC_MS + 60_000,
+      timeout: trafficMs(500) + 60_000,
     },
-    async mode => {
+    async (mode, changes) => {
       // One daemon: two would take each other's CPU, and all clients go through this one.
       await using lab = await createLab({ name: labName('rnd'), mode, daemons: false });
       await lab.startDaemon(nodeA.name);
@@ -112,7 +116,7 @@ describeLab('random changes under traffic', () => {
 
       const running = await Promise.all(
         SERVICES.flatMap(service =>
-          [...clients(lab, service)].map(async ([from, to]) => {
+          [...clients(lab, service, trafficMs(changes))].map(async ([from, to]) => {
             const { report } = await lab.startProbe(from, to);
             // A new UDP socket may get the port of an earlier one, whose flow the kernel remembers.
             const isOneFlow = to.protocol === 'udp';
@@ -131,7 +135,7 @@ describeLab('random changes under traffic', () => {
       await lag.quiet();
       const seed = Date.now();
       const begun = performance.now();
-      for (const [i, { service, conditions }] of fc.sample(change, { numRuns: CHANGES, seed }).entries()) {
+      for (const [i, { service, conditions }] of fc.sample(change, { numRuns: changes, seed }).entries()) {
         await delay(Math.max(0, begun + i * PERIOD_MS - performance.now()));
         await set(service, conditions);
       }
