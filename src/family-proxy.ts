@@ -69,7 +69,7 @@ export class FamilyProxy<O = unknown> {
     const { family, backend, configuration, nodeName, store, log } = options;
     this.#options = options;
     this.backend = backend;
-    this.#compaction = new QuietCompaction(options.compactHeap);
+    this.#compaction = new QuietCompaction(options.compactHeap, backend.releaseMemory);
     this.#coalescing = new Coalescing(backend.startsAtOnce === true, () => performance.now());
     this.#configuration = configuration;
     this.#reporter = new SyncReporter(options);
