@@ -13,6 +13,8 @@ import { type Step, stepsOf, writeSteps } from './render.ts';
 export interface ApplyContext extends KernelCallOptions {
   readonly kernel: NftKernel;
   readonly family: IPFamily;
+  /** Called after each commit. */
+  readonly onCommit?: () => void;
 }
 
 /** The kernel refused an object, or a commit. */
@@ -81,6 +83,7 @@ async function commitAll(steps: readonly Step[], context: Commit): Promise<void>
     signal?.throwIfAborted();
     const batch = written(steps, from, context);
     const refusals = await kernel.commit(batch.bytes);
+    if (refusals.length === 0) context.onCommit?.();
     if (refusals.length > 0) await isolate(steps.slice(from, batch.end), refusals, context);
     from = batch.end;
   }

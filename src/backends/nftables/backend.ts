@@ -36,13 +36,18 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
     settle,
     unserved,
     read: async () => {
+      await foreign?.begin();
       const count = foreign?.countOf(family) ?? 0;
       const plan = await readPlan(kernel, family);
       readAt.set(plan, count);
       return plan;
     },
     apply: async (changes, current, callOptions) => {
-      const applied = await applyChanges(changes, current, { ...io, ...callOptions });
+      const applied = await applyChanges(changes, current, {
+        ...io,
+        onCommit: () => foreign?.noteOwn(),
+        ...callOptions,
+      });
       await forgetClients(changes, applied, io);
       return applied;
     },

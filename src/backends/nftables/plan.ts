@@ -2,7 +2,7 @@
 
 import { reachableEndpoints } from '../../endpoints/categorize.ts';
 import { MAGLEV_SLOTS, maglevTable } from '../../endpoints/maglev.ts';
-import { type Endpoint, type ServicePort, type ServiceRoute, servicePortText } from '../../endpoints/types.ts';
+import type { Endpoint, ServicePort, ServiceRoute } from '../../endpoints/types.ts';
 import { weightsOf } from '../../endpoints/weights.ts';
 import { cutComment } from '../../netfilter/messages.ts';
 import { planAffinity } from './affinity.ts';
@@ -37,6 +37,8 @@ class RoutePlan {
   readonly #route: ServiceRoute;
   readonly #port: ServicePort;
   readonly #options: NftablesOptions;
+  /** The Service and its port, in one piece: see `flatText`. */
+  readonly #service: string;
   readonly #text: string;
   readonly #chains: NftObject[] = [];
 
@@ -44,14 +46,17 @@ class RoutePlan {
     this.#route = route;
     this.#port = route.servicePort;
     this.#options = options;
-    this.#text = cutComment(servicePortText(this.#port.name));
+    const { namespace, name, port } = this.#port.name;
+    const service = [namespace, name].join('/');
+    this.#service = cutComment(service);
+    this.#text = cutComment(port === '' ? service : [service, port].join(':'));
   }
 
   objects(): ReadonlyMap<string, NftObject> {
     const frontends = [...this.#frontends()];
-    const { clusterIP, name } = this.#port;
-    const service = cutComment(`${name.namespace}/${name.name}`);
-    const address: NftObject[] = clusterIP === '' ? [] : [{ kind: 'cluster-ip', ip: clusterIP, service }];
+    const { clusterIP } = this.#port;
+    const address: NftObject[] =
+      clusterIP === '' ? [] : [{ kind: 'cluster-ip', ip: clusterIP, service: this.#service }];
     const affinity = this.#hasAffinity ? planAffinity(this.#route, this.#options) : [];
     return byKey([...affinity, ...this.#chains, ...frontends, ...address]);
   }
