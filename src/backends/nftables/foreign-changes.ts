@@ -66,6 +66,8 @@ export class ForeignChanges {
     this.#followers.delete(family);
     if (this.#followers.size > 0) return;
     const events = await this.#events;
+    this.#events = undefined;
+    this.#isBlind = true;
     events?.[Symbol.dispose]();
   }
 
