@@ -69,7 +69,7 @@ export class FamilyProxy<O = unknown> {
     const { family, backend, configuration, nodeName, store, log } = options;
     this.#options = options;
     this.backend = backend;
-    this.#compaction = new QuietCompaction(options.compactHeap);
+    this.#compaction = new QuietCompaction(options.compactHeap, backend.releaseMemory);
     this.#coalescing = new Coalescing(backend.startsAtOnce === true, () => performance.now());
     this.#configuration = configuration;
     this.#reporter = new SyncReporter(options);
@@ -117,8 +117,6 @@ export class FamilyProxy<O = unknown> {
 
   /** The store is complete: program it, and from now on whatever changes. Also ends a pause. */
   start(): void {
-    if (!this.#isFollowing) void this.backend.follow?.(() => this.#loop.markSuspect());
-    this.#isFollowing = true;
     this.#basis = this.#newestBasis();
     this.#warnOfNoDetector();
     this.#isStarted = true;
@@ -291,6 +289,8 @@ export class FamilyProxy<O = unknown> {
     const { nodePortAddresses, hasLocalhostNodePorts = false } = this.#planned;
     const programmed = { model, nodePortAddresses, hasLocalhostNodePorts, report };
     for (const follower of this.#followers) follower.synced(programmed);
+    if (!this.#isFollowing) void this.backend.follow?.(() => this.#loop.markSuspect());
+    this.#isFollowing = true;
     // What arrived meanwhile waits for the next sync.
     if (this.#loop.queuedAtMs !== undefined) this.#reporter.queued();
     if (report.isFull) this.#compaction.noteFull();

@@ -6,11 +6,14 @@ const SYNCS_TO_COMPACT = 20;
 /** Gives the garbage of syncs back once a second has passed without one, if there is enough of it to make it worth the pause. */
 export class QuietCompaction implements Disposable {
   readonly #compactHeap: () => void;
+  readonly #release: (() => Promise<void>) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #syncs = 0;
 
-  constructor(compactHeap: () => void) {
+  /** `release`: see FamilyBackend.releaseMemory. */
+  constructor(compactHeap: () => void, release?: () => Promise<void>) {
     this.#compactHeap = compactHeap;
+    this.#release = release;
   }
 
   /** A sync of what changed. */
@@ -21,6 +24,7 @@ export class QuietCompaction implements Disposable {
     this.#timer = setTimeout(() => {
       this.#syncs = 0;
       this.#compactHeap();
+      void this.#release?.();
     }, QUIET_MS);
   }
 

@@ -39,8 +39,6 @@ export async function loadOnce(
     onSync: done.resolve,
     onError: done.reject,
   });
-  // As the daemon does: the kernel tells the listener of each element.
-  await backend.follow?.(() => undefined);
   const startedAt = performance.now();
   loop.markDirty();
   const report = await done.promise;

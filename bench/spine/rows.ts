@@ -17,7 +17,7 @@ export interface Row {
 /** Runs bench/spine/NAME.ts (NAME may lead elsewhere) in a fresh network namespace; it prints one JSON document. */
 export async function measure<T>(name: string, args: readonly (string | number)[]): Promise<T> {
   const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
-  const command = ['--net', process.execPath, '--max-semi-space-size=4', script, ...args.map(String)];
+  const command = ['--net', process.execPath, '--max-semi-space-size=4', '--expose-gc', script, ...args.map(String)];
   const { stdout } = await run('unshare', command, { timeoutMs: 600_000 });
   return JSON.parse(stdout) as T;
 }

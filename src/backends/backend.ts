@@ -79,7 +79,10 @@ export interface Backend<O> {
    * `signal` ends it at once. Absent where nobody else can. True isn't proof: the caller reads and compares.
    */
   hasDrifted?(current: Plan<O>, options?: KernelCallOptions): Promise<boolean>;
-  /** Calls back when somebody else may have changed our objects just now, until `close`: `hasDrifted` then tells. Absent where the kernel doesn't tell by itself. */
+  /**
+   * Calls back when somebody else may have changed our objects since they were read first, until `close`: `hasDrifted` then tells. Called once, after the first
+   * sync. Absent where the kernel doesn't tell by itself.
+   */
   follow?(onForeign: () => void): Promise<void>;
   /**
    * Called when all that a start has to program is programmed: takes away what an earlier one left elsewhere in the kernel and is

@@ -19,6 +19,8 @@ export interface FamilyBackend<O, Options extends NodeOptions = NodeOptions> ext
   readonly syncs: SyncSteps<O, Options>;
   readonly counts?: BackendCounts<O>;
   readonly dump: DumpFormat<O>;
+  /** Gives memory back to the system that the collector of garbage knows nothing of; called after it. Absent where there is none to speak of. */
+  readonly releaseMemory?: () => Promise<void>;
   /**
    * Whether a sync of one change is so cheap that the first event after a pause need not wait for others, only those soon after a sync. Absent = every event
    * waits a little.

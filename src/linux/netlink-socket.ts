@@ -32,7 +32,7 @@ export async function prepareSocket(
   const set = await setsockopt();
   const apply = (level: number, name: number, value: number) => {
     if (set(fd, level, name, hostWord(value), 4) !== 0)
-      throw new NetlinkError('setsockopt', 0, `option ${name} refused`);
+      throw new NetlinkError('setsockopt', 0, `option ${name} refused (larger buffers need CAP_NET_ADMIN)`);
   };
   apply(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
   apply(SOL_NETLINK, NETLINK_CAP_ACK, 1);

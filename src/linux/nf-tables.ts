@@ -46,6 +46,7 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 type Socket = Awaited<ReturnType<typeof openNetfilter>>;
 
 const ownPorts = new Set<number>();
+const EVENTS_MS = 10_000;
 
 /** Whether the netlink socket at a port is one of this process's, which commit. The kernel names it in each event. */
 export function isOwnPort(port: number): boolean {
@@ -70,7 +71,15 @@ export class NftSocket implements NftKernel, Disposable {
   close(): void {
     const socket = this.#socket;
     this.#socket = undefined;
-    void socket?.then(closeNetfilter, () => undefined);
+    void socket?.then(
+      open => {
+        const { port } = open.address();
+        closeNetfilter(open);
+        // Its last events are still to be read by who listens; then the port may be another's.
+        setTimeout(() => ownPorts.delete(port), EVENTS_MS).unref();
+      },
+      () => undefined,
+    );
   }
 
   [Symbol.dispose](): void {

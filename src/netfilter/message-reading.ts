@@ -1,6 +1,6 @@
 /** What nf_tables tells of sets, elements and comments: the reverse of messages.ts. Pure. */
 import { attributeList, attributesIn, type Message, textOf } from './attributes.ts';
-import { readData } from './expressions.ts';
+import { readData, type Verdict } from './expressions.ts';
 import { type Element, type Field, SET, SET_COMMENT, type SetSpec, VERDICT_TYPE } from './messages.ts';
 
 /** Bytes of each type. */
@@ -49,6 +49,9 @@ export function readSet({ payload }: Message): SetSpec {
   };
 }
 
+/** Of an element that stands for all others (NFT_SET_ELEM_CATCHALL). */
+const NO_KEY = Buffer.alloc(0);
+
 /** What a message of elements says: the set, and its elements. */
 export function readElements({ payload }: Message): { set: string; elements: Element[] } {
   const parts = attributesIn(payload);
@@ -58,16 +61,26 @@ export function readElements({ payload }: Message): { set: string; elements: Ele
 
 function readElement([, bytes]: readonly [number, Buffer]): Element {
   const parts = attributesIn(bytes);
-  const key = bytesOf(parts.get(1));
+  const key = parts.has(1) ? bytesOf(parts.get(1)) : NO_KEY;
   const keyEnd = parts.get(10);
   const data = parts.get(2);
   const comment = commentOf(parts.get(6));
   return {
     key,
     ...(keyEnd === undefined ? {} : { keyEnd: bytesOf(keyEnd) }),
-    ...(data === undefined ? {} : { data: readData(data) }),
+    ...(data === undefined ? {} : dataOf(data)),
     ...(comment === undefined ? {} : { comment }),
   };
+}
+
+/** Nothing for a verdict that nobody of us gives: such an element is none of ours. */
+function dataOf(data: Buffer): { readonly data?: Buffer | Verdict } {
+  try {
+    return { data: readData(data) };
+  } catch (error) {
+    if (error instanceof TypeError) return {};
+    throw error;
+  }
 }
 
 function bytesOf(data: Buffer | undefined): Buffer {

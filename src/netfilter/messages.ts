@@ -44,6 +44,8 @@ const COMMENT = 0;
 export const SET_COMMENT = 7;
 /** NFT_DATA_VERDICT */
 export const VERDICT_TYPE = 0xffffff00;
+/** NFT_SET_ELEM_CATCHALL */
+const CATCHALL = 2;
 /** NFTNL_UDATA_COMMENT_MAXLEN, with the closing NUL. */
 const COMMENT_BYTES = 128;
 
@@ -80,7 +82,7 @@ export interface RuleSpec {
 }
 
 export interface Element {
-  /** Fields one after the other, each padded to four bytes. */
+  /** Fields one after the other, each padded to four bytes; empty for the one that stands for all others. */
   readonly key: Buffer;
   /** Of a set with intervals: the end of each field's. */
   readonly keyEnd?: Buffer;
@@ -202,7 +204,8 @@ export class BatchWriter {
   element({ key, keyEnd, data, comment }: Element): void {
     const { out } = this;
     const element = out.nest(1);
-    writeData(out, 1, key);
+    if (key.length === 0) out.u32(3, CATCHALL);
+    else writeData(out, 1, key);
     if (data !== undefined) writeData(out, 2, data);
     if (comment !== undefined) this.#comment(6, comment);
     if (keyEnd !== undefined) writeData(out, 10, keyEnd);

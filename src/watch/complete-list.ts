@@ -78,8 +78,10 @@ export class CompleteList<T> {
     return this.#versions;
   }
 
-  get entries(): Iterable<Listed<T>> {
-    return this.#entries.values();
+  /** Each once: a stream keeps its list as long as it lasts, and the target has what was in it. */
+  *takeEntries(): Iterable<Listed<T>> {
+    yield* this.#entries.values();
+    this.#entries.clear();
   }
 
   /** A new or newer object of the list. */

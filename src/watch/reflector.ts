@@ -271,7 +271,7 @@ export class Reflector<T> implements AsyncDisposable {
       this.#forgetVersions(resourceVersion);
       throw new ApiError('protocol', 'a list that is older than what is known');
     }
-    target.replace(list.entries);
+    target.replace(list.takeEntries());
     this.#held = list.versions;
     this.#reach(resourceVersion);
     this.#isCacheEnough = false;

@@ -31,6 +31,8 @@ export class FakeNfTables implements NftKernel {
   commits = 0;
   /** Commits that were asked for. */
   attempts = 0;
+  /** Called after each. */
+  afterCommit: () => Promise<void> = async () => undefined;
   /** Elements that are refused whatever they are: by their set and comment. */
   refuses: (set: string, element: Element) => boolean = () => false;
 
@@ -49,6 +51,7 @@ export class FakeNfTables implements NftKernel {
     if (refusals.length > 0) return refusals;
     this.#tables = tables;
     this.commits += 1;
+    await this.afterCommit();
     return [];
   }
 

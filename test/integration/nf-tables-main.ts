@@ -145,6 +145,7 @@ async function events(seed: number): Promise<void> {
   let told = 0;
   let wake: () => void = () => undefined;
   const next = () => new Promise<void>(resolve => (wake = resolve));
+  await node.backend.read();
   await node.backend.follow?.(() => {
     told += 1;
     wake();
@@ -174,8 +175,8 @@ async function lostEvents(): Promise<void> {
   const foreign = new ForeignChanges(log, 20_000);
   const node = new Node('IPv4', foreign);
   const { backend } = node;
-  await backend.follow?.(() => undefined);
   const current = await backend.read();
+  await backend.follow?.(() => undefined);
   check((await backend.hasDrifted?.(current)) === false, 'lost events: suspect at first');
   const elements = Array.from({ length: 50_000 }, (_, i) => `10.0.${(i >> 8) & 255}.${i & 255}`).join(',');
   await run('nft', ['-f', '-'], {

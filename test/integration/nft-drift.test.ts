@@ -42,6 +42,28 @@ const DAMAGES: readonly (readonly [what: string, args: (subject: Subject) => rea
     ({ table }) => ['flush', 'chain', table, 'kproxy-ts', 'nat-prerouting'],
     'chain/nat-prerouting',
   ],
+  [
+    'a verdict is given that is none of ours',
+    ({ table, address }) => ['add', 'element', table, 'kproxy-ts', 'services', `{ ${address} . tcp . 9 : continue }`],
+    'strange/services',
+  ],
+  [
+    'an element stands for all others',
+    ({ table }) => ['add', 'element', table, 'kproxy-ts', 'refused', '{ * : drop }'],
+    'strange/refused',
+  ],
+  [
+    'an endpoint has a slot beyond all',
+    ({ table, address }) => [
+      'add',
+      'element',
+      table,
+      'kproxy-ts',
+      'endpoints',
+      `{ ${address} . tcp . 80 . 0x7ffffff0 : ${address} . 9 }`,
+    ],
+    'strange/endpoints',
+  ],
   ['the table is put to sleep', ({ table }) => ['add', 'table', table, 'kproxy-ts', '{ flags dormant; }'], 'table'],
   [
     'the policy of a chain is changed',

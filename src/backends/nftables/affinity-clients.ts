@@ -28,6 +28,11 @@ export async function forgetClients(
   }
 }
 
+/** The same of every map, for what an earlier process, or an error, left undone. */
+export async function forgetAll(plan: ReadonlyMap<string, NftObject>, io: NftablesIO): Promise<void> {
+  for (const object of plan.values()) if (object.kind === 'members') await forget(object, io);
+}
+
 /** Deletes the elements of the map that lead to none of its endpoints. */
 async function forget({ map, endpoints }: MembersObject, io: NftablesIO): Promise<void> {
   const known = new Set(endpoints);

@@ -12,20 +12,27 @@ import type { NftablesOptions } from './options.ts';
 import { destination, destinationPort, type FamilyLayout, layoutOf, source } from './packet.ts';
 import { affinitySet, memberSet } from './sets.ts';
 
-export function planAffinity({ servicePort, ...sets }: ServiceRoute, options: NftablesOptions): NftObject[] {
+export function planAffinity(route: ServiceRoute, options: NftablesOptions): NftObject[] {
   const layout = layoutOf(options.family);
-  const { name, affinityTimeoutSeconds: seconds } = servicePort;
-  const [map, members] = [affinityMap(name), membersSet(name)];
+  const { name, affinityTimeoutSeconds: seconds } = route.servicePort;
   const service = cutComment(servicePortText(name));
-  const endpoints = reachableEndpoints({ ...sets })
-    .map(endpointText)
-    .toSorted();
-  return [
-    affinitySet(map, service, layout),
-    memberSet(members, service, layout),
-    { kind: 'members', set: members, map, endpoints },
-    { kind: 'chain', name: learnChain(name), rules: learnRules({ map, members, seconds }, layout) },
+  const kinds = [
+    { isLocal: false, endpoints: reachableEndpoints(route) },
+    ...(hasOwnLocalMap(route) ? [{ isLocal: true, endpoints: route.localEndpoints }] : []),
   ];
+  const [objects, rules]: [NftObject[], PlannedRule[]] = [[], []];
+  for (const { isLocal, endpoints } of kinds) {
+    const [map, members] = [affinityMap(name, isLocal), membersSet(name, isLocal)];
+    objects.push(affinitySet(map, service, layout), memberSet(members, service, layout));
+    objects.push({ kind: 'members', set: members, map, endpoints: endpoints.map(endpointText).toSorted() });
+    rules.push(...learnRules({ map, members, seconds }, layout));
+  }
+  return [...objects, { kind: 'chain', name: learnChain(name), rules }];
+}
+
+/** Policy Local leads to fewer endpoints than the port has: whom a client had by another address may not be among them. */
+export function hasOwnLocalMap(route: ServiceRoute): boolean {
+  return route.localEndpoints.length > 0 && reachableEndpoints(route).length > route.localEndpoints.length;
 }
 
 /** Of an endpoint that has gone meanwhile, and of other Services with this port number, nothing is learnt. */

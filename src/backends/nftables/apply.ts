@@ -8,11 +8,13 @@ import { TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
 import { dump } from './read.ts';
-import { type Step, stepsOf, writeSteps } from './render.ts';
+import { rebuildingSteps, type Step, stepsOf, writeSteps } from './render.ts';
 
 export interface ApplyContext extends KernelCallOptions {
   readonly kernel: NftKernel;
   readonly family: IPFamily;
+  /** Called after each commit. */
+  readonly onCommit?: () => void;
 }
 
 /** The kernel refused an object, or a commit. */
@@ -56,6 +58,8 @@ export async function applyChanges(
   current: Plan<NftObject>,
   context: ApplyContext,
 ): Promise<Applied<NftObject>> {
+  if ([...changes.updated.values()].some(({ after }) => after.kind === 'set'))
+    return rebuild(changes, current, context);
   const steps = stepsOf(changes, context.family);
   const isNewTable = steps.some(({ kind }) => kind === 'new-table');
   const failures = new Map<string, Error>();
@@ -64,6 +68,18 @@ export async function applyChanges(
   // Kernels before 6.2 count what the same transaction stops using as in use.
   for (const part of parts) await commitAll(part, { ...context, isNewTable, failures });
   return { plan: patch(current, changes, new Set(failures.keys())), failures: listOf(failures) };
+}
+
+async function rebuild(
+  changes: Changes<NftObject>,
+  current: Plan<NftObject>,
+  context: ApplyContext,
+): Promise<Applied<NftObject>> {
+  const plan = patch(current, changes);
+  const failures = new Map<string, Error>();
+  await commitAll(rebuildingSteps(plan, context.family), { ...context, isNewTable: true, failures });
+  for (const key of failures.keys()) plan.delete(key);
+  return { plan, failures: listOf(failures) };
 }
 
 function listOf(failures: ReadonlyMap<string, Error>): ApplyFailure[] {
@@ -81,6 +97,7 @@ async function commitAll(steps: readonly Step[], context: Commit): Promise<void>
     signal?.throwIfAborted();
     const batch = written(steps, from, context);
     const refusals = await kernel.commit(batch.bytes);
+    if (refusals.length === 0) context.onCommit?.();
     if (refusals.length > 0) await isolate(steps.slice(from, batch.end), refusals, context);
     from = batch.end;
   }
@@ -138,7 +155,7 @@ function partsOf(steps: readonly Step[]): Step[][] {
 
 /** What has a name comes before rules that say it, and rules before elements. */
 function phaseOf({ kind }: Step): number {
-  if (kind === 'new-table' || kind === 'new-set' || kind === 'new-chain') return 0;
+  if (kind === 'delete-table' || kind === 'new-table' || kind === 'new-set' || kind === 'new-chain') return 0;
   return kind === 'rules' ? 1 : 2;
 }
 

@@ -1,7 +1,7 @@
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import type { Backend, Plan } from '../backend.ts';
-import { forgetClients } from './affinity-clients.ts';
+import { forgetAll, forgetClients } from './affinity-clients.ts';
 import { applyChanges } from './apply.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
 import { isOfOnePort, TABLE } from './names.ts';
@@ -29,6 +29,8 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
   const { family, kernel, foreign } = io;
   /** Others' changes before each plan was read; `apply` goes on with the same plan. */
   const readAt = new WeakMap<Plan<NftObject>, number>();
+  /** What the kernel has, as long as somebody keeps it. */
+  let newest: WeakRef<Plan<NftObject>> | undefined;
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
@@ -36,16 +38,24 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
     settle,
     unserved,
     read: async () => {
+      await foreign?.begin();
       const count = foreign?.countOf(family) ?? 0;
       const plan = await readPlan(kernel, family);
       readAt.set(plan, count);
+      newest = new WeakRef(plan);
       return plan;
     },
     apply: async (changes, current, callOptions) => {
-      const applied = await applyChanges(changes, current, { ...io, ...callOptions });
+      const applied = await applyChanges(changes, current, {
+        ...io,
+        onCommit: () => foreign?.noteOwn(),
+        ...callOptions,
+      });
+      newest = new WeakRef(applied.plan);
       await forgetClients(changes, applied, io);
       return applied;
     },
+    tidy: () => forgetAll(newest?.deref() ?? new Map(), io),
     ...(foreign && {
       hasDrifted: current => foreign.isSuspect(family, readAt.get(current) ?? -1),
       follow: (onForeign: () => void) => foreign.follow(family, onForeign),

@@ -74,10 +74,10 @@ export function writeEndpoint(bytes: Buffer, text: string): void {
   bytes.writeUInt32BE(Number(text.slice(colon + 1)) * 0x1_0000, width);
 }
 
-/** The reverse. */
+/** The reverse; in one piece, see plan.ts. */
 export function endpointOfBytes(bytes: Buffer): string {
   const width = bytes.length - 4;
-  const ip = addressText(bytes.subarray(0, width));
   const port = bytes.readUInt16BE(width);
-  return width === 4 ? `${ip}:${port}` : `[${ip}]:${port}`;
+  if (width === 4) return [[bytes[0], bytes[1], bytes[2], bytes[3]].join('.'), port].join(':');
+  return ['[', addressText(bytes.subarray(0, width)), ']:', port].join('');
 }

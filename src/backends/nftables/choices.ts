@@ -69,9 +69,17 @@ export function localRules(
     { name: 'lookup', set: SETS.inside, sreg: 0, dreg: VERDICT },
   ];
   return [
-    ...fromPods(options).map(from => ({ expressions: [...from, ...inside], comment: 'pods may use every endpoint' })),
-    { expressions: [...fromNode(), ...inside], comment: 'so may the node itself' },
+    ...fromPods(options).flatMap(from => twice([...from, ...inside], 'pods may use every endpoint')),
+    ...twice([...fromNode(), ...inside], 'so may the node itself'),
     ...(then === undefined ? [] : [{ expressions: [verdict('goto', then)] }]),
+  ];
+}
+
+/** As in `dispatch`: kernels before 6.17 may miss an element while it is replaced. */
+function twice(expressions: readonly Expression[], comment: string): PlannedRule[] {
+  return [
+    { expressions, comment },
+    { expressions, comment: 'again, while elements change' },
   ];
 }
 

@@ -1,4 +1,5 @@
 import { claimKey } from '../../endpoints/claims.ts';
+import { trimMalloc } from '../../linux/malloc-trim.ts';
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import type { FamilyBackend } from '../family-backend.ts';
@@ -32,6 +33,7 @@ export function createNftablesFamily({ family, kernel, foreign }: NftablesFamily
     ...backend,
     mode: 'nftables',
     startsAtOnce: true,
+    releaseMemory: trimMalloc,
     options: {
       of: (configuration, known) => nftablesOptions(configuration, { ...known, family }),
       changes: nftablesOptionChanges,

@@ -1,6 +1,8 @@
 import { NftEvents } from '../../linux/nf-tables-events.ts';
+import { readGeneration } from '../../linux/nfnetlink.ts';
 import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../net/ip.ts';
+import { CommitCount } from './commit-count.ts';
 import { TABLE } from './names.ts';
 import { Pacing } from './pacing.ts';
 import { layoutOf } from './packet.ts';
@@ -11,6 +13,7 @@ export class ForeignChanges {
   /** How often the table may have been changed, a family. */
   readonly #changes = new Map<IPFamily, number>();
   readonly #followers = new Map<IPFamily, Pacing>();
+  readonly #commits = new CommitCount(readGeneration);
   #events: Promise<NftEvents | undefined> | undefined;
   /** Without events every look must read. */
   #isBlind = true;
@@ -23,12 +26,26 @@ export class ForeignChanges {
     this.#receiveBytes = receiveBytes;
   }
 
-  /** Calls back when somebody else changes the family's table: at once, unless that happens all the time. */
+  /** A table is about to be read: from now on changes of others are told of, even those before `follow`. */
+  async begin(): Promise<void> {
+    if (this.#events === undefined) await this.#commits.begin();
+  }
+
+  /** We have committed a transaction. */
+  noteOwn(): void {
+    this.#commits.noteOwn();
+  }
+
+  /**
+   * Calls back when somebody else changes the family's table: at once, unless that happens all the time. Best called after a first load: the kernel tells a
+   * listener of each element, which makes its own work twice to three times as long.
+   */
   async follow(family: IPFamily, onForeign: () => void): Promise<void> {
     this.#followers.get(family)?.[Symbol.dispose]();
     this.#followers.set(family, new Pacing(onForeign, () => performance.now()));
     this.#events ??= this.#open();
     await this.#events;
+    if (!this.#isBlind && !(await this.#commits.areAllOurs())) this.#note(layoutOf(family).protocol);
   }
 
   /** Counts the changes of a family's table by others, as far as they are known by now. */
@@ -49,6 +66,8 @@ export class ForeignChanges {
     this.#followers.delete(family);
     if (this.#followers.size > 0) return;
     const events = await this.#events;
+    this.#events = undefined;
+    this.#isBlind = true;
     events?.[Symbol.dispose]();
   }
 

@@ -45,6 +45,7 @@ export const CHAINS = {
   refuse: 'refuse',
   drop: 'discard',
   guardedRefusal: 'guarded-refusal',
+  guardedDrop: 'guarded-discard',
 } as const;
 
 /** Slots from here on are those of a frontend's `inside` set. */
@@ -68,14 +69,17 @@ const AFFINITY = 'affinity-';
 const LEARN = 'learn-';
 const MEMBERS = 'members-';
 
+/** Of clients that policy Local keeps to local endpoints, while there are others. */
+const LOCAL = 'local-';
+
 /** The map that remembers the clients of a ServicePort. */
-export function affinityMap(name: ServicePortName): string {
-  return AFFINITY + portId(name);
+export function affinityMap(name: ServicePortName, isLocal = false): string {
+  return AFFINITY + (isLocal ? LOCAL : '') + portId(name);
 }
 
 /** The endpoints of such a ServicePort. */
-export function membersSet(name: ServicePortName): string {
-  return MEMBERS + portId(name);
+export function membersSet(name: ServicePortName, isLocal = false): string {
+  return MEMBERS + (isLocal ? LOCAL : '') + portId(name);
 }
 
 export function isMembersSet(name: string): boolean {
@@ -88,8 +92,8 @@ export function affinityMapOf(members: string): string {
 }
 
 /** The chain that asks the map first; `then` is the one that chooses. */
-export function affinityChain(name: ServicePortName, then: string): string {
-  return `${AFFINITY}${portId(name)}-${then}`;
+export function affinityChain(map: string, then: string): string {
+  return `${map}-${then}`;
 }
 
 export function learnChain(name: ServicePortName): string {
@@ -116,7 +120,7 @@ const CHOICES = [/-(?:lb-\d+|hash)(?:-inside)?$/, /-node-(?:lb-\d+|hash)(?:-insi
 
 /** The ServicePort that a chain or set belongs to alone, from its name; undefined where that is cut off, or isn't of our making. */
 export function portOfName(name: string): ServicePortName | undefined {
-  const [, id = ''] = /(?:affinity|learn|members)-(.*)$/.exec(name) ?? [];
+  const [, id = ''] = /(?:affinity|learn|members)-(?:local-)?(.*)$/.exec(name) ?? [];
   const [, namespace, service, protocol, rest] = /^[0-9a-f]{8}-([^/]+)\/([^/]+)\/(tcp|udp|sctp)\/(.*)$/.exec(id) ?? [];
   if (namespace === undefined || service === undefined || protocol === undefined || rest === undefined)
     return undefined;

@@ -105,6 +105,9 @@ function textAt(parts: Map<number, Buffer>, type: number): string {
   return value === undefined ? '' : textOf(value);
 }
 
+/** Far more than a Service may have; a list is made of them. */
+const MOST_SLOTS = 2 ** 20;
+
 type Draft = { -readonly [F in keyof Frontend]: Frontend[F] } & { endpoints: string[] };
 
 /** Gathers the elements of all sets by the object that they carry. */
@@ -177,6 +180,7 @@ class ElementReading {
     const where = this.#whereOf(key);
     if (where === undefined || !(data instanceof Uint8Array)) return false;
     const slot = readHostWord(key, key.length - 4);
+    if (slot % INSIDE_SLOTS >= MOST_SLOTS) return false;
     const endpoint = endpointOfBytes(data);
     if (slot < INSIDE_SLOTS) this.#frontend(where).endpoints[slot] = endpoint;
     else this.#insideOf(where).endpoints[slot - INSIDE_SLOTS] = endpoint;

@@ -2,10 +2,10 @@
 
 import { reachableEndpoints } from '../../endpoints/categorize.ts';
 import { MAGLEV_SLOTS, maglevTable } from '../../endpoints/maglev.ts';
-import { type Endpoint, type ServicePort, type ServiceRoute, servicePortText } from '../../endpoints/types.ts';
+import type { Endpoint, ServicePort, ServiceRoute } from '../../endpoints/types.ts';
 import { weightsOf } from '../../endpoints/weights.ts';
 import { cutComment } from '../../netfilter/messages.ts';
-import { planAffinity } from './affinity.ts';
+import { hasOwnLocalMap, planAffinity } from './affinity.ts';
 import { affinityRules, choiceRules, guardChain, guardRules, localChain, localRules } from './choices.ts';
 import { affinityChain, affinityMap, CHAINS, type Choice, choiceChain, isOfOnePort, learnChain } from './names.ts';
 import {
@@ -37,6 +37,8 @@ class RoutePlan {
   readonly #route: ServiceRoute;
   readonly #port: ServicePort;
   readonly #options: NftablesOptions;
+  /** The Service and its port, in one piece: see `flatText`. */
+  readonly #service: string;
   readonly #text: string;
   readonly #chains: NftObject[] = [];
 
@@ -44,14 +46,17 @@ class RoutePlan {
     this.#route = route;
     this.#port = route.servicePort;
     this.#options = options;
-    this.#text = cutComment(servicePortText(this.#port.name));
+    const { namespace, name, port } = this.#port.name;
+    const service = [namespace, name].join('/');
+    this.#service = cutComment(service);
+    this.#text = cutComment(port === '' ? service : [service, port].join(':'));
   }
 
   objects(): ReadonlyMap<string, NftObject> {
     const frontends = [...this.#frontends()];
-    const { clusterIP, name } = this.#port;
-    const service = cutComment(`${name.namespace}/${name.name}`);
-    const address: NftObject[] = clusterIP === '' ? [] : [{ kind: 'cluster-ip', ip: clusterIP, service }];
+    const { clusterIP } = this.#port;
+    const address: NftObject[] =
+      clusterIP === '' ? [] : [{ kind: 'cluster-ip', ip: clusterIP, service: this.#service }];
     const affinity = this.#hasAffinity ? planAffinity(this.#route, this.#options) : [];
     return byKey([...affinity, ...this.#chains, ...frontends, ...address]);
   }
@@ -66,16 +71,17 @@ class RoutePlan {
     const { protocol } = name;
     const seen = new Set([clusterIP]);
     if (clusterIP !== '') yield this.#internal({ ip: clusterIP, port, protocol });
-    for (const ip of externalIPs) {
-      if (seen.has(ip)) continue;
-      seen.add(ip);
-      yield this.#external({ ip, port, protocol }, []);
-    }
+    // First: source ranges count for an address that is an external IP, too.
     for (const ip of loadBalancerVIPs) {
       if (seen.has(ip)) continue;
       seen.add(ip);
       const own = { ownVIP: ip, nodeIP: this.#options.nodeIP };
       yield this.#external({ ip, port, protocol }, allowedSources(loadBalancerSourceRanges, own));
+    }
+    for (const ip of externalIPs) {
+      if (seen.has(ip)) continue;
+      seen.add(ip);
+      yield this.#external({ ip, port, protocol }, []);
     }
     if (nodePort === 0) return;
     yield this.#external({ ip: ANY_ADDRESS, port: nodePort, protocol }, allowedSources(nodePortSourceRanges));
@@ -115,7 +121,7 @@ class RoutePlan {
     isGuarded: boolean;
   }): Omit<Frontend, 'kind' | 'where' | 'service'> {
     const { clusterEndpoints, localEndpoints } = this.#route;
-    const isBlocked = isGuarded ? { refusal: CHAINS.drop } : {};
+    const isBlocked = isGuarded ? { refusal: CHAINS.guardedDrop } : {};
     const pool = (endpoints: readonly Endpoint[], isInside: boolean) =>
       endpoints.length === 0 ? undefined : this.#pool(endpoints, { isNodePort, isInside });
     if (!this.#port.isExternalLocal) {
@@ -155,8 +161,9 @@ class RoutePlan {
     const name = choiceChain(choice);
     const chain = this.#planChain(name, () => choiceRules(choice, layout));
     if (!this.#hasAffinity) return { chain, endpoints: slots };
-    const map = affinityMap(this.#port.name);
-    const first = this.#planChain(affinityChain(this.#port.name, name), () => affinityRules(map, name, layout));
+    const isLocal = endpoints === this.#route.localEndpoints && hasOwnLocalMap(this.#route);
+    const map = affinityMap(this.#port.name, isLocal);
+    const first = this.#planChain(affinityChain(map, name), () => affinityRules(map, name, layout));
     return { chain: first, endpoints: slots };
   }
 

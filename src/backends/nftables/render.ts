@@ -10,6 +10,8 @@ export interface ElementStep {
   readonly kind: 'add' | 'delete';
   readonly key: string;
   readonly element: SetElement;
+  /** The next step belongs to the same transaction: what is deleted here is added there. */
+  readonly isTied?: boolean;
 }
 
 /** Elements of a new object. */
@@ -20,13 +22,22 @@ interface RangeStep {
 }
 
 type StructureStep =
-  | { readonly kind: 'new-table'; readonly key: string }
+  | { readonly kind: 'delete-table' | 'new-table'; readonly key: string }
   | { readonly kind: 'new-set'; readonly key: string; readonly set: SetObject }
   | { readonly kind: 'new-chain'; readonly key: string; readonly chain: ChainObject }
   | { readonly kind: 'rules'; readonly key: string; readonly chain: ChainObject; readonly isNew: boolean }
   | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string; readonly name: string };
 
 export type Step = ElementStep | RangeStep | StructureStep;
+
+/**
+ * Everything anew, the table as well: where a set has another form than ours (an earlier version's), rules refer to it, and the kernel neither changes nor
+ * deletes it.
+ */
+export function rebuildingSteps(plan: ReadonlyMap<string, NftObject>, family: IPFamily): Step[] {
+  const created = stepsOf({ created: plan, updated: new Map(), deleted: new Map() }, family);
+  return [{ kind: 'delete-table', key: 'table' }, ...created];
+}
 
 /**
  * Sets, chains, rules; endpoints and all that isn't the entrance; the entrances of Services; what isn't reached any more; chains and sets that nothing
@@ -39,8 +50,7 @@ export function stepsOf(changes: Changes<NftObject>, family: IPFamily): Step[] {
     for (const range of rangesOf(object)) steps.addNew(key, range);
   }
   for (const [key, { before, after }] of changes.updated) {
-    if (before.kind === 'set' && after.kind === 'set') steps.replaceSet(key, after);
-    else steps.structure(key, after, before);
+    steps.structure(key, after, before);
     const { deleted, added } = changedElements({ before, after }, family);
     steps.change(key, deleted, added);
   }
@@ -89,11 +99,6 @@ class OrderedSteps {
     this.#rules.push({ kind: 'rules', key, chain: object, isNew: before === undefined });
   }
 
-  /** A set of another form can't be changed. */
-  replaceSet(key: string, set: SetObject): void {
-    this.#sets.push({ kind: 'delete-set', key, name: set.spec.name }, { kind: 'new-set', key, set });
-  }
-
   dismantle(key: string, object: NftObject): void {
     if (object.kind === 'chain') {
       this.#flushed.push({ kind: 'flush-chain', key, name: object.name });
@@ -118,16 +123,33 @@ class OrderedSteps {
     const replaced = new Set(added.map(placeOf));
     const old = new Map(deleted.map(element => [placeOf(element), element]));
     for (const element of deleted) if (!replaced.has(placeOf(element))) this.remove(key, element);
-    for (const element of added) {
-      const before = old.get(placeOf(element));
-      if (before !== undefined) this.#into(element).push({ kind: 'delete', key, element: before });
+    for (const list of [this.#inner, this.#entrances]) {
+      const here = added.filter(element => this.#into(element) === list);
+      for (let at = 0; at < here.length; at += TOGETHER)
+        list.push(...replacing(key, here.slice(at, at + TOGETHER), old));
     }
-    for (const element of added) this.#into(element).push({ kind: 'add', key, element });
   }
 
   #into({ set }: SetElement): Step[] {
     return set === SETS.services ? this.#entrances : this.#inner;
   }
+}
+
+/** Elements of one object that are replaced together, so that many of them share a message. */
+const TOGETHER = 256;
+
+/** Deletes what is there of `added`, then adds them, all in one transaction. */
+function replacing(
+  key: string,
+  added: readonly SetElement[],
+  old: ReadonlyMap<string, SetElement>,
+): readonly ElementStep[] {
+  const gone = added.flatMap(element => old.get(placeOf(element)) ?? []);
+  const steps: ElementStep[] = [
+    ...gone.map(element => ({ kind: 'delete', key, element }) as const),
+    ...added.map(element => ({ kind: 'add', key, element }) as const),
+  ];
+  return gone.length === 0 ? steps : steps.map((step, i) => (i < steps.length - 1 ? { ...step, isTied: true } : step));
 }
 
 function placeOf({ set, key, keyEnd }: SetElement): string {
@@ -147,7 +169,7 @@ export function writeSteps(
   { from, limit, family }: { readonly from: number; readonly limit: number; readonly family: IPFamily },
 ): number {
   let at = from;
-  while (at < steps.length && (at === from || out.out.length < limit || isReplacing(steps, at))) {
+  while (at < steps.length && (at === from || out.out.length < limit || isTied(steps[at - 1]))) {
     const step = steps[at]!;
     if (isStructure(step)) {
       writeStructure(out, step, at);
@@ -157,8 +179,8 @@ export function writeSteps(
   return at;
 }
 
-function isReplacing(steps: readonly Step[], at: number): boolean {
-  return steps[at - 1]?.kind === 'delete' && steps[at - 1]?.key === steps[at]?.key;
+function isTied(step: Step | undefined): boolean {
+  return step !== undefined && 'element' in step && step.isTied === true;
 }
 
 /** One message: the elements from `from` on that go into one set, or out of it. */
@@ -198,6 +220,9 @@ function keyOnly({ key, keyEnd }: SetElement): Element {
 
 function writeStructure(out: BatchWriter, step: StructureStep, id: number): void {
   switch (step.kind) {
+    case 'delete-table':
+      out.delTable();
+      break;
     case 'new-table':
       out.newTable();
       break;

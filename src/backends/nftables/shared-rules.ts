@@ -51,7 +51,10 @@ function natChains(options: NftablesOptions, layout: FamilyLayout): Record<strin
       rule(known, 'again, while elements change'),
       ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.nodePorts)], 'addresses for NodePorts')),
     ),
-    [CHAINS.nodePorts]: rules(rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.services)])),
+    [CHAINS.nodePorts]: rules(
+      rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.services)]),
+      rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.services)], 'again, while elements change'),
+    ),
   };
 }
 
@@ -118,14 +121,16 @@ function refusals(layout: FamilyLayout): Record<string, Unnamed> {
     { name: 'reject', type: REJECT.tcpReset },
   ]);
   const unreachable = rule([{ name: 'reject', type: REJECT.icmp, code: UNREACHABLE[family] }]);
-  const allowed = [false, true].map(isNodePort =>
-    rule([...isAllowed(layout, isNodePort), verdict('goto', CHAINS.refuse)]),
-  );
+  const ifAllowed = (then: Expression) =>
+    [false, true].map(isNodePort => rule([...isAllowed(layout, isNodePort), then]));
+  const [allowed, letIn] = [ifAllowed(verdict('goto', CHAINS.refuse)), ifAllowed(verdict('return'))];
   return {
     // The kernel drops an ICMPv6 error while connect() holds the socket, as between the ends of a veth: the client would wait for 1 s.
     [CHAINS.refuse]: rules(...(family === 'IPv6' ? [reset] : []), unreachable),
     [CHAINS.drop]: rules(rule([verdict('drop')])),
     [CHAINS.guardedRefusal]: rules(...allowed, rule([verdict('drop')])),
+    // Who is let in may have come to an endpoint that is this address itself: conntrack calls that no DNAT.
+    [CHAINS.guardedDrop]: rules(...letIn, rule([verdict('drop')])),
   };
 }
 

@@ -124,4 +124,38 @@ describe('the nftables backend over a kernel in memory', { timeout: 30_000 }, ()
     await expect(node.set(new Map())).rejects.toThrow('somebody deleted the table');
     expect(node.kernel.attempts - before).toBeLessThan(3);
   });
+
+  it('never leaves what replaces an element to another transaction', async () => {
+    const [few, many] = fc.sample(routesOf('IPv4').filter(isFull), { numRuns: 2, seed: 11 });
+    const node = new Node('IPv4', new FakeNfTables({ batchBytes: 600 }));
+    await node.set(few!);
+    const wanted = planAll(node.backend, modelOf('IPv4', many!));
+    const stay = [...node.plan].filter(([key, { kind }]) => kind === 'frontend' && wanted.has(key)).map(([key]) => key);
+    node.kernel.afterCommit = async () => {
+      const there = await node.backend.read();
+      for (const key of stay) {
+        const object = there.get(key);
+        if (object?.kind !== 'frontend') throw new Error(`${key} is gone between two transactions`);
+        if (object.chain !== undefined) expect(object.endpoints[0] ?? object.inside?.endpoints[0], key).not.toBe('');
+      }
+    };
+    expect(await node.set(many!)).toEqual([]);
+    expect(node.kernel.commits).toBeGreaterThan(3);
+  });
+
+  it('makes everything anew in one transaction where a set has another form', async () => {
+    const [routes] = fc.sample(routesOf('IPv4').filter(isFull), { numRuns: 1, seed: 5 });
+    const node = new Node('IPv4');
+    await node.set(routes!);
+    const old = node.plan.get('set/cluster-ips');
+    const current = new Map(node.plan);
+    if (old?.kind !== 'set') throw new Error('no set');
+    const wanted = new Map(node.plan);
+    wanted.set('set/cluster-ips', { kind: 'set', spec: { ...old.spec, size: 7 } });
+    const before = node.kernel.commits;
+    const { failures } = await node.backend.apply(diff(current, wanted, { settle: node.backend.settle }), current);
+    expect(failures).toEqual([]);
+    expect(node.kernel.commits).toBe(before + 1);
+    expect(await node.backend.read()).toEqual(wanted);
+  });
 });

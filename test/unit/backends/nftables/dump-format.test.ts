@@ -181,13 +181,15 @@ describe('a rule', () => {
     const seen = [...new Set(sticky?.rules.map(({ chain }) => chain.replace(/-[0-9a-f]{8}-.*/, '')))];
     expect(seen).toEqual([
       'services',
-      'local-affinity',
+      'local-affinity-local',
       'inside',
       'affinity',
+      'affinity-local',
       'endpoints',
       'learners',
       'learn',
       'members',
+      'members-local',
       'cluster-ips',
       'hairpins',
       'external',

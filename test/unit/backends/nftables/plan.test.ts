@@ -87,6 +87,39 @@ describe('what a Service costs, as README.md says', () => {
   });
 });
 
+describe('session affinity', () => {
+  const affinity = { affinityTimeoutSeconds: 60, isExternalLocal: true, nodePort: 30_080 };
+  const maps = (port: Partial<ServicePort>, endpoints = TEN) =>
+    [...planned(port, { endpoints }).values()].flatMap(object =>
+      object.kind === 'members' ? [[object.map.replace(/[0-9a-f]{8}.*/, 'ID'), object.endpoints.length]] : [],
+    );
+
+  it('keeps clients that policy Local keeps to local endpoints in a map of their own, while there are others', () => {
+    expect(maps(affinity)).toEqual([
+      ['affinity-ID', 10],
+      ['affinity-local-ID', 2],
+    ]);
+    expect(maps({ affinityTimeoutSeconds: 60 })).toEqual([['affinity-ID', 10]]);
+    expect(maps(affinity, TEN.slice(0, 2))).toEqual([['affinity-ID', 2]]);
+    const asked = [...planned(affinity).values()].flatMap(object =>
+      object.kind === 'chain' && object.name.startsWith('affinity-') ? [object] : [],
+    );
+    for (const { name, rules } of asked) {
+      const [lookup] = rules[0]!.expressions.filter(expression => expression.name === 'lookup');
+      expect(name.startsWith(`${lookup?.set}-`), name).toBe(true);
+      expect(name.startsWith('affinity-local-'), name).toBe(name.endsWith('lb-2'));
+    }
+  });
+});
+
+describe('an address that is both', () => {
+  it('an external IP and a load balancer address keeps its source ranges', () => {
+    const both = { externalIPs: ['203.0.113.7'], loadBalancerVIPs: ['203.0.113.7'] };
+    const objects = planned({ ...both, loadBalancerSourceRanges: ['192.0.2.0/24'] });
+    expect(objects.get('frontend/203.0.113.7 TCP 80')).toMatchObject({ allowed: ['192.0.2.0/24'] });
+  });
+});
+
 describe('names', () => {
   const long = { namespace: 'n'.repeat(63), name: 's'.repeat(63), port: 'p'.repeat(15), protocol: 'TCP' } as const;
 
