@@ -8,7 +8,7 @@ import { TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
 import { dump } from './read.ts';
-import { rebuildingSteps, type Step, stepsOf, writeSteps } from './render.ts';
+import { isLate, rebuildingSteps, type Step, stepsOf, writeSteps } from './render.ts';
 
 export interface ApplyContext extends KernelCallOptions {
   readonly kernel: NftKernel;
@@ -63,9 +63,8 @@ export async function applyChanges(
   const steps = stepsOf(changes, context.family);
   const isNewTable = steps.some(({ kind }) => kind === 'new-table');
   const failures = new Map<string, Error>();
-  const used = steps.findIndex(({ kind }) => kind === 'delete-chain' || kind === 'delete-set');
-  const parts = used === -1 ? [steps] : [steps.slice(0, used), steps.slice(used)];
-  // Kernels before 6.2 count what the same transaction stops using as in use.
+  const late = steps.findIndex(isLate);
+  const parts = late === -1 ? [steps] : [steps.slice(0, late), steps.slice(late)];
   for (const part of parts) await commitAll(part, { ...context, isNewTable, failures });
   return { plan: patch(current, changes, new Set(failures.keys())), failures: listOf(failures) };
 }

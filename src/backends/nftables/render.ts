@@ -28,6 +28,16 @@ type StructureStep =
   | { readonly kind: 'rules'; readonly key: string; readonly chain: ChainObject; readonly isNew: boolean }
   | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string; readonly name: string };
 
+/**
+ * Whether a step needs a transaction after that of the steps before it. Chains and sets: kernels before 6.2 count what the same transaction stops using as
+ * in use. Hairpins: a packet that was sent to its own pod before that stopped to be an endpoint is still on its way to the hook where its source is
+ * rewritten.
+ */
+export function isLate(step: Step): boolean {
+  if (step.kind === 'delete') return step.element.set === SETS.hairpins && step.isTied !== true;
+  return step.kind === 'delete-chain' || step.kind === 'delete-set';
+}
+
 export type Step = ElementStep | RangeStep | StructureStep;
 
 /**
@@ -71,6 +81,7 @@ class OrderedSteps {
   readonly #closed: Step[] = [];
   readonly #unused: Step[] = [];
   readonly #flushed: Step[] = [];
+  readonly #late: Step[] = [];
   readonly #gone: Step[] = [];
 
   all(): Step[] {
@@ -87,6 +98,7 @@ class OrderedSteps {
       this.#closed,
       this.#unused,
       this.#flushed,
+      this.#late,
       this.#gone,
     ].flat();
   }
@@ -115,8 +127,7 @@ class OrderedSteps {
   }
 
   remove(key: string, element: SetElement): void {
-    const list = element.set === SETS.services ? this.#closed : this.#unused;
-    list.push({ kind: 'delete', key, element });
+    this.#outOf(element).push({ kind: 'delete', key, element });
   }
 
   change(key: string, deleted: readonly SetElement[], added: readonly SetElement[]): void {
@@ -128,6 +139,11 @@ class OrderedSteps {
       for (let at = 0; at < here.length; at += TOGETHER)
         list.push(...replacing(key, here.slice(at, at + TOGETHER), old));
     }
+  }
+
+  #outOf({ set }: SetElement): Step[] {
+    if (set === SETS.services) return this.#closed;
+    return set === SETS.hairpins ? this.#late : this.#unused;
   }
 
   #into({ set }: SetElement): Step[] {
