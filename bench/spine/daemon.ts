@@ -1,7 +1,6 @@
 /** The daemon as users start it, against the embedded API server with so many Services of ten endpoints. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +26,8 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** Resolves once every rule is programmed. */
 export async function startDaemon(options: BenchDaemonOptions): Promise<BenchDaemon> {
-  const directory = await mkdtemp(join(tmpdir(), 'kproxy-bench-daemon-'));
+  // Not in /tmp: the daemon follows its configuration file by the directories on the way, and others write there.
+  const directory = await mkdtemp('/run/kproxy-bench-daemon-');
   await run('ip', ['link', 'set', 'lo', 'up']);
   const api = spawn(process.execPath, [here('./api-server.ts'), String(options.services)], {
     stdio: ['ignore', 'pipe', 'inherit'],

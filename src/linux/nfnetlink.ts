@@ -17,7 +17,7 @@ export const PAYLOAD = HEADER + 4;
 /** The kernel answers within the system call that asks. */
 export const TIMEOUT_MS = 5000;
 /** Of one message of a dump; the kernel fills what it is offered, up to 32 kB. Half of that is read in about a millisecond. */
-const DUMP_BUFFER_BYTES = 16_384;
+const DUMP_BUFFER_BYTES = 32_768;
 
 /** The kernel refused a request, or its answer makes no sense. `errno` is 0 for the latter. */
 export class NetlinkError extends Error {

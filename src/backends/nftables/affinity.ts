@@ -4,12 +4,25 @@
  */
 import { reachableEndpoints } from '../../endpoints/categorize.ts';
 import { endpointText, type ServiceRoute, servicePortText } from '../../endpoints/types.ts';
-import { DYNSET, type Expression } from '../../netfilter/expressions.ts';
+import type { IPFamily } from '../../net/ip.ts';
+import { CT_STATE, CT_STATUS_DNAT, DYNSET, type Expression, verdict } from '../../netfilter/expressions.ts';
 import { cutComment } from '../../netfilter/messages.ts';
-import { affinityMap, learnChain, membersSet } from './names.ts';
-import type { NftObject, PlannedRule } from './objects.ts';
+import { filterAt, HOOK, PRIORITY } from './hooks.ts';
+import { affinityMap, CHAINS, learnChain, membersSet, SETS } from './names.ts';
+import type { ChainObject, NftObject, PlannedRule } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
-import { destination, destinationPort, type FamilyLayout, layoutOf, source } from './packet.ts';
+import {
+  destination,
+  destinationPort,
+  type FamilyLayout,
+  FLOW_STATE,
+  FLOW_STATUS,
+  frontend,
+  hasBits,
+  layoutOf,
+  source,
+  toVerdict,
+} from './packet.ts';
 import { affinitySet, memberSet } from './sets.ts';
 
 export function planAffinity(route: ServiceRoute, options: NftablesOptions): NftObject[] {
@@ -27,7 +40,7 @@ export function planAffinity(route: ServiceRoute, options: NftablesOptions): Nft
     objects.push({ kind: 'members', set: members, map, endpoints: endpoints.map(endpointText).toSorted() });
     rules.push(...learnRules({ map, members, seconds }, layout));
   }
-  return [...objects, { kind: 'chain', name: learnChain(name), rules }];
+  return [...learningChains(options.family), ...objects, { kind: 'chain', name: learnChain(name), rules }];
 }
 
 /** Policy Local leads to fewer endpoints than the port has: whom a client had by another address may not be among them. */
@@ -51,4 +64,30 @@ export function learnRules(
     { name: 'dynset', set: map, op: DYNSET.update, sregKey: client, sregData: 0, timeout },
   ];
   return [{ expressions }];
+}
+
+const learning = new Map<IPFamily, readonly ChainObject[]>();
+
+/** The chains that all Services with session affinity share: without such a Service no connection pays for them. */
+export function learningChains(family: IPFamily): readonly ChainObject[] {
+  const known = learning.get(family) ?? planLearning(layoutOf(family));
+  learning.set(family, known);
+  return known;
+}
+
+function planLearning(layout: FamilyLayout): readonly ChainObject[] {
+  const rules = [false, true].map(isNodePort => ({
+    expressions: [...frontend(layout, 0, { view: 'original', isNodePort }), toVerdict(SETS.learners)],
+  }));
+  const isSent = [...hasBits(FLOW_STATE, CT_STATE.new), ...hasBits(FLOW_STATUS, CT_STATUS_DNAT)];
+  const toLearn = [{ expressions: [...isSent, verdict('goto', CHAINS.learn)] }];
+  const at = (name: string, hook: number): ChainObject => {
+    return { kind: 'chain', name, base: filterAt(hook, PRIORITY.afterFilter), rules: toLearn };
+  };
+  return [
+    { kind: 'chain', name: CHAINS.learn, rules },
+    at(CHAINS.rememberInput, HOOK.input),
+    at(CHAINS.rememberForward, HOOK.forward),
+    at(CHAINS.rememberOutput, HOOK.output),
+  ];
 }

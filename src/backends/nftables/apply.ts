@@ -4,6 +4,7 @@ import { attributesIn, MessageWriter, textOf } from '../../netfilter/attributes.
 import { BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
+import { errnoText, NOT_OF_AN_OBJECT } from './errno.ts';
 import { TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
@@ -28,26 +29,7 @@ export class RefusedError extends Error {
   }
 }
 
-/** include/uapi/asm-generic/errno-base.h, as far as nf_tables uses them; others by number. */
-const ERRNO: Readonly<Record<number, string>> = {
-  1: 'not permitted (EPERM)',
-  2: 'something it refers to is missing (ENOENT)',
-  12: 'out of memory (ENOMEM)',
-  16: 'in use (EBUSY)',
-  17: 'another is there already (EEXIST)',
-  22: 'invalid (EINVAL)',
-  23: 'the set is full (ENFILE)',
-  39: 'ranges overlap (ENOTEMPTY)',
-  95: 'not supported (EOPNOTSUPP)',
-};
-
-function errnoText(errno: number): string {
-  return ERRNO[errno] ?? `errno ${errno}`;
-}
-
 const ENOENT = 2;
-/** EPERM, EINTR, ENOBUFS: nothing to do with one object. */
-const NOT_OF_AN_OBJECT: ReadonlySet<number> = new Set([1, 4, 12, 105]);
 
 /**
  * Makes `changes` true: one transaction, or more where that would be larger than the socket takes. When the kernel refuses, the halves are tried by

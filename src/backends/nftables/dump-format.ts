@@ -4,7 +4,7 @@ import type { DumpRule } from '../../dump/state.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { describe } from './describe.ts';
 import { elementsOf } from './elements.ts';
-import { CHAINS, isSharedChoice, SETS, TABLE } from './names.ts';
+import { CHAINS, isSharedChoice, LEARNING, SETS, TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import { groupByOwner } from './owners.ts';
 import { printRule } from './print.ts';
@@ -68,6 +68,9 @@ const ORDER = [
   CHAINS.filterOutput,
   CHAINS.check,
   CHAINS.checkNodePorts,
+  CHAINS.rememberInput,
+  CHAINS.rememberForward,
+  CHAINS.rememberOutput,
   CHAINS.learn,
   SETS.learners,
   'learn-',
@@ -94,9 +97,9 @@ function rankOf({ chain }: Pick<DumpRule, 'chain'>): number {
   return PLACES.get(prefix ?? '') ?? ORDER.length;
 }
 
-/** Chains of a number of endpoints that no Service has now. */
+/** Chains of a number of endpoints that no Service has now, or of session affinity, when none asks for it. */
 function isLeftOver(object: NftObject): boolean {
-  return object.kind === 'chain' && isSharedChoice(object.name);
+  return object.kind === 'chain' && (isSharedChoice(object.name) || LEARNING.includes(object.name));
 }
 
 /** Without these no packet finds its Service, whatever the options are. */

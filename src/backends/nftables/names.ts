@@ -38,7 +38,11 @@ export const CHAINS = {
   nodePorts: 'dispatch-node-ports',
   check: 'check',
   checkNodePorts: 'check-node-ports',
+  /** Only while a Service has session affinity, as are the chains at the hooks that lead there. */
   learn: 'learn',
+  rememberInput: 'remember-input',
+  rememberForward: 'remember-forward',
+  rememberOutput: 'remember-output',
   sourceOfClusterIP: 'source-cluster-ip',
   sourceOfPolicyLocal: 'source-policy-local',
   masquerade: 'rewrite-source',
@@ -128,6 +132,14 @@ export function portOfName(name: string): ServicePortName | undefined {
   const names = ports.map(port => ({ namespace, name: service, port, protocol: protocol.toUpperCase() as Protocol }));
   return names.find(candidate => id.startsWith(portId(candidate)));
 }
+
+/** The chains that all Services with session affinity share. */
+export const LEARNING: readonly string[] = [
+  CHAINS.learn,
+  CHAINS.rememberInput,
+  CHAINS.rememberForward,
+  CHAINS.rememberOutput,
+];
 
 const SHARED_CHOICE = /^(?:guard-)?(?:local-)?(?:(?:node-)?(?:lb-\d+|hash)(?:-inside)?|(?:node-)?none)$/;
 

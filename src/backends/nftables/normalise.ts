@@ -1,6 +1,6 @@
 /** States of the kernel as text that is the same for what works the same. Pure. */
 
-import { isOfOnePort } from './names.ts';
+import { isOfOnePort, LEARNING } from './names.ts';
 import type { NftObject, Pool } from './objects.ts';
 import { isHash } from './settle.ts';
 
@@ -33,8 +33,9 @@ function usedChains(plan: ReadonlyMap<string, NftObject>): ReadonlySet<string> {
     }
   };
   for (const object of plan.values()) {
-    if (object.kind === 'chain' && object.base !== undefined) use(object.name);
+    if (object.kind === 'chain' && object.base !== undefined && !LEARNING.includes(object.name)) use(object.name);
     if (object.kind !== 'frontend') continue;
+    if (object.learner !== undefined) for (const name of LEARNING) use(name);
     for (const name of [object.chain, object.inside?.chain, object.source, object.refusal, object.learner]) use(name);
   }
   return used;

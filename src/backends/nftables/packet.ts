@@ -2,7 +2,7 @@
 
 import type { IPFamily } from '../../net/ip.ts';
 import { hostWord } from '../../netfilter/attributes.ts';
-import { BASE, CMP, CT, type Expression, META, ORIGINAL, type Register } from '../../netfilter/expressions.ts';
+import { BASE, CMP, CT, type Expression, META, ORIGINAL, type Register, VERDICT } from '../../netfilter/expressions.ts';
 import { type Field, TYPE } from '../../netfilter/messages.ts';
 
 /** What differs between the families. Offsets are of the IPv4 and IPv6 headers (RFC 791, RFC 8200). */
@@ -98,4 +98,14 @@ export function hasBits(load: Expression & { readonly dreg: Register }, bits: nu
     { name: 'bitwise', sreg: dreg, dreg, len: 4, mask: hostWord(bits), xor: hostWord(0) },
     { name: 'cmp', sreg: dreg, op: has ? CMP.neq : CMP.eq, data: hostWord(0) },
   ];
+}
+
+/** What conntrack says of the packet, for `hasBits`: enum ip_conntrack_info as bits. */
+export const FLOW_STATE = { name: 'ct', dreg: 0, key: CT.state } as const;
+/** enum ip_conntrack_status of its connection. */
+export const FLOW_STATUS = { name: 'ct', dreg: 0, key: CT.status } as const;
+
+/** Goes where the map says for the key in the first registers; on, where it says nothing. */
+export function toVerdict(set: string): Expression {
+  return { name: 'lookup', set, sreg: 0, dreg: VERDICT };
 }

@@ -1,7 +1,6 @@
 /** The chains that exist however many Services there are. Pure. See README.md for the way of a packet. */
 import {
   CMP,
-  CT,
   CT_STATE,
   CT_STATUS_DNAT,
   type Expression,
@@ -9,22 +8,28 @@ import {
   NAT,
   ORIGINAL,
   REJECT,
-  VERDICT,
   verdict,
 } from '../../netfilter/expressions.ts';
 import type { BaseChain } from '../../netfilter/messages.ts';
 import { isAllowed } from './choices.ts';
+import { filterAt, HOOK, PRIORITY } from './hooks.ts';
 import { CHAINS, SETS } from './names.ts';
 import { byKey, type ChainObject, type NftObject, type PlannedRule } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
-import { destination, type FamilyLayout, frontend, hasBits, layoutOf, source } from './packet.ts';
+import {
+  destination,
+  type FamilyLayout,
+  FLOW_STATE,
+  FLOW_STATUS,
+  frontend,
+  hasBits,
+  layoutOf,
+  source,
+  toVerdict,
+} from './packet.ts';
 import { sharedSets } from './sets.ts';
 import { comesBy, fromNode, fromPods, toNodePorts, toRange } from './sources.ts';
 
-/** enum nf_inet_hooks */
-const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
-/** NF_IP_PRI_NAT_DST, NF_IP_PRI_FILTER, NF_IP_PRI_NAT_SRC of linux/netfilter_ipv4.h */
-const PRIORITY = { destinationNat: -100, filter: 0, sourceNat: 100 } as const;
 const TCP = 6;
 /** ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH */
 const UNREACHABLE = { IPv4: 3, IPv6: 4 } as const;
@@ -63,17 +68,16 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
   const toMasquerade = verdict('goto', CHAINS.masquerade);
   const others = options.masqueradeAll ? [[]] : fromPods(options, true);
   const isClusterIP: Expression[] = [originalDestination(layout), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
-  const itself = [false, true].map(isNodePort =>
-    rule([...isItself(layout, isNodePort), toMasquerade], 'reaches itself'),
-  );
+  const itself = (isNodePort: boolean) => rule([...isItself(layout, isNodePort), toMasquerade], 'reaches itself');
   return {
     [CHAINS.natPostrouting]: {
       base,
       ...rules(
-        rule([...hasBits(status(), CT_STATUS_DNAT, false), verdict('return')], 'no Service'),
-        ...itself,
+        rule([...hasBits(FLOW_STATUS, CT_STATUS_DNAT, false), verdict('return')], 'no Service'),
+        itself(false),
         rule([...frontend(layout, 0, { view: 'original' }), toVerdict(SETS.external)]),
         rule([...isClusterIP, verdict('goto', CHAINS.sourceOfClusterIP)]),
+        itself(true),
         rule([...frontend(layout, 0, { view: 'original', isNodePort: true }), toVerdict(SETS.external)]),
       ),
     },
@@ -85,30 +89,24 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
 
 function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<string, Unnamed> {
   const { family, dropsInvalid, serviceCIDRs } = options;
-  const at = (hook: number): BaseChain => ({ type: 'filter', hook, priority: PRIORITY.filter });
-  const check = rule([...hasBits(state(), CT_STATE.new), verdict('jump', CHAINS.check)]);
-  const invalid = rule([...hasBits(state(), CT_STATE.invalid), verdict('drop')], 'conntrack cannot place it');
+  const check = rule([...hasBits(FLOW_STATE, CT_STATE.new), verdict('jump', CHAINS.check)]);
+  const invalid = rule([...hasBits(FLOW_STATE, CT_STATE.invalid), verdict('drop')], 'conntrack cannot place it');
   const isClusterIP: Expression[] = [destination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
   return {
     [CHAINS.filterInput]: {
       ...rules(...(family === 'IPv4' ? [localnetGuard(layout)] : []), check),
-      base: at(HOOK.input),
+      base: filterAt(HOOK.input),
     },
-    [CHAINS.filterForward]: { ...rules(...(dropsInvalid ? [invalid] : []), check), base: at(HOOK.forward) },
-    [CHAINS.filterOutput]: { ...rules(check), base: at(HOOK.output) },
+    [CHAINS.filterForward]: { ...rules(...(dropsInvalid ? [invalid] : []), check), base: filterAt(HOOK.forward) },
+    [CHAINS.filterOutput]: { ...rules(check), base: filterAt(HOOK.output) },
     [CHAINS.check]: rules(
-      rule([...hasBits(status(), CT_STATUS_DNAT), verdict('goto', CHAINS.learn)], 'has its endpoint'),
+      rule([...hasBits(FLOW_STATUS, CT_STATUS_DNAT), verdict('return')], 'has its endpoint'),
       rule([...frontend(layout, 0), toVerdict(SETS.refused)]),
       ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.checkNodePorts)])),
       rule([...isClusterIP, verdict('goto', CHAINS.refuse)], 'no such port'),
       ...serviceCIDRs.map(cidr => rule([...toRange(layout, cidr), verdict('drop')], 'no such Service')),
     ),
     [CHAINS.checkNodePorts]: rules(rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.refused)])),
-    [CHAINS.learn]: rules(
-      ...[false, true].map(isNodePort =>
-        rule([...frontend(layout, 0, { view: 'original', isNodePort }), toVerdict(SETS.learners)]),
-      ),
-    ),
     ...refusals(layout),
   };
 }
@@ -139,8 +137,8 @@ function refusals(layout: FamilyLayout): Record<string, Unnamed> {
  */
 function localnetGuard(layout: FamilyLayout): PlannedRule {
   const isForeign = comesBy('lo', CMP.neq);
-  const isOpening = hasBits(state(), CT_STATE.established | CT_STATE.related, false);
-  const isSent = hasBits(status(), CT_STATUS_DNAT, false);
+  const isOpening = hasBits(FLOW_STATE, CT_STATE.established | CT_STATE.related, false);
+  const isSent = hasBits(FLOW_STATUS, CT_STATUS_DNAT, false);
   const expressions = [...toRange(layout, '127.0.0.0/8'), ...isForeign, ...isOpening, ...isSent, verdict('drop')];
   return rule(expressions, 'the network has no business here');
 }
@@ -158,18 +156,6 @@ function isItself(layout: FamilyLayout, isNodePort: boolean): Expression[] {
 
 function originalDestination({ originalDestination: key }: FamilyLayout): Expression {
   return { name: 'ct', dreg: 0, key, direction: ORIGINAL };
-}
-
-function toVerdict(set: string): Expression {
-  return { name: 'lookup', set, sreg: 0, dreg: VERDICT };
-}
-
-function state() {
-  return { name: 'ct', dreg: 0, key: CT.state } as const;
-}
-
-function status() {
-  return { name: 'ct', dreg: 0, key: CT.status } as const;
 }
 
 function rules(...list: readonly PlannedRule[]): Unnamed {

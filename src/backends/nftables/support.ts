@@ -5,8 +5,9 @@ import { NetlinkError } from '../../linux/nfnetlink.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { MessageWriter } from '../../netfilter/attributes.ts';
 import { type BaseChain, BatchWriter } from '../../netfilter/messages.ts';
-import { learnRules } from './affinity.ts';
+import { learningChains, learnRules } from './affinity.ts';
 import { affinityRules, choiceRules, guardRules, localRules } from './choices.ts';
+import { errnoText, NOT_OF_AN_OBJECT } from './errno.ts';
 import type { ChainObject, PlannedRule, SetObject } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { layoutOf } from './packet.ts';
@@ -15,7 +16,6 @@ import { planShared } from './shared-rules.ts';
 
 /** Of the trials; gone with each of them. */
 const TRIAL_TABLE = 'kproxy-ts-trial';
-const ENOENT = 2;
 
 interface Trial {
   /** For the operator, when it fails. */
@@ -29,19 +29,27 @@ interface Trial {
  */
 export async function missingFeature(kernel: NftKernel, family: IPFamily): Promise<string | undefined> {
   try {
-    if (!(await takes(kernel, family, []))) return 'nf_tables takes no table of the family';
+    const table = await refusalOf(kernel, family, []);
+    if (table !== undefined) return `nf_tables takes no table of the family: ${table}`;
     const trials = trialsOf(family);
-    if (await takes(kernel, family, trials)) return undefined;
-    for (const trial of trials) if (!(await takes(kernel, family, [trial]))) return `the kernel lacks ${trial.feature}`;
-    return 'the kernel refuses the rules together, though it takes each of them';
+    const together = await refusalOf(kernel, family, trials);
+    if (together === undefined) return undefined;
+    for (const trial of trials) {
+      const refusal = await refusalOf(kernel, family, [trial]);
+      if (refusal !== undefined) return `the kernel lacks ${trial.feature}: ${refusal}`;
+    }
+    return `the kernel refuses the rules together, though it takes each of them: ${together}`;
   } catch (error) {
     if (error instanceof NetlinkError) return `nf_tables cannot be used: ${error.message}`;
     throw error;
   }
 }
 
-/** Commits the chains with all sets, and their deletion. */
-async function takes(kernel: NftKernel, family: IPFamily, trials: readonly Trial[]): Promise<boolean> {
+/**
+ * Commits the chains with all sets, and their deletion. Resolves to why the kernel refuses, undefined = it doesn't.
+ * @throws NetlinkError where that says nothing about what it can do.
+ */
+async function refusalOf(kernel: NftKernel, family: IPFamily, trials: readonly Trial[]): Promise<string | undefined> {
   const out = new MessageWriter();
   const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TRIAL_TABLE, sequence: 0 });
   batch.beginBatch();
@@ -55,10 +63,11 @@ async function takes(kernel: NftKernel, family: IPFamily, trials: readonly Trial
   for (const { chain } of trials) for (const rule of chain.rules) batch.newRule(chain.name, rule);
   batch.delTable();
   batch.endBatch();
-  const refusals = await kernel.commit(out.bytes());
-  const [refusal] = refusals;
-  if (refusal?.errno === ENOENT && trials.length === 0) return false;
-  return refusal === undefined;
+  const [refusal] = await kernel.commit(out.bytes());
+  if (refusal === undefined) return undefined;
+  const why = errnoText(refusal.errno);
+  if (NOT_OF_AN_OBJECT.has(refusal.errno)) throw new NetlinkError('nf_tables', refusal.errno, why);
+  return why;
 }
 
 function targetsOf({ expressions }: PlannedRule): string[] {
@@ -92,7 +101,8 @@ function trialsOf(family: IPFamily): Trial[] {
   const trial = (feature: string, rules: readonly PlannedRule[]): Trial => {
     return { feature, chain: { kind: 'chain', name: `trial-${feature.replaceAll(/\W+/g, '-')}`, base, rules } };
   };
-  const shared = [...planShared(options).values()].filter(object => object.kind === 'chain');
+  const planned = [...planShared(options).values(), ...learningChains(family)];
+  const shared = planned.filter(object => object.kind === 'chain');
   return [
     ...shared.map(chain => ({ feature: `what the chain ${chain.name} is made of`, chain })),
     trial('DNAT to an element of a map, chosen by numgen', choiceRules({ ...chosen, slots: 3 }, layout)),

@@ -4,6 +4,7 @@ import type { IPFamily } from '../../net/ip.ts';
 import type { Verdict } from '../../netfilter/expressions.ts';
 import type { Protocol } from '../../watch/objects.ts';
 import { elementsOf } from './elements.ts';
+import { HOOK } from './hooks.ts';
 import type { ChainObject, NftObject } from './objects.ts';
 import { type End, RuleMachine, type TracedPacket, type TracedSet, TraceError } from './trace-machine.ts';
 
@@ -61,7 +62,6 @@ interface Passed {
   readonly end?: End;
 }
 
-const HOOK = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
 const DEPTH_LIMIT = 16;
 
 /** Every end that the packet may come to, each once. `isLocal`: whether an address is the node's own. @throws TraceError */

@@ -78,6 +78,10 @@ describe('what a Service costs, as README.md says', () => {
     ]);
     const own = names({ affinityTimeoutSeconds: 60 });
     expect(own.map(key => key.replace(/[0-9a-f]{8}/, 'HASH'))).toEqual([
+      'chain/learn',
+      'chain/remember-input',
+      'chain/remember-forward',
+      'chain/remember-output',
       'set/affinity-HASH-default/web/tcp/http',
       'set/members-HASH-default/web/tcp/http',
       'chain/learn-HASH-default/web/tcp/http',
