@@ -1,6 +1,6 @@
 /**
  * The small program that the lab runs inside its namespaces, bundled as dist/lab-pod.mjs: `echo IDENTITY PORT` is a pod,
- * `probe REQUEST` makes connections, `talk ADDRESS PORT` holds one, `traffic REQUEST` makes them until its standard input ends,
+ * `probe REQUEST` makes connections until its standard input ends or it has made enough, `talk ADDRESS PORT` holds one, `traffic REQUEST` makes them until its standard input ends,
  * `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON. `echo`, `probe` and `traffic` write a word to descriptor 3: when they
  * serve, when the first connection has its result, and when the held connections are open too.
  */
@@ -25,10 +25,14 @@ function announce(): void {
 
 async function runProbe([request = '{}']: string[]): Promise<void> {
   let isAnnounced = false;
-  const report = await probe(JSON.parse(request), () => {
+  const onResult = () => {
     if (!isAnnounced) announce();
     isAnnounced = true;
-  });
+  };
+  const stop = new AbortController();
+  process.stdin.resume().once('end', () => stop.abort());
+  const report = await probe(JSON.parse(request), { onResult, signal: stop.signal });
+  process.stdin.destroy();
   process.stdout.write(`${JSON.stringify(report)}\n`);
 }
 

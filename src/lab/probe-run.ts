@@ -16,12 +16,15 @@ export interface ProbeRun {
 export interface RunningProbe {
   /** Rejects when the probing process fails, not when connections do. */
   readonly report: Promise<ProbeReport>;
+  /** Begins no further connection; the report has those that are under way. */
+  stop(): void;
 }
 
 /** Starts a probe; resolves when its first connection has a result. @throws when the process can't do its work */
 export async function startProbe({ lab, netns, request }: ProbeRun): Promise<RunningProbe> {
   const command = ['netns', 'exec', netns, ...labProgram('pod'), 'probe', JSON.stringify(request)];
-  const child = spawn('ip', command, { env: markedEnv(lab), stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+  const child = spawn('ip', command, { env: markedEnv(lab), stdio: ['pipe', 'pipe', 'pipe', 'pipe'] });
+  child.stdin.on('error', () => undefined); // a process that has gone says so by its status
   const [output, complaints, announcement] = child.stdio.slice(1).map(stream => text(stream as Readable));
   const report = once(child, 'close').then(async ([code]) => {
     if (code !== 0) throw new Error(`probe in ${netns} exited with status ${code}: ${(await complaints)?.trim()}`);
@@ -30,5 +33,5 @@ export async function startProbe({ lab, netns, request }: ProbeRun): Promise<Run
   });
   report.catch(() => undefined); // whoever awaits it hears of it; it mustn't end the program before
   if ((await announcement) !== 'ready') await report;
-  return { report };
+  return { report, stop: () => child.stdin.end() };
 }

@@ -49,11 +49,15 @@ export function epochMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/**
- * Opens the connections and reports who answered. Never rejects for a failed connection: those are in `failures`.
- * @param onResult called at each result
- */
-export async function probe(request: ProbeRequest, onResult: () => void = () => undefined): Promise<ProbeReport> {
+export interface ProbeOptions {
+  /** Called at each result. */
+  readonly onResult?: () => void;
+  /** Once it is aborted, no connection is begun. */
+  readonly signal?: AbortSignal;
+}
+
+/** Opens the connections and reports who answered. Never rejects for a failed connection: those are in `failures`. */
+export async function probe(request: ProbeRequest, { onResult, signal }: ProbeOptions = {}): Promise<ProbeReport> {
   const replies: ProbeReply[] = [];
   const failures: ProbeFailure[] = [];
   const end = performance.now() + (request.deadlineMs ?? Number.POSITIVE_INFINITY);
@@ -62,7 +66,7 @@ export async function probe(request: ProbeRequest, onResult: () => void = () => 
   const worker = async () => {
     const keeper = request.keepsPort === true ? new UdpClient(request) : undefined;
     const ask = keeper === undefined ? (request.protocol === 'tcp' ? askTcp : askUdp) : () => keeper.ask();
-    while (left > 0 && !isFound && performance.now() < end) {
+    while (left > 0 && !isFound && signal?.aborted !== true && performance.now() < end) {
       left--;
       const started = performance.now();
       try {
@@ -72,7 +76,7 @@ export async function probe(request: ProbeRequest, onResult: () => void = () => 
       } catch (error) {
         failures.push({ error: describe(error), ms: performance.now() - started, at: epochMs() });
       }
-      onResult();
+      onResult?.();
       if (request.pauseMs !== undefined) await delay(request.pauseMs);
     }
     keeper?.close();

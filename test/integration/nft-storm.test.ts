@@ -15,8 +15,6 @@ import { describeLab, labName } from './daemon-lab.ts';
 import type { StormReport, StormRequest } from './nft-storm-main.ts';
 
 const COMMITS = 2000;
-/** The commits take some 5 s. */
-const TRAFFIC_MS = 15_000;
 const MAIN = fileURLToPath(new URL('./nft-storm-main.ts', import.meta.url));
 const [nodeA] = nodes;
 
@@ -52,7 +50,7 @@ async function startStorm(lab: Lab, request: StormRequest) {
 }
 
 function* clients(lab: Lab, family: IPFamily): Iterable<readonly [from: string, to: ProbeTarget]> {
-  const common = { port: 80, count: 1e9, concurrency: 2, timeoutMs: 5000, deadlineMs: TRAFFIC_MS };
+  const common = { port: 80, count: 1e9, concurrency: 2, timeoutMs: 5000 };
   const address = family === 'IPv4' ? nodeA.address : nodeA.address6;
   for (const service of SERVICES[family]) {
     yield [lab.pods[0]!.name, { ...common, address: service.clusterIP }];
@@ -75,6 +73,7 @@ describeLab('a packet storm while endpoints change', () => {
       const probes = await Promise.all([...clients(lab, family)].map(([from, to]) => lab.startProbe(from, to)));
       const { failures, ms } = await storm.run();
       const doneAt = epochMs();
+      for (const probe of probes) probe.stop();
       const reports = await Promise.all(probes.map(({ report }) => report));
 
       expect(failures, `seed ${seed}`).toEqual([]);
@@ -82,7 +81,7 @@ describeLab('a packet storm while endpoints change', () => {
       for (const report of reports) {
         expect(report.failures, `seed ${seed}`).toEqual([]);
         expect(report.replies.length).toBeGreaterThan(100);
-        expect(Math.max(...report.replies.map(({ at }) => at)), 'traffic to the end').toBeGreaterThan(doneAt);
+        expect(Math.max(...report.replies.map(({ at }) => at)), 'traffic to the end').toBeGreaterThan(doneAt - 1000);
         // A client that lost its first packet sends it again after 1 s.
         expect(Math.max(...report.replies.map(reply => reply.ms)), `seed ${seed}: the slowest connection`).toBeLessThan(
           900,

@@ -52,11 +52,19 @@ const PRIORITIES: Readonly<Record<number, readonly [name: string, hooks: readonl
   100: ['srcnat', ['postrouting']],
 };
 
+/** How far from such a priority nft still names it. */
+const NEAR = 10;
+
 /** What a chain at a hook is. All of ours accept what no rule decides. */
 export function baseLine({ type, hook, priority }: BaseChain): string {
   const place = HOOKS[hook] ?? String(hook);
-  const [name, hooks] = PRIORITIES[priority] ?? ['', []];
-  const when = hooks.includes(place) ? name : String(priority);
+  const base = Object.keys(PRIORITIES)
+    .map(Number)
+    .find(known => Math.abs(priority - known) <= NEAR);
+  const [name, hooks] = PRIORITIES[base ?? 0] ?? ['', []];
+  const away = priority - (base ?? 0);
+  const offset = away === 0 ? '' : ` ${away < 0 ? '-' : '+'} ${Math.abs(away)}`;
+  const when = base !== undefined && hooks.includes(place) ? `${name}${offset}` : String(priority);
   return `type ${type} hook ${place} priority ${when}; policy accept;`;
 }
 
