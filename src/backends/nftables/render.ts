@@ -133,7 +133,12 @@ class OrderedSteps {
   change(key: string, deleted: readonly SetElement[], added: readonly SetElement[]): void {
     const replaced = new Set(added.map(placeOf));
     const old = new Map(deleted.map(element => [placeOf(element), element]));
-    for (const element of deleted) if (!replaced.has(placeOf(element))) this.remove(key, element);
+    for (const element of deleted) {
+      if (replaced.has(placeOf(element))) continue;
+      // Ranges that overlap are refused: the old ones go before the new ones come, in the same transaction.
+      if (element.set === SETS.allowed) this.#inner.push({ kind: 'delete', key, element, isTied: true });
+      else this.remove(key, element);
+    }
     for (const list of [this.#inner, this.#entrances]) {
       const here = added.filter(element => this.#into(element) === list);
       for (let at = 0; at < here.length; at += TOGETHER)
