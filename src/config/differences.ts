@@ -25,8 +25,17 @@ export function differencesOf(before: ConfigurationFields, after: ConfigurationF
       path,
       before: valueText(earlier.get(path)),
       after: valueText(later.get(path)),
-      takesEffect: takesEffect(path),
+      takesEffect: takesEffect(followsMode(path, before, after) ? 'mode' : path),
     }));
+}
+
+/** Whether a field differs only because another mode has another default for it. */
+function followsMode(
+  path: string,
+  { kubeProxy: before }: ConfigurationFields,
+  { kubeProxy: after }: ConfigurationFields,
+) {
+  return path === 'nodePortAddresses' && isDeepStrictEqual(before.nodePortAddresses, after.nodePortAddresses);
 }
 
 /** Every field of both documents with its value as it could stand in a file. */

@@ -52,7 +52,7 @@ interface Fields {
   bitwise: { sreg: Register; dreg: Register; len: number; mask: Buffer; xor: Buffer };
   lookup: { set: string; sreg: Register; dreg?: Register; flags?: number };
   numgen: { dreg: Register; modulus: number; type: number; offset?: number };
-  hash: { sreg: Register; dreg: Register; len: number; modulus: number; seed?: number; type?: number };
+  hash: { sreg: Register; dreg: Register; len: number; modulus: number; seed?: number; offset?: number; type?: number };
   immediate: { dreg: Register; data: Buffer | Verdict };
   nat: { type: number; family: number; addressMin: Register; protoMin: Register };
   masq: { flags: number };
@@ -91,6 +91,7 @@ const LAYOUT: Layout = {
     len: [3, 'u32'],
     modulus: [4, 'u32'],
     seed: [5, 'u32'],
+    offset: [6, 'u32'],
     type: [7, 'u32'],
   },
   immediate: { dreg: [1, 'register'], data: [2, 'data'] },
@@ -165,7 +166,7 @@ export function readExpressions(list: Buffer): Expression[] {
 }
 
 function isOptional(name: ExpressionName, field: string): boolean {
-  return (name === 'lookup' && field === 'flags') || (name === 'numgen' && field === 'offset');
+  return (name === 'lookup' && field === 'flags') || ((name === 'numgen' || name === 'hash') && field === 'offset');
 }
 
 function isExpressionName(name: string): name is ExpressionName {

@@ -55,7 +55,10 @@ async function deleteClients(map: string, clients: readonly Buffer[], io: Nftabl
   batch.endElements(list);
   batch.endBatch();
   const [refusal] = await kernel.commit(out.bytes());
-  if (refusal === undefined) return;
+  if (refusal === undefined) {
+    io.foreign?.noteOwn();
+    return;
+  }
   if (refusal.errno !== ENOENT) throw new RefusedError(`to forget clients of ${map}`, refusal.errno);
   if (clients.length === 1) return;
   const half = clients.length >> 1;

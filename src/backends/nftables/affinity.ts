@@ -2,8 +2,8 @@
  * Session affinity of one ServicePort: a map of its clients, a set of its endpoints, and the chain that writes the map behind the DNAT.
  * Pure. The kernel adds and expires the map's elements by itself.
  */
-import { reachableEndpoints } from '../../endpoints/categorize.ts';
-import { endpointText, type ServiceRoute, servicePortText } from '../../endpoints/types.ts';
+import { type Endpoint, endpointText, type ServiceRoute, servicePortText } from '../../endpoints/types.ts';
+import { weightsOf } from '../../endpoints/weights.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { CT_STATE, CT_STATUS_DNAT, DYNSET, type Expression, verdict } from '../../netfilter/expressions.ts';
 import { cutComment } from '../../netfilter/messages.ts';
@@ -29,23 +29,35 @@ export function planAffinity(route: ServiceRoute, options: NftablesOptions): Nft
   const layout = layoutOf(options.family);
   const { name, affinityTimeoutSeconds: seconds } = route.servicePort;
   const service = cutComment(servicePortText(name));
+  const [cluster, local] = [membersOf(route, route.clusterEndpoints), membersOf(route, route.localEndpoints)];
   const kinds = [
-    { isLocal: false, endpoints: reachableEndpoints(route) },
-    ...(hasOwnLocalMap(route) ? [{ isLocal: true, endpoints: route.localEndpoints }] : []),
+    { isLocal: false, endpoints: cluster.length > 0 ? cluster : local },
+    ...(hasOwnLocalMap(route) ? [{ isLocal: true, endpoints: local }] : []),
   ];
   const [objects, rules]: [NftObject[], PlannedRule[]] = [[], []];
   for (const { isLocal, endpoints } of kinds) {
     const [map, members] = [affinityMap(name, isLocal), membersSet(name, isLocal)];
     objects.push(affinitySet(map, service, layout), memberSet(members, service, layout));
-    objects.push({ kind: 'members', set: members, map, endpoints: endpoints.map(endpointText).toSorted() });
+    objects.push({ kind: 'members', set: members, map, endpoints });
     rules.push(...learnRules({ map, members, seconds }, layout));
   }
   return [...learningChains(options.family), ...objects, { kind: 'chain', name: learnChain(name), rules }];
 }
 
-/** Policy Local leads to fewer endpoints than the port has: whom a client had by another address may not be among them. */
-export function hasOwnLocalMap(route: ServiceRoute): boolean {
-  return route.localEndpoints.length > 0 && reachableEndpoints(route).length > route.localEndpoints.length;
+/** Those of a set that clients may be remembered at; a weight of 0 lets nobody stay. */
+function membersOf({ servicePort }: ServiceRoute, endpoints: readonly Endpoint[]): readonly string[] {
+  const weights = weightsOf(endpoints, servicePort);
+  return endpoints
+    .filter((_, i) => weights[i] !== 0)
+    .map(endpointText)
+    .toSorted();
+}
+
+/** Policy Local leads to other endpoints than the port's other addresses do: whom a client had by one may not be among those of the other. */
+export function hasOwnLocalMap({ clusterEndpoints, localEndpoints }: ServiceRoute): boolean {
+  if (clusterEndpoints.length === 0 || localEndpoints.length === 0) return false;
+  const known = new Set(clusterEndpoints.map(endpointText));
+  return known.size !== localEndpoints.length || localEndpoints.some(endpoint => !known.has(endpointText(endpoint)));
 }
 
 /** Of an endpoint that has gone meanwhile, and of other Services with this port number, nothing is learnt. */

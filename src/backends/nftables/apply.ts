@@ -6,7 +6,7 @@ import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '..
 import { patch } from '../diff.ts';
 import { errnoText, NOT_OF_AN_OBJECT } from './errno.ts';
 import { TABLE } from './names.ts';
-import type { NftObject } from './objects.ts';
+import type { ChainObject, NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
 import { dump } from './read.ts';
 import { isLate, rebuildingSteps, type Step, stepsOf, writeSteps } from './render.ts';
@@ -40,8 +40,7 @@ export async function applyChanges(
   current: Plan<NftObject>,
   context: ApplyContext,
 ): Promise<Applied<NftObject>> {
-  if ([...changes.updated.values()].some(({ after }) => after.kind === 'set'))
-    return rebuild(changes, current, context);
+  if ([...changes.updated.values()].some(isFixed)) return rebuild(changes, current, context);
   const steps = stepsOf(changes, context.family);
   const isNewTable = steps.some(({ kind }) => kind === 'new-table');
   const failures = new Map<string, Error>();
@@ -49,6 +48,16 @@ export async function applyChanges(
   const parts = late === -1 ? [steps] : [steps.slice(0, late), steps.slice(late)];
   for (const part of parts) await commitAll(part, { ...context, isNewTable, failures });
   return { plan: patch(current, changes, new Set(failures.keys())), failures: listOf(failures) };
+}
+
+/** What the kernel gives no other form once it is there: sets, and where a chain hangs. */
+function isFixed({ before, after }: { readonly before: NftObject; readonly after: NftObject }): boolean {
+  if (after.kind === 'set') return true;
+  return before.kind === 'chain' && after.kind === 'chain' && placeOf(before) !== placeOf(after);
+}
+
+function placeOf({ base }: ChainObject): string {
+  return base === undefined ? '' : `${base.type} ${base.hook} ${base.priority}`;
 }
 
 async function rebuild(

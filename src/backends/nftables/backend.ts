@@ -4,7 +4,7 @@ import type { Backend, Plan } from '../backend.ts';
 import { forgetAll, forgetClients } from './affinity-clients.ts';
 import { applyChanges } from './apply.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
-import { isOfOnePort, TABLE } from './names.ts';
+import { isSharedChoice, LEARNING, TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { planRoute } from './plan.ts';
@@ -31,10 +31,15 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
   const readAt = new WeakMap<Plan<NftObject>, number>();
   /** What the kernel has, as long as somebody keeps it. */
   let newest: WeakRef<Plan<NftObject>> | undefined;
+  /** Others' changes before the table was last read. */
+  let countAtRead = 0;
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
-    isShared: key => key.startsWith('chain/') && !isOfOnePort(key),
+    isShared: key => {
+      const [, chain = ''] = key.split('chain/');
+      return isSharedChoice(chain) || LEARNING.includes(chain);
+    },
     settle,
     unserved,
     read: async () => {
@@ -43,6 +48,9 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
       const plan = await readPlan(kernel, family);
       readAt.set(plan, count);
       newest = new WeakRef(plan);
+      // Clients are no part of the plan: what somebody else wrote there is looked for by itself.
+      if (count !== countAtRead) await forgetAll(plan, io);
+      countAtRead = count;
       return plan;
     },
     apply: async (changes, current, callOptions) => {

@@ -20,11 +20,11 @@ export function choiceRules(choice: Choice, layout: FamilyLayout): PlannedRule[]
   const again = { expressions: toSlot(choice, layout, at => [random(at, 1, first)]), comment: 'while slots change' };
   if (choice.slots === 1) return [{ expressions: again.expressions }, again];
   const slot = (at: number): Expression[] =>
-    choice.slots === 'hash' ? hashed(layout, at) : [random(at, choice.slots, first)];
+    choice.slots === 'hash' ? hashed(layout, at, first) : [random(at, choice.slots, first)];
   return [{ expressions: toSlot(choice, layout, slot) }, again];
 }
 
-function hashed(layout: FamilyLayout, at: number): Expression[] {
+function hashed(layout: FamilyLayout, at: number, first: number): Expression[] {
   const { bytes } = layout.address;
   const hash = {
     name: 'hash',
@@ -33,6 +33,7 @@ function hashed(layout: FamilyLayout, at: number): Expression[] {
     len: bytes,
     modulus: MAGLEV_SLOTS,
     seed: HASH_SEED,
+    ...(first === 0 ? {} : { offset: first }),
     type: 0,
   } as const;
   return [source(layout, at), hash];

@@ -67,6 +67,7 @@ const ORDER = [
   CHAINS.filterForward,
   CHAINS.filterOutput,
   CHAINS.check,
+  CHAINS.checkRouted,
   CHAINS.checkNodePorts,
   CHAINS.rememberInput,
   CHAINS.rememberForward,
@@ -84,6 +85,7 @@ const ORDER = [
   SETS.hairpins,
   SETS.external,
   CHAINS.sourceOfClusterIP,
+  CHAINS.sourceOfNodePort,
   CHAINS.sourceOfPolicyLocal,
   CHAINS.masquerade,
 ];

@@ -37,6 +37,7 @@ export const CHAINS = {
   services: 'dispatch',
   nodePorts: 'dispatch-node-ports',
   check: 'check',
+  checkRouted: 'check-routed',
   checkNodePorts: 'check-node-ports',
   /** Only while a Service has session affinity, as are the chains at the hooks that lead there. */
   learn: 'learn',
@@ -44,6 +45,7 @@ export const CHAINS = {
   rememberForward: 'remember-forward',
   rememberOutput: 'remember-output',
   sourceOfClusterIP: 'source-cluster-ip',
+  sourceOfNodePort: 'source-node-port',
   sourceOfPolicyLocal: 'source-policy-local',
   masquerade: 'rewrite-source',
   refuse: 'refuse',

@@ -54,6 +54,11 @@ export function destination({ destinationOffset, address }: FamilyLayout, dreg: 
   return { name: 'payload', dreg, base: BASE.network, offset: destinationOffset, len: address.bytes };
 }
 
+/** The destination as the connection's first packet came. */
+export function originalDestination({ originalDestination: key }: FamilyLayout, dreg: Register): Expression {
+  return { name: 'ct', dreg, key, direction: ORIGINAL };
+}
+
 export function destinationPort(dreg: Register): Expression {
   return { name: 'payload', dreg, base: BASE.transport, offset: 2, len: 2 };
 }
@@ -72,12 +77,9 @@ export function frontend(
   at: Register,
   { isNodePort = false, view = 'packet' }: { readonly isNodePort?: boolean; readonly view?: View } = {},
 ): Expression[] {
-  const { address, words, originalDestination } = layout;
+  const { address, words } = layout;
   const zeros = Buffer.alloc(address.bytes);
-  const where: Expression =
-    view === 'packet'
-      ? destination(layout, at)
-      : { name: 'ct', dreg: at, key: originalDestination, direction: ORIGINAL };
+  const where = view === 'packet' ? destination(layout, at) : originalDestination(layout, at);
   return [
     where,
     ...(isNodePort

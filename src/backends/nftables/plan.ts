@@ -41,6 +41,7 @@ class RoutePlan {
   readonly #service: string;
   readonly #text: string;
   readonly #chains: NftObject[] = [];
+  readonly #tables = new Map<string, readonly string[]>();
 
   constructor(route: ServiceRoute, options: NftablesOptions) {
     this.#route = route;
@@ -174,11 +175,20 @@ class RoutePlan {
     if (balancing === 'random' && endpointWeights.length === 0) return texts;
     const weights = weightsOf(endpoints, this.#port);
     if (balancing === 'random') return texts.flatMap((text, i) => new Array<string>(weights[i] ?? 1).fill(text));
+    return this.#hashed(texts, weights);
+  }
+
+  /** Every address of the port has the same table; to make one takes some ms. */
+  #hashed(texts: readonly string[], weights: readonly number[]): readonly string[] {
+    const id = texts.join();
+    const known = this.#tables.get(id);
+    if (known !== undefined) return known;
     const table = maglevTable(
       texts.map((key, i) => ({ key, weight: weights[i] ?? 1 })),
       MAGLEV_SLOTS,
-    );
-    return table.map(index => texts[index] ?? '');
+    ).map(index => texts[index] ?? '');
+    this.#tables.set(id, table);
+    return table;
   }
 
   /** Its name, of which there is one text however many routes plan the chain. */

@@ -160,12 +160,11 @@ class RulePrinter {
         return { text: `fib ${sourcesText(expression.flags)} type`, words: 1, value: addressTypeText };
       case 'numgen': {
         const { modulus, offset } = expression;
-        const text = `numgen random mod ${modulus}${offset === undefined ? '' : ` offset ${offset}`}`;
-        return { text, words: 1, value: hex };
+        return { text: `numgen random mod ${modulus}${offsetText(offset)}`, words: 1, value: hex };
       }
       case 'hash': {
-        const { sreg, modulus, seed } = expression;
-        const told = seed === undefined ? '' : ` seed 0x${seed.toString(16)}`;
+        const { sreg, modulus, seed, offset } = expression;
+        const told = `${seed === undefined ? '' : ` seed 0x${seed.toString(16)}`}${offsetText(offset)}`;
         return { text: `jhash ${this.#at(sreg).text} mod ${modulus}${told}`, words: 1, value: hex };
       }
     }
@@ -273,4 +272,8 @@ function prefixLength(mask: Buffer): number {
   const bits = [...mask].map(byte => byte.toString(2).padStart(8, '0')).join('');
   const length = bits.indexOf('0');
   return length === -1 ? bits.length : length;
+}
+
+function offsetText(offset: number | undefined): string {
+  return offset === undefined ? '' : ` offset ${offset}`;
 }

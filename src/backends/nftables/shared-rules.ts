@@ -6,7 +6,6 @@ import {
   type Expression,
   META,
   NAT,
-  ORIGINAL,
   REJECT,
   verdict,
 } from '../../netfilter/expressions.ts';
@@ -24,11 +23,12 @@ import {
   frontend,
   hasBits,
   layoutOf,
+  originalDestination,
   source,
   toVerdict,
 } from './packet.ts';
 import { sharedSets } from './sets.ts';
-import { comesBy, fromNode, fromPods, toNodePorts, toRange } from './sources.ts';
+import { cameToNodePorts, comesBy, fromNode, fromPods, toNodePorts, toRange } from './sources.ts';
 
 const TCP = 6;
 /** ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH */
@@ -67,7 +67,7 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
   const base: BaseChain = { type: 'nat', hook: HOOK.postrouting, priority: PRIORITY.sourceNat };
   const toMasquerade = verdict('goto', CHAINS.masquerade);
   const others = options.masqueradeAll ? [[]] : fromPods(options, true);
-  const isClusterIP: Expression[] = [originalDestination(layout), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
+  const isClusterIP: Expression[] = [originalDestination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
   const itself = (isNodePort: boolean) => rule([...isItself(layout, isNodePort), toMasquerade], 'reaches itself');
   return {
     [CHAINS.natPostrouting]: {
@@ -77,10 +77,13 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
         itself(false),
         rule([...frontend(layout, 0, { view: 'original' }), toVerdict(SETS.external)]),
         rule([...isClusterIP, verdict('goto', CHAINS.sourceOfClusterIP)]),
-        itself(true),
-        rule([...frontend(layout, 0, { view: 'original', isNodePort: true }), toVerdict(SETS.external)]),
+        ...cameToNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.sourceOfNodePort)])),
       ),
     },
+    [CHAINS.sourceOfNodePort]: rules(
+      itself(true),
+      rule([...frontend(layout, 0, { view: 'original', isNodePort: true }), toVerdict(SETS.external)]),
+    ),
     [CHAINS.sourceOfClusterIP]: rules(...others.map(from => rule([...from, toMasquerade], 'not from pods'))),
     [CHAINS.sourceOfPolicyLocal]: rules(rule([...fromNode(), toMasquerade])),
     [CHAINS.masquerade]: rules(rule([{ name: 'masq', flags: NAT.fullyRandom }])),
@@ -89,20 +92,26 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
 
 function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<string, Unnamed> {
   const { family, dropsInvalid, serviceCIDRs } = options;
-  const check = rule([...hasBits(FLOW_STATE, CT_STATE.new), verdict('jump', CHAINS.check)]);
+  const isNew = hasBits(FLOW_STATE, CT_STATE.new);
+  const checkRouted = rule([...isNew, verdict('jump', CHAINS.checkRouted)]);
   const invalid = rule([...hasBits(FLOW_STATE, CT_STATE.invalid), verdict('drop')], 'conntrack cannot place it');
   const isClusterIP: Expression[] = [destination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
+  const checks = [
+    rule([...hasBits(FLOW_STATUS, CT_STATUS_DNAT), verdict('return')], 'has its endpoint'),
+    rule([...frontend(layout, 0), toVerdict(SETS.refused)]),
+    ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.checkNodePorts)])),
+  ];
   return {
     [CHAINS.filterInput]: {
-      ...rules(...(family === 'IPv4' ? [localnetGuard(layout)] : []), check),
+      ...rules(...(family === 'IPv4' ? [localnetGuard(layout)] : []), rule([...isNew, verdict('jump', CHAINS.check)])),
       base: filterAt(HOOK.input),
     },
-    [CHAINS.filterForward]: { ...rules(...(dropsInvalid ? [invalid] : []), check), base: filterAt(HOOK.forward) },
-    [CHAINS.filterOutput]: { ...rules(check), base: filterAt(HOOK.output) },
-    [CHAINS.check]: rules(
-      rule([...hasBits(FLOW_STATUS, CT_STATUS_DNAT), verdict('return')], 'has its endpoint'),
-      rule([...frontend(layout, 0), toVerdict(SETS.refused)]),
-      ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.checkNodePorts)])),
+    [CHAINS.filterForward]: { ...rules(...(dropsInvalid ? [invalid] : []), checkRouted), base: filterAt(HOOK.forward) },
+    [CHAINS.filterOutput]: { ...rules(checkRouted), base: filterAt(HOOK.output) },
+    [CHAINS.check]: rules(...checks),
+    // A program on this node may have a cluster IP for an address of its own: other ports of it are its business.
+    [CHAINS.checkRouted]: rules(
+      ...checks,
       rule([...isClusterIP, verdict('goto', CHAINS.refuse)], 'no such port'),
       ...serviceCIDRs.map(cidr => rule([...toRange(layout, cidr), verdict('drop')], 'no such Service')),
     ),
@@ -152,10 +161,6 @@ function isItself(layout: FamilyLayout, isNodePort: boolean): Expression[] {
     ...frontend(layout, 2 * words, { view: 'original', isNodePort }),
     { name: 'lookup', set: SETS.hairpins, sreg: 0 },
   ];
-}
-
-function originalDestination({ originalDestination: key }: FamilyLayout): Expression {
-  return { name: 'ct', dreg: 0, key, direction: ORIGINAL };
 }
 
 function rules(...list: readonly PlannedRule[]): Unnamed {

@@ -26,12 +26,19 @@ export function allowedSources(
     .toSorted();
 }
 
+/** In the order of their addresses and lengths one that another holds comes behind it, with nothing between but what that holds too. */
 function withoutNested(cidrs: readonly CIDR[]): readonly CIDR[] {
   const kept: CIDR[] = [];
-  for (const cidr of cidrs.toSorted((a, b) => a.prefixLength - b.prefixLength)) {
-    if (!kept.some(wider => cidrsOverlap(wider, cidr))) kept.push(cidr);
+  for (const cidr of cidrs.toSorted(byAddress)) {
+    const last = kept.at(-1);
+    if (last === undefined || !cidrsOverlap(last, cidr)) kept.push(cidr);
   }
   return kept;
+}
+
+function byAddress(a: CIDR, b: CIDR): number {
+  const at = a.words.findIndex((word, i) => word !== b.words[i]);
+  return at === -1 ? a.prefixLength - b.prefixLength : a.words[at]! - b.words[at]!;
 }
 
 /** The CIDR from `first` to `last`; undefined where these aren't the ends of one. */

@@ -5,7 +5,7 @@ import { hostWord } from '../../netfilter/attributes.ts';
 import { CMP, type Expression, FIB, META } from '../../netfilter/expressions.ts';
 import { addressBytes } from './bytes.ts';
 import type { NftablesOptions } from './options.ts';
-import { destination, type FamilyLayout, layoutOf, source } from './packet.ts';
+import { destination, type FamilyLayout, layoutOf, originalDestination, source } from './packet.ts';
 
 /** IFNAMSIZ */
 const INTERFACE_NAME_BYTES = 16;
@@ -47,13 +47,23 @@ export function comesBy(pattern: string, op: number = CMP.eq): Expression[] {
 }
 
 /** The addresses of this node at which NodePorts are served. */
-export function toNodePorts({ nodePortAddresses, family }: NftablesOptions): Expression[][] {
-  const layout = layoutOf(family);
-  const ranges =
-    nodePortAddresses === 'all'
-      ? [{ cidr: loopback(family), op: CMP.neq }]
-      : nodePortAddresses.map(text => ({ cidr: rangeOf(text), op: CMP.eq }));
-  return ranges.map(({ cidr, op }) => [...isLocal(FIB.daddr), ...within(layout, { load: destination, cidr, op })]);
+export function toNodePorts(options: NftablesOptions): Expression[][] {
+  const layout = layoutOf(options.family);
+  return nodePortRanges(options).map(range => [
+    ...isLocal(FIB.daddr),
+    ...within(layout, { ...range, load: destination }),
+  ]);
+}
+
+/** The same, behind the DNAT. The kernel can't be asked any more whether the address was its own. */
+export function cameToNodePorts(options: NftablesOptions): Expression[][] {
+  const layout = layoutOf(options.family);
+  return nodePortRanges(options).map(range => within(layout, { ...range, load: originalDestination }));
+}
+
+function nodePortRanges({ nodePortAddresses, family }: NftablesOptions) {
+  if (nodePortAddresses === 'all') return [{ cidr: loopback(family), op: CMP.neq }];
+  return nodePortAddresses.map(text => ({ cidr: rangeOf(text), op: CMP.eq }));
 }
 
 export function toRange(layout: FamilyLayout, cidr: string): Expression[] {

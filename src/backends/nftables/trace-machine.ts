@@ -118,12 +118,11 @@ export class RuleMachine {
         const isEqual = load(expression.sreg, expression.data.length).equals(expression.data);
         return isEqual === (expression.op === 0) ? [machine] : [];
       }
-      case 'numgen': {
+      case 'numgen':
+      case 'hash': {
         const first = expression.offset ?? 0;
         return Array.from({ length: expression.modulus }, (_, i) => store(expression.dreg, hostWord(first + i))).flat();
       }
-      case 'hash':
-        return Array.from({ length: expression.modulus }, (_, i) => store(expression.dreg, hostWord(i))).flat();
       case 'immediate':
         if (expression.data instanceof Uint8Array) return store(expression.dreg, expression.data);
         return [{ ...machine, verdict: expression.data }];
