@@ -2,7 +2,17 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes, web } from '../../src/lab/layout.ts';
-import { awaitUsed, describeLab, eventually, labName, logLines } from './daemon-lab.ts';
+import {
+  awaitUsed,
+  bothProtocols,
+  createService,
+  describeLab,
+  endpoint,
+  eventually,
+  labName,
+  logLines,
+  servicesPath,
+} from './daemon-lab.ts';
 
 const [nodeA] = nodes;
 const FAMILIES = [
@@ -70,6 +80,19 @@ const DAMAGES: readonly (readonly [what: string, args: (subject: Subject) => rea
     ({ table }) => ['add', 'chain', table, 'kproxy-ts', 'filter-forward', '{ policy drop; }'],
     'chain/filter-forward',
   ],
+  [
+    'a chain hangs elsewhere',
+    ({ table }) => [
+      `delete chain ${table} kproxy-ts nat-postrouting;`,
+      `add chain ${table} kproxy-ts nat-postrouting { type nat hook postrouting priority 50; }`,
+    ],
+    'chain/nat-postrouting',
+  ],
+  [
+    'a chain is added at a hook',
+    ({ table }) => ['add', 'chain', table, 'kproxy-ts', 'evil', '{ type filter hook input priority 0; policy drop; }'],
+    'chain/evil',
+  ],
   ['the table is deleted', ({ table }) => ['delete', 'table', table, 'kproxy-ts'], 'set/services'],
 ];
 
@@ -132,5 +155,23 @@ describeLab('drift of the nftables table', () => {
     await lab.removePod(pod.name);
     await awaitUsed(lab, { service: 'default/web', pods: lab.pods, on: [nodeA.name] });
     expect(logLines(lab, nodeA.name).slice(logged)).toEqual([]);
+  });
+
+  test('a client is remembered at an endpoint that is none', async () => {
+    const spec = { sessionAffinity: 'ClientIP' };
+    await createService(
+      lab,
+      { name: 'sticky', clusterIP: '10.96.7.99', ports: bothProtocols, spec },
+      lab.pods.map(pod => endpoint(pod)),
+    );
+    await awaitUsed(lab, { service: 'default/sticky', pods: lab.pods, on: [nodeA.name] });
+    const nft = async (...args: string[]) => (await lab.exec(nodeA.name, ['nft', ...args])).stdout;
+    const [, map = ''] = /map (affinity-\S+default\/sticky\S*) /.exec(await nft('list', 'maps', 'ip')) ?? [];
+    await nft('add', 'element', 'ip', 'kproxy-ts', map, '{ 192.0.2.9 timeout 1h : 192.0.2.10 . 99 }');
+    await eventually(
+      async () => expect(await nft('list', 'map', 'ip', 'kproxy-ts', map)).not.toContain('192.0.2.9'),
+      5000,
+    );
+    await lab.api.delete(`${servicesPath()}/sticky`);
   });
 });
