@@ -8,7 +8,16 @@ import { NetlinkError } from '../../src/linux/nfnetlink.ts';
 import { attributesIn, type Message, MessageWriter, messagesIn, textOf } from '../../src/netfilter/attributes.ts';
 import { type Expression, readExpressions } from '../../src/netfilter/expressions.ts';
 import { commentOf, readElements, readSet } from '../../src/netfilter/message-reading.ts';
-import { type BaseChain, BatchWriter, type Element, NFT, type SetSpec } from '../../src/netfilter/messages.ts';
+import {
+  type BaseChain,
+  BatchWriter,
+  type Element,
+  type Field,
+  NFT,
+  registerBytes,
+  SET,
+  type SetSpec,
+} from '../../src/netfilter/messages.ts';
 
 const ENOENT = 2;
 const EBUSY = 16;
@@ -19,9 +28,14 @@ interface Rule {
   readonly comment?: string;
 }
 
+interface NftSet {
+  readonly spec: SetSpec;
+  readonly elements: Map<string, Element>;
+}
+
 interface Table {
   readonly chains: Map<string, { readonly base?: BaseChain; readonly rules: Rule[] }>;
-  readonly sets: Map<string, { readonly spec: SetSpec; readonly elements: Map<string, Element> }>;
+  readonly sets: Map<string, NftSet>;
 }
 
 export class FakeNfTables implements NftKernel {
@@ -99,21 +113,50 @@ export class FakeNfTables implements NftKernel {
     const set = table.sets.get(name);
     if (set === undefined) return ENOENT;
     for (const element of elements) {
-      const key = `${element.key.toString('latin1')} ${element.keyEnd?.toString('latin1') ?? ''}`;
       if (message.type === NFT.delElement) {
-        if (!set.elements.delete(key)) return ENOENT;
+        const found = elementAt(set, element.key);
+        if (found === undefined) return ENOENT;
+        set.elements.delete(placeOf(found));
         continue;
       }
       if (this.refuses(name, element)) return 22;
       const { data } = element;
       const target = data !== undefined && !(data instanceof Uint8Array) ? data.chain : undefined;
       if (target !== undefined && !table.chains.has(target)) return ENOENT;
-      const before = set.elements.get(key);
-      if (before !== undefined && dataText(before) !== dataText(element)) return EEXIST;
-      set.elements.set(key, element);
+      if (isRefused(set, element)) return EEXIST;
+      // One that is there already stays as it is, with its comment.
+      if (!set.elements.has(placeOf(element))) set.elements.set(placeOf(element), element);
     }
     return 0;
   }
+}
+
+function placeOf({ key, keyEnd }: Element): string {
+  return `${key.toString('latin1')} ${keyEnd?.toString('latin1') ?? ''}`;
+}
+
+/**
+ * Whether another element is where a new one has to go. Of ranges the kernel looks at both ends of the new one: it overlooks an old one that lies
+ * between them.
+ */
+function isRefused(set: NftSet, element: Element): boolean {
+  const same = set.elements.get(placeOf(element));
+  if (same !== undefined) return dataText(same) !== dataText(element);
+  return elementAt(set, element.key) !== undefined || elementAt(set, element.keyEnd ?? element.key) !== undefined;
+}
+
+/** Who has a key. Among ranges that is the oldest that holds it: also a deletion goes by the beginning of a range alone. */
+function elementAt({ spec, elements }: NftSet, key: Buffer): Element | undefined {
+  if ((spec.flags & SET.interval) === 0) return elements.get(placeOf({ key }));
+  return elements.values().find(element => isWithin(key, element, spec.key));
+}
+
+function isWithin(key: Buffer, { key: first, keyEnd: last = first }: Element, fields: readonly Field[]): boolean {
+  return fields.every((field, i) => {
+    const from = registerBytes(fields.slice(0, i));
+    const part = (bytes: Buffer) => bytes.subarray(from, from + registerBytes([field]));
+    return part(key).compare(part(first)) >= 0 && part(key).compare(part(last)) <= 0;
+  });
 }
 
 function dataText({ data }: Element): string {

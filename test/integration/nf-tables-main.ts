@@ -17,7 +17,9 @@ import { run } from '../../src/linux/exec.ts';
 import { NftSocket } from '../../src/linux/nf-tables.ts';
 import { createLogger } from '../../src/log.ts';
 import type { IPFamily } from '../../src/watch/objects.ts';
+import { FakeNfTables } from '../fakes/nf-tables.ts';
 import { NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../fakes/objects.ts';
+import { answersTo, rangeBatches } from '../fakes/range-batches.ts';
 import { modelOf, routesOf } from '../unit/backends/nftables/random-routes.ts';
 
 const log = createLogger({ level: 'fatal' });
@@ -91,6 +93,17 @@ const full = (family: IPFamily, seed: number) =>
     routesOf(family).filter(routes => [...routes.values()].filter(({ endpoints }) => endpoints.length > 1).length > 5),
     { numRuns: 1, seed },
   )[0]!;
+
+/** The kernel in memory, which the unit tests have, answers as the real one does. */
+async function ranges(seed: number): Promise<void> {
+  using kernel = new NftSocket();
+  for (const batches of fc.sample(rangeBatches, { numRuns: 100, seed })) {
+    const [real, fake] = [await answersTo(kernel, batches), await answersTo(new FakeNfTables(), batches)];
+    const at = real.findIndex((answer, i) => answer !== fake[i]);
+    const script = JSON.stringify(batches.slice(0, at + 1));
+    check(at === -1, `ranges: the kernel says "${real[at]}", in memory it's "${fake[at]}", of ${script}`);
+  }
+}
 
 /** Somebody's element is where one of ours has to go: the Service is left out by name, the others are programmed; read, it's repaired. */
 async function isolation(seed: number): Promise<void> {
@@ -203,6 +216,8 @@ const seed = Date.now();
 step('start');
 await probing();
 step('probed');
+await ranges(seed);
+step('ranges');
 for (const family of ['IPv4', 'IPv6'] as const) await histories(family, seed);
 step('histories');
 await isolation(seed);

@@ -1,43 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Plan } from '../../../../src/backends/backend.ts';
 import { diff } from '../../../../src/backends/diff.ts';
-import { createNftablesBackend } from '../../../../src/backends/nftables/backend.ts';
 import { normalise } from '../../../../src/backends/nftables/normalise.ts';
-import type { NftObject } from '../../../../src/backends/nftables/objects.ts';
-import { changesSince, planAll } from '../../../../src/backends/route-changes.ts';
-import type { Model, ServiceRoute } from '../../../../src/endpoints/types.ts';
+import { planAll } from '../../../../src/backends/route-changes.ts';
+import type { ServiceRoute } from '../../../../src/endpoints/types.ts';
 import type { IPFamily } from '../../../../src/watch/objects.ts';
 import { FakeNfTables } from '../../../fakes/nf-tables.ts';
-import { NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../../../fakes/objects.ts';
-import { modelOf, routesOf } from './random-routes.ts';
-
-class Node {
-  readonly kernel: FakeNfTables;
-  readonly backend: ReturnType<typeof createNftablesBackend>;
-  readonly #family: IPFamily;
-  plan: Plan<NftObject> = new Map();
-  #model: Model | undefined;
-
-  constructor(family: IPFamily, kernel = new FakeNfTables()) {
-    this.#family = family;
-    this.kernel = kernel;
-    const options = family === 'IPv4' ? NFTABLES_OPTIONS : NFTABLES_OPTIONS_V6;
-    this.backend = createNftablesBackend(() => options, { family, kernel });
-  }
-
-  async set(routes: ReadonlyMap<string, ServiceRoute>) {
-    const model = modelOf(this.#family, routes, this.#model);
-    const changes =
-      this.#model === undefined
-        ? diff(this.plan, planAll(this.backend, model), { settle: this.backend.settle })
-        : changesSince(this.backend, { previous: this.#model, current: this.plan, model });
-    this.#model = model;
-    const applied = await this.backend.apply(changes, this.plan);
-    this.plan = applied.plan;
-    return applied.failures;
-  }
-}
+import { endpoint } from '../../../fakes/objects.ts';
+import { Node, routeTo } from './node.ts';
+import { modelOf, routesOf, sourceRangesOf } from './random-routes.ts';
 
 const isFull = (routes: ReadonlyMap<string, ServiceRoute>) => routes.size > 8;
 const families = fc.constantFrom<IPFamily>('IPv4', 'IPv6');
@@ -66,6 +37,25 @@ describe('the nftables backend over a kernel in memory', { timeout: 30_000 }, ()
         for (const routes of states) await live.set(routes);
         await cold.set(states.at(-1)!);
         expect(normalise(live.plan)).toEqual(normalise(cold.plan));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('takes source ranges that narrow and widen, each change in one transaction', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(sourceRangesOf('IPv4'), { minLength: 2, maxLength: 6 }), async changes => {
+        const node = new Node('IPv4');
+        const pods = [endpoint('10.244.0.1')];
+        for (const ranges of changes) {
+          const port = { loadBalancerVIPs: ['203.0.113.7'], nodePort: 30_080 };
+          const guarded = { ...port, loadBalancerSourceRanges: ranges, nodePortSourceRanges: ranges };
+          const before = node.kernel.attempts;
+          expect(await node.set(routeTo(pods, guarded))).toEqual([]);
+          expect(await node.backend.read()).toEqual(node.plan);
+          // Chains that nothing uses now go in a second one.
+          expect(node.kernel.attempts - before).toBeLessThanOrEqual(2);
+        }
       }),
       { numRuns: 25 },
     );

@@ -12,16 +12,41 @@ const NETS = {
     external: '198.51.100.',
     balancer: '203.0.113.',
     pod: '10.244.0.',
-    source: '192.0.2.0/24',
+    // Beside each other, and in each other: at an end, in the middle, on both sides.
+    sources: [
+      '192.0.2.0/24',
+      '192.0.2.0/25',
+      '192.0.2.128/25',
+      '192.0.2.64/26',
+      '192.0.2.77/32',
+      '192.0.0.0/16',
+      '198.18.0.0/15',
+      '0.0.0.0/0',
+    ],
   },
   IPv6: {
     cluster: 'fd00:96::',
     external: '2001:db8:1::',
     balancer: '2001:db8:2::',
     pod: 'fd00:244::',
-    source: '2001:db8:3::/64',
+    sources: [
+      '2001:db8:3::/64',
+      '2001:db8:3::/65',
+      '2001:db8:3:0:8000::/65',
+      '2001:db8:3:0:4000::/66',
+      '2001:db8:3::77/128',
+      '2001:db8::/32',
+      '2001:db8:4::/47',
+      '::/0',
+    ],
   },
-} as const;
+};
+
+/** Source ranges as a Service may have them, which are often none. */
+export function sourceRangesOf(family: IPFamily): fc.Arbitrary<readonly string[]> {
+  const some = fc.shuffledSubarray(NETS[family].sources, { minLength: 1, maxLength: 4 });
+  return fc.oneof(fc.constant([]), { arbitrary: some, weight: 2 });
+}
 
 /** Services 1 to 8 with one or two ports each, as they may be at one time. */
 export function routesOf(family: IPFamily): fc.Arbitrary<ReadonlyMap<string, ServiceRoute>> {
@@ -36,7 +61,8 @@ export function routesOf(family: IPFamily): fc.Arbitrary<ReadonlyMap<string, Ser
         hasExternal: fc.boolean(),
         hasBalancer: fc.boolean(),
         hasNodePort: fc.boolean(),
-        isGuarded: fc.boolean(),
+        balancerSources: sourceRangesOf(family),
+        nodePortSources: sourceRangesOf(family),
         isInternalLocal: fc.boolean(),
         isExternalLocal: fc.boolean(),
         hasAffinity: fc.boolean(),
@@ -52,7 +78,6 @@ export function routesOf(family: IPFamily): fc.Arbitrary<ReadonlyMap<string, Ser
             return endpoint(`${net.pod}${pod}`, { port: 8080, isLocal, mayBeLocal: isLocal });
           });
         const local = all.filter(({ isLocal }) => isLocal);
-        const ranges = given.isGuarded ? [net.source] : [];
         const routed: ServiceRoute = {
           servicePort: servicePort({
             name: { namespace: 'default', name: `s${index}`, port, protocol: given.protocol },
@@ -61,8 +86,8 @@ export function routesOf(family: IPFamily): fc.Arbitrary<ReadonlyMap<string, Ser
             nodePort: given.hasNodePort ? 30_000 + index * 2 + (port === '' ? 0 : 1) : 0,
             externalIPs: given.hasExternal ? [`${net.external}${index}`] : [],
             loadBalancerVIPs: given.hasBalancer ? [`${net.balancer}${index}`] : [],
-            loadBalancerSourceRanges: ranges,
-            nodePortSourceRanges: ranges,
+            loadBalancerSourceRanges: given.balancerSources,
+            nodePortSourceRanges: given.nodePortSources,
             isInternalLocal: given.isInternalLocal,
             isExternalLocal: given.isExternalLocal,
             affinityTimeoutSeconds: given.hasAffinity ? 60 : 0,

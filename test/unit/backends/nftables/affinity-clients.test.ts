@@ -1,0 +1,74 @@
+import { describe, expect, it } from 'vitest';
+import { addressBytes, endpointBytes, endpointOfBytes } from '../../../../src/backends/nftables/bytes.ts';
+import { affinityMap, TABLE } from '../../../../src/backends/nftables/names.ts';
+import { layoutOf } from '../../../../src/backends/nftables/packet.ts';
+import { dump } from '../../../../src/backends/nftables/read.ts';
+import { MessageWriter } from '../../../../src/netfilter/attributes.ts';
+import { readElements } from '../../../../src/netfilter/message-reading.ts';
+import { BatchWriter, NFT } from '../../../../src/netfilter/messages.ts';
+import { endpoint, servicePort } from '../../../fakes/objects.ts';
+import { Node, routeTo } from './node.ts';
+
+const PODS = [1, 2, 3].map(i => endpoint(`10.244.0.${i}`));
+const STICKY = { affinityTimeoutSeconds: 60 };
+const MAP = affinityMap(servicePort().name);
+
+/** As the rule that remembers clients does. */
+async function learn(
+  { kernel }: Node,
+  clients: readonly (readonly [client: string, endpoint: string])[],
+): Promise<void> {
+  const out = new MessageWriter(4096);
+  const batch = new BatchWriter(out, { family: layoutOf('IPv4').protocol, table: TABLE, sequence: 0 });
+  batch.beginBatch();
+  const list = batch.beginElements(NFT.newElement, MAP);
+  for (const [client, to] of clients) batch.element({ key: addressBytes(client), data: endpointBytes(to) });
+  batch.endElements(list);
+  batch.endBatch();
+  expect(await kernel.commit(out.bytes())).toEqual([]);
+}
+
+async function remembered({ kernel }: Node): Promise<string[]> {
+  const messages = await dump(kernel, { type: NFT.getElement, family: 'IPv4', set: MAP });
+  const elements = messages.flatMap(message => readElements(message).elements);
+  return elements.map(({ key, data }) => `${key.join('.')} ${endpointOfBytes(data as Buffer)}`).toSorted();
+}
+
+const CLIENTS = [
+  ['192.0.2.1', '10.244.0.1:8080'],
+  ['192.0.2.2', '10.244.0.2:8080'],
+  ['192.0.2.3', '10.244.0.3:8080'],
+  ['192.0.2.4', '10.244.0.1:8080'],
+] as const;
+const ALL = CLIENTS.map(pair => pair.join(' '));
+
+async function nodeWithClients(): Promise<Node> {
+  const node = new Node('IPv4');
+  expect(await node.set(routeTo(PODS, STICKY))).toEqual([]);
+  await learn(node, CLIENTS);
+  return node;
+}
+
+describe('clients', () => {
+  it('are forgotten with their endpoint, and no others', async () => {
+    const node = await nodeWithClients();
+    expect(await node.set(routeTo(PODS.slice(1), STICKY))).toEqual([]);
+    expect(await remembered(node)).toEqual(ALL.slice(1, 3));
+  });
+
+  it('are kept while endpoints only come, and when something else changes', async () => {
+    const node = await nodeWithClients();
+    await node.set(routeTo([...PODS, endpoint('10.244.0.4')], STICKY));
+    await node.set(routeTo([...PODS, endpoint('10.244.0.4')], { ...STICKY, externalIPs: ['198.51.100.7'] }));
+    expect(await remembered(node)).toEqual(ALL);
+  });
+
+  it('of endpoints that went while nobody looked are forgotten when the node is tidied', async () => {
+    const node = await nodeWithClients();
+    await learn(node, [['192.0.2.9', '10.244.0.99:8080']]);
+    const after = new Node('IPv4', node.kernel);
+    await after.backend.read();
+    await after.backend.tidy?.();
+    expect(await remembered(after)).toEqual(ALL);
+  });
+});
