@@ -1,0 +1,187 @@
+/** Answers as bytes, with compressed names (RFC 1035 §4.1.4). */
+import { parseIPv4, parseIPv6 } from '../../net/ip.ts';
+import { type Answer, type DnsRecord, TYPE } from '../records.ts';
+import { labelsOf } from './names.ts';
+import { HEADER_BYTES } from './query.ts';
+
+const CLASS_IN = 1;
+const POINTER = 0xc000;
+/** A pointer has 14 bits. */
+const MOST_POINTED = 0x3fff;
+export const MOST_BYTES = 65_535;
+
+/** A piece of the question's name that is written out: at `at`, so many bytes of the question from `from` on. */
+export interface Echo {
+  readonly at: number;
+  readonly from: number;
+  readonly length: number;
+}
+
+/** Where each record begins, so that an answer can be cut, and its addresses turned. */
+export interface Encoded {
+  readonly bytes: Buffer;
+  /** Offsets of the records; of each section how many there are. */
+  readonly records: readonly number[];
+  readonly counts: { readonly answers: number; readonly authority: number; readonly additional: number };
+  readonly echoes: readonly Echo[];
+}
+
+/**
+ * Header (flags and id 0), the question and the records. What records share with the question, as a whole or from `zone` on, has its letters' case,
+ * whatever that is; the rest of their names is as it is in the records. @param question name in lower case as bytes, with the root label
+ * @throws RangeError beyond 64 kB
+ */
+export function encode(
+  question: Buffer,
+  { type, zone }: { readonly type: number; readonly zone: string },
+  answer: Answer,
+): Encoded {
+  const writer = new Writer(question, wireName(zone).length);
+  writer.uint16(type);
+  writer.uint16(CLASS_IN);
+  const all = [answer.answers, answer.authority, answer.additional];
+  const records = all.flat().map(record => {
+    const at = writer.length;
+    writer.record(record);
+    return at;
+  });
+  const [answers = 0, authority = 0, additional = 0] = all.map(({ length }) => length);
+  const bytes = writer.bytes();
+  bytes.writeUInt16BE(1, 4);
+  for (const [i, count] of [answers, authority, additional].entries()) bytes.writeUInt16BE(count, 6 + 2 * i);
+  return { bytes, records, counts: { answers, authority, additional }, echoes: writer.echoes };
+}
+
+/** A name as bytes, uncompressed, with the root label. */
+export function wireName(name: string): Buffer {
+  return Buffer.concat([...labelsOf(name).flatMap(label => [Buffer.of(label.length), label]), Buffer.of(0)]);
+}
+
+function suffixKey(rest: Buffer): string {
+  return rest.toString('latin1').toLowerCase();
+}
+
+class Writer {
+  #buffer = Buffer.alloc(512);
+  length = HEADER_BYTES;
+  /** Suffixes in lower case, and where they are. */
+  readonly #known = new Map<string, number>();
+  readonly #questionEnd: number;
+  readonly echoes: Echo[] = [];
+
+  constructor(question: Buffer, zoneBytes: number) {
+    this.#room(question.length);
+    question.copy(this.#buffer, this.length);
+    for (let at = 0; question[at] !== 0 && at < question.length; at += question[at]! + 1) {
+      const isShared = at === 0 || question.length - at <= zoneBytes;
+      if (isShared) this.#known.set(question.toString('latin1', at), HEADER_BYTES + at);
+    }
+    this.length += question.length;
+    this.#questionEnd = this.length;
+  }
+
+  bytes(): Buffer {
+    return Buffer.from(this.#buffer.subarray(0, this.length));
+  }
+
+  uint16(value: number): void {
+    this.#room(2);
+    this.length = this.#buffer.writeUInt16BE(value, this.length);
+  }
+
+  uint32(value: number): void {
+    this.#room(4);
+    this.length = this.#buffer.writeUInt32BE(value >>> 0, this.length);
+  }
+
+  record(record: DnsRecord): void {
+    this.name(record.name);
+    this.uint16(record.type);
+    this.uint16(CLASS_IN);
+    this.uint32(record.ttl);
+    const at = this.length;
+    this.uint16(0);
+    this.#data(record);
+    this.#buffer.writeUInt16BE(this.length - at - 2, at);
+  }
+
+  name(name: string): void {
+    for (let rest = wireName(name); ; rest = rest.subarray(rest[0]! + 1)) {
+      const known = this.#known.get(suffixKey(rest));
+      if (known !== undefined && rest[0] !== 0) {
+        this.uint16(POINTER | known);
+        return;
+      }
+      this.#label(rest);
+      if (rest[0] === 0) return;
+    }
+  }
+
+  /** RFC 2782: the target of SRV is written out. What the question's name ends with too takes its letters' case when that is known. */
+  #wholeName(name: string): void {
+    let isEcho = false;
+    for (let rest = wireName(name); ; rest = rest.subarray(rest[0]! + 1)) {
+      const known = this.#known.get(suffixKey(rest));
+      if (!isEcho && rest[0] !== 0 && known !== undefined && known < this.#questionEnd) {
+        this.echoes.push({ at: this.length, from: known, length: rest.length });
+        isEcho = true;
+      }
+      this.#label(rest);
+      if (rest[0] === 0) return;
+    }
+  }
+
+  /** The first label of `rest`. */
+  #label(rest: Buffer): void {
+    const suffix = suffixKey(rest);
+    if (this.length <= MOST_POINTED && !this.#known.has(suffix)) this.#known.set(suffix, this.length);
+    this.#copy(rest.subarray(0, rest[0]! + 1));
+  }
+
+  #data(record: DnsRecord): void {
+    switch (record.type) {
+      case TYPE.A:
+        this.uint32(parseIPv4(record.ip) ?? 0);
+        break;
+      case TYPE.AAAA:
+        for (const group of parseIPv6(record.ip) ?? []) this.uint16(group);
+        break;
+      case TYPE.NS:
+      case TYPE.CNAME:
+      case TYPE.PTR:
+        this.name(record.target);
+        break;
+      case TYPE.TXT:
+        this.#text(record.text);
+        break;
+      case TYPE.SRV:
+        for (const value of [record.priority, record.weight, record.port]) this.uint16(value);
+        this.#wholeName(record.target);
+        break;
+      case TYPE.SOA:
+        this.name(record.primary);
+        this.name(record.mailbox);
+        for (const value of [record.serial, record.refresh, record.retry, record.expire, record.minimum])
+          this.uint32(value);
+    }
+  }
+
+  #text(text: string): void {
+    const bytes = Buffer.from(text);
+    this.#copy(Buffer.concat([Buffer.of(bytes.length), bytes]));
+  }
+
+  #copy(bytes: Buffer): void {
+    this.#room(bytes.length);
+    bytes.copy(this.#buffer, this.length);
+    this.length += bytes.length;
+  }
+
+  #room(bytes: number): void {
+    if (this.length + bytes > MOST_BYTES) throw new RangeError(`a DNS message of more than ${MOST_BYTES} bytes`);
+    if (this.length + bytes <= this.#buffer.length) return;
+    const larger = Buffer.alloc(Math.min(MOST_BYTES, Math.max(this.#buffer.length * 2, this.length + bytes)));
+    this.#buffer.copy(larger);
+    this.#buffer = larger;
+  }
+}
