@@ -36,6 +36,11 @@ export class Answers {
     this.#isKnown = isKnown;
   }
 
+  /** The zone that a name is in, if it's ours. */
+  zoneOf(name: string): Zone | undefined {
+    return zoneOf(this.#zones, name);
+  }
+
   answer(bytes: Buffer, { nameEnd, type }: Query): Reply | Elsewhere {
     const length = lowerName(bytes, nameEnd, scratch);
     scratch.writeUInt16BE(type, length);

@@ -42,7 +42,13 @@ export type RecordData =
       readonly minimum: number;
     };
 
-export type DnsRecord = { readonly name: string; readonly ttl: number } & RecordData;
+/** Of any type: what an upstream server said, its names expanded. */
+export interface RawData {
+  readonly type: number;
+  readonly raw: Buffer;
+}
+
+export type DnsRecord = { readonly name: string; readonly ttl: number } & (RecordData | RawData);
 
 export interface Answer {
   readonly rcode: Rcode;

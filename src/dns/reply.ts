@@ -1,12 +1,10 @@
 /** Answers questions about our zones: from the zone, or from the bytes that the same question was answered with before. */
-import { type Answer, TYPE } from './records.ts';
+import type { Answer } from './records.ts';
 import { nameText } from './wire/names.ts';
-import { type Edns, FLAG, HEADER_BYTES, lowerName, type Query } from './wire/query.ts';
+import { optBytes, writeOpt } from './wire/opt.ts';
+import { FLAG, HEADER_BYTES, lowerName, type Query } from './wire/query.ts';
 import { type Encoded, encode } from './wire/response.ts';
 import type { Zone } from './zone/zone.ts';
-
-/** RFC 6891 §6.1.2 */
-const OPT_BYTES = 11;
 
 export interface Reply {
   readonly encoded: Encoded;
@@ -47,7 +45,7 @@ export function replyOf(
 export function finish(bytes: Buffer, query: Query, reply: Reply, limit: number): Buffer {
   const { encoded } = reply;
   const { counts } = encoded;
-  const opt = query.edns === undefined ? 0 : OPT_BYTES;
+  const opt = optBytes(query.edns);
   let kept = encoded.records.length;
   while (kept > 0 && endOf(encoded, kept) + opt > limit) kept -= 1;
   const end = endOf(encoded, kept);
@@ -81,19 +79,11 @@ function writeHeader(
   out.writeUInt16BE(FLAG.response | echoed | own | (reply.rcode & 15), 2);
 }
 
-/** The sender's own size comes back, as CoreDNS does it. */
-function writeOpt(out: Buffer, { udpBytes, isDnssecOk }: Edns, rcode: number): void {
-  out.writeUInt16BE(TYPE.OPT, 1);
-  out.writeUInt16BE(udpBytes, 3);
-  out[5] = rcode >> 4;
-  out[7] = isDnssecOk ? 0x80 : 0;
-}
-
 /** A header alone, or with the question where there is one, and an error. */
 export function refuse(bytes: Buffer, query: Query, rcode: number): Buffer {
   const hasQuestion = query.nameEnd > HEADER_BYTES;
   const end = hasQuestion ? query.nameEnd + 4 : HEADER_BYTES;
-  const opt = query.edns === undefined ? 0 : OPT_BYTES;
+  const opt = optBytes(query.edns);
   const out = Buffer.alloc(end + opt);
   bytes.copy(out, HEADER_BYTES, HEADER_BYTES, end);
   const echoed = query.flags & (FLAG.recursionDesired | FLAG.checkingDisabled | FLAG.opcode);

@@ -18,7 +18,7 @@ function labelText(label: string): string {
 }
 
 /** The labels of a name in text. */
-export function labelsOf(name: string): readonly Buffer[] {
+function labelsOf(name: string): readonly Buffer[] {
   if (name === '') return [];
   if (!name.includes('\\')) return name.split('.').map(label => Buffer.from(label, 'latin1'));
   const plain = (label: string) =>
@@ -26,4 +26,9 @@ export function labelsOf(name: string): readonly Buffer[] {
       digits === undefined ? (char ?? '') : String.fromCharCode(Number(digits) & 255),
     );
   return (name.match(/(?:[^.\\]|\\\d{3}|\\.)+/g) ?? []).map(label => Buffer.from(plain(label), 'latin1'));
+}
+
+/** A name as bytes, uncompressed, with the root label. */
+export function wireName(name: string): Buffer {
+  return Buffer.concat([...labelsOf(name).flatMap(label => [Buffer.of(label.length), label]), Buffer.of(0)]);
 }

@@ -6,6 +6,7 @@ export const HEADER_BYTES = 12;
 export const PLAIN_UDP_BYTES = 512;
 const MOST_NAME_BYTES = 255;
 const MOST_LABEL_BYTES = 63;
+const POINTER_BITS = 0xc0;
 const CLASS_IN = 1;
 
 /** In the second 16 bits of a header. */
@@ -92,12 +93,12 @@ function ednsOf(bytes: Buffer, from: number, records: number): Opt | 'malformed'
   return found;
 }
 
-/** Behind the name of a record, which may end in a pointer. */
-function endOfOwner(bytes: Buffer, from: number): number | undefined {
+/** Behind the name of a record, which may end in a pointer; undefined where it has no end. */
+export function endOfOwner(bytes: Buffer, from: number): number | undefined {
   for (let at = from; at < bytes.length && at - from < MOST_NAME_BYTES; ) {
     const length = bytes[at]!;
     if (length === 0) return at + 1;
-    if (length >= 0xc0) return at + 2;
+    if (length >= POINTER_BITS) return at + 2 <= bytes.length ? at + 2 : undefined;
     if (length > MOST_LABEL_BYTES) return undefined;
     at += length + 1;
   }

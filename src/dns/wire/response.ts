@@ -1,7 +1,7 @@
 /** Answers as bytes, with compressed names (RFC 1035 §4.1.4). */
 import { parseIPv4, parseIPv6 } from '../../net/ip.ts';
 import { type Answer, type DnsRecord, TYPE } from '../records.ts';
-import { labelsOf } from './names.ts';
+import { wireName } from './names.ts';
 import { HEADER_BYTES } from './query.ts';
 
 const CLASS_IN = 1;
@@ -50,11 +50,6 @@ export function encode(
   bytes.writeUInt16BE(1, 4);
   for (const [i, count] of [answers, authority, additional].entries()) bytes.writeUInt16BE(count, 6 + 2 * i);
   return { bytes, records, counts: { answers, authority, additional }, echoes: writer.echoes };
-}
-
-/** A name as bytes, uncompressed, with the root label. */
-export function wireName(name: string): Buffer {
-  return Buffer.concat([...labelsOf(name).flatMap(label => [Buffer.of(label.length), label]), Buffer.of(0)]);
 }
 
 function suffixKey(rest: Buffer): string {
@@ -139,6 +134,10 @@ class Writer {
   }
 
   #data(record: DnsRecord): void {
+    if ('raw' in record) {
+      this.#copy(record.raw);
+      return;
+    }
     switch (record.type) {
       case TYPE.A:
         this.uint32(parseIPv4(record.ip) ?? 0);

@@ -62,7 +62,9 @@ export class Zone {
     const [first] = answers;
     if (first === undefined) return this.#without(RCODE.NOERROR);
     const answer = { rcode: RCODE.NOERROR, answers, authority: [], additional };
-    return first.type === TYPE.CNAME && type !== TYPE.CNAME ? { ...answer, chase: first.target } : answer;
+    return 'target' in first && first.type === TYPE.CNAME && type !== TYPE.CNAME
+      ? { ...answer, chase: first.target }
+      : answer;
   }
 
   /** Nothing is known of the cluster yet. */

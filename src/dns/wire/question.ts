@@ -1,0 +1,29 @@
+/** Questions to upstream servers. */
+import { TYPE } from '../records.ts';
+import { FLAG, HEADER_BYTES } from './query.ts';
+
+const CLASS_IN = 1;
+const OPT_BYTES = 11;
+/** What we take by UDP; beyond that it may come in pieces (DNS Flag Day 2020). */
+const OWN_UDP_BYTES = 1232;
+const DNSSEC_OK = 0x80;
+
+/** A question to a resolver, id 0. @param name as bytes, with the root label */
+export function questionOf(
+  name: Buffer,
+  type: number,
+  { isDnssecOk, isCheckingDisabled }: { readonly isDnssecOk: boolean; readonly isCheckingDisabled: boolean },
+): Buffer {
+  const end = HEADER_BYTES + name.length + 4;
+  const out = Buffer.alloc(end + OPT_BYTES);
+  out.writeUInt16BE(FLAG.recursionDesired | (isCheckingDisabled ? FLAG.checkingDisabled : 0), 2);
+  out.writeUInt16BE(1, 4);
+  out.writeUInt16BE(1, 10);
+  name.copy(out, HEADER_BYTES);
+  out.writeUInt16BE(type, end - 4);
+  out.writeUInt16BE(CLASS_IN, end - 2);
+  out.writeUInt16BE(TYPE.OPT, end + 1);
+  out.writeUInt16BE(OWN_UDP_BYTES, end + 3);
+  if (isDnssecOk) out[end + 7] = DNSSEC_OK;
+  return out;
+}
