@@ -27,7 +27,7 @@ export class UdpServer implements AsyncDisposable {
 
   private constructor({ address, respond, sharesPort }: UdpServerOptions) {
     const type = address.includes(':') ? 'udp6' : 'udp4';
-    this.#socket = createSocket({ type, ipv6Only: true, reusePort: sharesPort });
+    this.#socket = createSocket({ type, ipv6Only: type === 'udp6', reusePort: sharesPort });
     this.#respond = respond;
   }
 
