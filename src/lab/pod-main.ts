@@ -1,6 +1,7 @@
 /**
  * The small program that the lab runs inside its namespaces, bundled as dist/lab-pod.mjs: `echo IDENTITY PORT` is a pod,
- * `probe REQUEST` makes connections until its standard input ends or it has made enough, `talk ADDRESS PORT` holds one, `traffic REQUEST` makes them until its standard input ends,
+ * `probe REQUEST` makes connections until it has made enough or its standard input ends, `talk ADDRESS PORT` holds one,
+ * `traffic REQUEST` makes them until its standard input ends,
  * `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON. `echo`, `probe` and `traffic` write a word to descriptor 3: when they
  * serve, when the first connection has its result, and when the held connections are open too.
  */

@@ -1,7 +1,6 @@
 /**
- * Messages of ctnetlink: what is asked of the kernel's connection table, and the entries that it answers with. Encoders and decoders side by side.
- * Constants are of include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack}.h; what the filter's bits mean stands in net/netfilter/nf_conntrack_netlink.c
- * only. Addresses, ports and numbers of entries are in network byte order.
+ * Messages of ctnetlink, questions and entries of the kernel's connection table; addresses, ports and numbers are in network byte order. Constants:
+ * include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack}.h; what the filter's bits mean: net/netfilter/nf_conntrack_netlink.c only.
  */
 import { formatIPv4, formatIPv6, type IPFamily, parseIPv4, parseIPv6 } from '../net/ip.ts';
 import { HEADER, NLM_F_REQUEST, nativeReaders, nativeWriters, PAYLOAD } from './nfnetlink.ts';

@@ -130,7 +130,8 @@ export class Container implements AsyncDisposable {
       await this.exec([program, ...args]);
       return true;
     } catch (error) {
-      if (error instanceof ExecError && error.exitCode === 1) return false; // grep's word for "not found"
+      // grep's words for "not found", and for the same where a descriptor was closed meanwhile; the kubelet takes them alike.
+      if (error instanceof ExecError && [1, 2].includes(error.exitCode)) return false;
       throw error;
     }
   }

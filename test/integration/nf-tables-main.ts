@@ -18,8 +18,9 @@ import { NftSocket } from '../../src/linux/nf-tables.ts';
 import { createLogger } from '../../src/log.ts';
 import type { IPFamily } from '../../src/watch/objects.ts';
 import { FakeNfTables } from '../fakes/nf-tables.ts';
-import { NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../fakes/objects.ts';
+import { endpoint, NFTABLES_OPTIONS, NFTABLES_OPTIONS_V6 } from '../fakes/objects.ts';
 import { answersTo, rangeBatches } from '../fakes/range-batches.ts';
+import { routeTo } from '../unit/backends/nftables/node.ts';
 import { modelOf, routesOf } from '../unit/backends/nftables/random-routes.ts';
 
 const log = createLogger({ level: 'fatal' });
@@ -85,6 +86,23 @@ async function histories(family: IPFamily, seed: number): Promise<void> {
       `${family}: not as a cold start, seed ${seed}`,
     );
     await cold.close();
+  }
+}
+
+/** Read straight after a commit, when the kernel still spreads a set's elements over more buckets. */
+async function growth(): Promise<void> {
+  const numbers = Array.from({ length: 100 }, (_, i) => i + 1);
+  const endpoints = numbers.slice(0, 10).map(i => endpoint(`10.244.0.${i}`));
+  const nameOf = (i: number) => ({ namespace: 'default', name: `s${i}`, port: '', protocol: 'TCP' }) as const;
+  const routes = new Map(numbers.flatMap(i => [...routeTo(endpoints, { name: nameOf(i), clusterIP: `10.96.0.${i}` })]));
+  for (let round = 0; round < 60; round += 1) {
+    const node = new Node('IPv4');
+    problems.push(...(await node.set(routes)));
+    check(
+      isDeepStrictEqual(await node.backend.read(), node.plan),
+      `growth: read otherwise than written, round ${round}`,
+    );
+    await node.close();
   }
 }
 
@@ -212,7 +230,7 @@ async function probing(): Promise<void> {
   check((await nft('list', 'tables')).trim() === '', 'the trial left a table');
 }
 
-const seed = Date.now();
+const seed = Number(process.env.SEED ?? Date.now());
 step('start');
 await probing();
 step('probed');
@@ -220,6 +238,8 @@ await ranges(seed);
 step('ranges');
 for (const family of ['IPv4', 'IPv6'] as const) await histories(family, seed);
 step('histories');
+await growth();
+step('growth');
 await isolation(seed);
 step('isolation');
 await events(seed);

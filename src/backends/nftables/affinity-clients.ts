@@ -1,14 +1,13 @@
 import { MessageWriter } from '../../netfilter/attributes.ts';
-import { readElements } from '../../netfilter/message-reading.ts';
-import { BatchWriter, NFT } from '../../netfilter/messages.ts';
+import { BatchWriter, type Element, NFT } from '../../netfilter/messages.ts';
 import type { Applied, Changes } from '../backend.ts';
 import { RefusedError } from './apply.ts';
 import type { NftablesIO } from './backend.ts';
 import { endpointOfBytes } from './bytes.ts';
+import { elementsOf, untilWhole } from './dumps.ts';
 import { TABLE } from './names.ts';
 import type { MembersObject, NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
-import { dump } from './read.ts';
 
 /** It has expired meanwhile, or its map is gone. */
 const ENOENT = 2;
@@ -33,15 +32,19 @@ export async function forgetAll(plan: ReadonlyMap<string, NftObject>, io: Nftabl
   for (const object of plan.values()) if (object.kind === 'members') await forget(object, io);
 }
 
-/** Deletes the elements of the map that lead to none of its endpoints. */
+/** Listings of one map: when clients expire during one, it may leave out others. */
+const LISTINGS = 5;
+
+/** Deletes the elements of the map that lead to none of its endpoints, until a listing has none. */
 async function forget({ map, endpoints }: MembersObject, io: NftablesIO): Promise<void> {
   const known = new Set(endpoints);
-  const messages = await dump(io.kernel, { type: NFT.getElement, family: io.family, set: map });
-  const stale = messages
-    .flatMap(message => readElements(message).elements)
-    .filter(({ data }) => data instanceof Uint8Array && !known.has(endpointOfBytes(data)))
-    .map(({ key }) => key);
-  for (let at = 0; at < stale.length; at += BATCH) await deleteClients(map, stale.slice(at, at + BATCH), io);
+  for (let listing = 1; listing <= LISTINGS; listing += 1) {
+    const clients = await untilWhole(() => elementsOf(io.kernel, { family: io.family, table: TABLE, set: map }));
+    const isStale = ({ data }: Element) => data instanceof Uint8Array && !known.has(endpointOfBytes(data));
+    const stale = clients.filter(isStale).map(({ key }) => key);
+    if (stale.length === 0) return;
+    for (let at = 0; at < stale.length; at += BATCH) await deleteClients(map, stale.slice(at, at + BATCH), io);
+  }
 }
 
 /** One that has expired meanwhile keeps the others of its batch from being deleted: then the halves are tried. */

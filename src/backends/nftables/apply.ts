@@ -4,11 +4,11 @@ import { attributesIn, MessageWriter, textOf } from '../../netfilter/attributes.
 import { BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { Applied, ApplyFailure, Changes, KernelCallOptions, Plan } from '../backend.ts';
 import { patch } from '../diff.ts';
+import { dump } from './dumps.ts';
 import { errnoText, NOT_OF_AN_OBJECT } from './errno.ts';
 import { TABLE } from './names.ts';
 import type { ChainObject, NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
-import { dump } from './read.ts';
 import { isLate, rebuildingSteps, type Step, stepsOf, writeSteps } from './render.ts';
 
 export interface ApplyContext extends KernelCallOptions {
@@ -151,7 +151,7 @@ function phaseOf({ kind }: Step): number {
 
 /** Whether there is a table of ours. */
 export async function hasTable({ kernel, family }: ApplyContext): Promise<boolean> {
-  return (await dump(kernel, { type: NFT.getTable, family })).some(({ payload }) => {
+  return (await dump(kernel, { type: NFT.getTable, family, table: TABLE })).some(({ payload }) => {
     const name = attributesIn(payload).get(1);
     return name !== undefined && textOf(name) === TABLE;
   });

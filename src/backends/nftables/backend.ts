@@ -4,7 +4,7 @@ import type { Backend, Plan } from '../backend.ts';
 import { forgetAll, forgetClients } from './affinity-clients.ts';
 import { applyChanges } from './apply.ts';
 import type { ForeignChanges } from './foreign-changes.ts';
-import { isSharedChoice, LEARNING, TABLE } from './names.ts';
+import { isPlannedTogether, TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import type { NftablesOptions } from './options.ts';
 import { planRoute } from './plan.ts';
@@ -13,6 +13,9 @@ import { removeTable } from './removal.ts';
 import { settle } from './settle.ts';
 import { planShared } from './shared-rules.ts';
 import { unserved } from './unserved.ts';
+
+/** How a chain's key begins: see `keyOf`. */
+const CHAIN_KEY = 'chain/';
 
 export interface NftablesIO {
   readonly family: IPFamily;
@@ -36,10 +39,7 @@ export function createNftablesBackend(options: () => NftablesOptions, io: Nftabl
   return {
     planRoute: route => planRoute(route, options()),
     planShared: () => planShared(options()),
-    isShared: key => {
-      const [, chain = ''] = key.split('chain/');
-      return isSharedChoice(chain) || LEARNING.includes(chain);
-    },
+    isShared: key => key.startsWith(CHAIN_KEY) && isPlannedTogether(key.slice(CHAIN_KEY.length)),
     settle,
     unserved,
     read: async () => {

@@ -4,7 +4,7 @@ import type { DumpRule } from '../../dump/state.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { describe } from './describe.ts';
 import { elementsOf } from './elements.ts';
-import { CHAINS, isSharedChoice, LEARNING, SETS, TABLE } from './names.ts';
+import { CHAINS, isPlannedTogether, SETS, TABLE } from './names.ts';
 import type { NftObject } from './objects.ts';
 import { groupByOwner } from './owners.ts';
 import { printRule } from './print.ts';
@@ -101,7 +101,7 @@ function rankOf({ chain }: Pick<DumpRule, 'chain'>): number {
 
 /** Chains of a number of endpoints that no Service has now, or of session affinity, when none asks for it. */
 function isLeftOver(object: NftObject): boolean {
-  return object.kind === 'chain' && (isSharedChoice(object.name) || LEARNING.includes(object.name));
+  return object.kind === 'chain' && isPlannedTogether(object.name);
 }
 
 /** Without these no packet finds its Service, whatever the options are. */

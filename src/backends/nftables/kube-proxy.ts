@@ -1,21 +1,14 @@
 /** What kube-proxy 1.31 to 1.36 leaves in its nftables mode: the tables `ip kube-proxy` and `ip6 kube-proxy`. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { type NftKernel, NftSocket } from '../../linux/nf-tables.ts';
 import { NetlinkError } from '../../linux/nfnetlink.ts';
-import {
-  attributeList,
-  attributesIn,
-  type Message,
-  MessageWriter,
-  readHostWord,
-  textOf,
-} from '../../netfilter/attributes.ts';
+import { attributeList, attributesIn, type Message, readHostWord, textOf } from '../../netfilter/attributes.ts';
 import { readData } from '../../netfilter/expressions.ts';
-import { readElements, readSet } from '../../netfilter/message-reading.ts';
-import { BatchWriter, NFT } from '../../netfilter/messages.ts';
+import { readSet } from '../../netfilter/message-reading.ts';
+import { NFT } from '../../netfilter/messages.ts';
 import type { KubeProxyRules, KubeProxyTraces } from '../../take-over/kube-proxy-rules.ts';
 import type { IPFamily } from '../../watch/objects.ts';
 import { addressText } from './bytes.ts';
+import { dump, elementsOf, untilWhole } from './dumps.ts';
 import { layoutOf } from './packet.ts';
 import { removeTable } from './removal.ts';
 
@@ -29,10 +22,6 @@ const MARKING_CHAIN = 'mark-for-masquerade';
 const PROTOCOLS: Readonly<Record<number, string>> = { 6: 'TCP', 17: 'UDP', 132: 'SCTP' };
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
-const ENOENT = 2;
-const EINTR = 4;
-const ATTEMPTS = 10;
-const WAIT_MS = 10;
 
 export const NFTABLES_KUBE_PROXY: KubeProxyTraces = { areShared: false, find, read, remove };
 
@@ -49,34 +38,27 @@ async function find(): Promise<readonly IPFamily[]> {
 }
 
 async function hasTable(kernel: NftKernel, family: IPFamily): Promise<boolean> {
-  const tables = await dump(kernel, { type: NFT.getTable, family });
+  const tables = await untilWhole(() => dump(kernel, { type: NFT.getTable, family, table: TABLE }));
   return tables.some(message => message.family === layoutOf(family).protocol && tableOf(message) === TABLE);
 }
 
 async function read(family: IPFamily): Promise<KubeProxyRules | undefined> {
   using kernel = new NftSocket();
-  return await readTable(kernel, family);
+  return await untilWhole(() => readTable(kernel, family));
 }
 
-/** The same over another kernel. */
-export async function readTable(kernel: NftKernel, family: IPFamily): Promise<KubeProxyRules | undefined> {
-  const sets = (await dump(kernel, { type: NFT.getSet, family }))
-    .filter(isOf(family))
-    .map(message => readSet(message).name);
+async function readTable(kernel: NftKernel, family: IPFamily): Promise<KubeProxyRules | undefined> {
+  const ask = (type: number) => dump(kernel, { type, family, table: TABLE });
+  const sets = (await ask(NFT.getSet)).filter(isOf(family)).map(message => readSet(message).name);
   if (sets.length === 0) return undefined;
-  const elementsOf = async (set: string) => {
-    if (!sets.includes(set)) return [];
-    return (await dump(kernel, { type: NFT.getElement, family, set })).flatMap(
-      message => readElements(message).elements,
-    );
-  };
+  const has = (set: string) => elementsOf(kernel, { family, table: TABLE, set });
   const services = new Set<string>();
   for (const set of [...BY_ADDRESS, ...BY_NODE_PORT]) {
     const at = BY_ADDRESS.includes(set) ? layoutOf(family).address.bytes : 0;
-    for (const { key, comment } of await elementsOf(set)) services.add(`${comment}/${PROTOCOLS[key[at]!]}`);
+    for (const { key, comment } of await has(set)) services.add(`${comment}/${PROTOCOLS[key[at]!]}`);
   }
-  const addresses = (await elementsOf(NODE_PORT_IPS)).map(({ key }) => addressText(key));
-  const rules = (await dump(kernel, { type: NFT.getRule, family })).filter(isOf(family));
+  const addresses = (await has(NODE_PORT_IPS)).map(({ key }) => addressText(key));
+  const rules = (await ask(NFT.getRule)).filter(isOf(family));
   return {
     layout: 'nftables',
     services,
@@ -106,29 +88,6 @@ function markedBit(rules: readonly Message[]): number | undefined {
     }
   }
   return undefined;
-}
-
-interface Question {
-  readonly type: number;
-  readonly family: IPFamily;
-  readonly set?: string;
-}
-
-/** None where the table, or the set, doesn't exist. While others commit, the kernel cuts dumps short: then again. */
-async function dump(kernel: NftKernel, { type, family, set }: Question): Promise<readonly Message[]> {
-  const out = new MessageWriter(256);
-  new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 }).dump(type, set);
-  const request = Buffer.from(out.bytes());
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await kernel.dump(request);
-    } catch (error) {
-      if (!(error instanceof NetlinkError)) throw error;
-      if (error.errno === ENOENT) return [];
-      if (error.errno !== EINTR || attempt === ATTEMPTS) throw error;
-      await delay(WAIT_MS * attempt);
-    }
-  }
 }
 
 /** Kernels differ in whether a dump is of one table or of all. */

@@ -145,7 +145,7 @@ export const LEARNING: readonly string[] = [
 
 const SHARED_CHOICE = /^(?:guard-)?(?:local-)?(?:(?:node-)?(?:lb-\d+|hash)(?:-inside)?|(?:node-)?none)$/;
 
-/** Whether several Services may be sent by this chain to their endpoints, or none now. */
-export function isSharedChoice(chain: string): boolean {
-  return SHARED_CHOICE.test(chain);
+/** Whether Services plan a chain together: it may be there when none of them does any more. */
+export function isPlannedTogether(chain: string): boolean {
+  return SHARED_CHOICE.test(chain) || LEARNING.includes(chain);
 }

@@ -7,6 +7,7 @@ import { commentOf, readElements, readSet } from '../../netfilter/message-readin
 import { type BaseChain, type Element, SET } from '../../netfilter/messages.ts';
 import type { Plan } from '../backend.ts';
 import { addressText, endpointOfBytes, frontendOfBytes } from './bytes.ts';
+import { OnceEach } from './dumps.ts';
 import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';
 import {
   byKey,
@@ -30,12 +31,16 @@ export interface Dumps {
   readonly elements: readonly Message[];
 }
 
-/** Chains and sets first, as in a plan. */
+/** Chains and sets first, as in a plan. Throws TornDumpError. */
 export function parseTable({ tables, chains, rules, sets, elements }: Dumps, family: IPFamily): Plan<NftObject> {
   const reading = new ElementReading(family);
+  const once = new OnceEach();
   for (const message of elements) {
     const { set, elements: list } = readElements(message);
-    for (const element of list) reading.take(set, element);
+    for (const element of list) {
+      once.note(set, element);
+      reading.take(set, element);
+    }
   }
   const specs = sets.map(readSet);
   // A set of endpoints without any is one all the same.

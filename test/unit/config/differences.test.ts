@@ -12,6 +12,12 @@ function differences(before: string, after: string): string[] {
 }
 
 describe('differences', () => {
+  test('a field that has another default in another mode waits for it', () => {
+    const found = differences('mode: iptables', 'mode: nftables');
+    expect(found).toContain('nodePortAddresses: [] → [primary] (at the next start)');
+    expect(differences('', 'nodePortAddresses: [primary]')).toEqual(['nodePortAddresses: [] → [primary] (now)']);
+  });
+
   test('there are none between two ways to say the same', () => {
     const written = `mode: ''
 bindAddress: ""

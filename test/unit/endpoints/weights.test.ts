@@ -18,6 +18,13 @@ describe('the weights of endpoints', () => {
     expect(weights({ '10.1.0.1/32': 4 }, ['10.1.0.1', '10.1.0.2'])).toEqual([4, 1]);
   });
 
+  it('are scaled down where they would be thousands of elements, and nobody is left out', () => {
+    const ips = Array.from({ length: 1000 }, (_, i) => `10.1.${i >> 8}.${i & 255}`);
+    const scaled = weights({ '10.1.0.0/16': 99, '10.1.0.0/32': 1, '10.1.0.1/32': 0 }, ips);
+    expect(scaled.slice(0, 3)).toEqual([1, 0, 4]);
+    expect(scaled.reduce((sum, weight) => sum + weight, 0)).toBeLessThanOrEqual(4096 + ips.length / 2);
+  });
+
   it('are those of the narrowest range', () => {
     const text = { '10.0.0.0/8': 2, '10.1.0.7/32': 0, '10.1.0.0/16': 7 };
     expect(weights(text, ['10.1.0.7', '10.1.0.8', '10.2.0.1', '192.0.2.1'])).toEqual([0, 7, 2, 1]);

@@ -4,6 +4,8 @@ import { diff } from '../../../../src/backends/diff.ts';
 import { normalise } from '../../../../src/backends/nftables/normalise.ts';
 import { planAll } from '../../../../src/backends/route-changes.ts';
 import type { ServiceRoute } from '../../../../src/endpoints/types.ts';
+import type { Message } from '../../../../src/netfilter/attributes.ts';
+import { NFT } from '../../../../src/netfilter/messages.ts';
 import type { IPFamily } from '../../../../src/watch/objects.ts';
 import { FakeNfTables } from '../../../fakes/nf-tables.ts';
 import { endpoint } from '../../../fakes/objects.ts';
@@ -15,6 +17,19 @@ const families = fc.constantFrom<IPFamily>('IPv4', 'IPv6');
 const histories = families.chain(family =>
   fc.record({ family: fc.constant(family), states: fc.array(routesOf(family), { minLength: 1, maxLength: 5 }) }),
 );
+
+/** Tells of a set's first element in the last one's place too, for the first time that it has two. */
+class MovingNfTables extends FakeNfTables {
+  #hasMoved = false;
+
+  override async dump(request: Buffer): Promise<readonly Message[]> {
+    const messages = await super.dump(request);
+    const isOfElements = messages.length > 1 && messages[0]!.type === NFT.newElement;
+    if (!isOfElements || this.#hasMoved) return messages;
+    this.#hasMoved = true;
+    return [...messages.slice(0, -1), messages[0]!];
+  }
+}
 
 describe('the nftables backend over a kernel in memory', { timeout: 30_000 }, () => {
   it('reads what it wrote, whatever it was', async () => {
@@ -28,6 +43,12 @@ describe('the nftables backend over a kernel in memory', { timeout: 30_000 }, ()
       }),
       { numRuns: 25 },
     );
+  });
+
+  it('reads again when the kernel moved elements meanwhile, and told of some twice', async () => {
+    const node = new Node('IPv4', new MovingNfTables());
+    await node.set(routeTo([endpoint('10.244.0.1'), endpoint('10.244.0.2')]));
+    expect(await node.backend.read()).toEqual(node.plan);
   });
 
   it('comes by steps to what a cold start makes', async () => {

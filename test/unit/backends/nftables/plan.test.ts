@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { createNftablesBackend } from '../../../../src/backends/nftables/backend.ts';
 import { elementsOf } from '../../../../src/backends/nftables/elements.ts';
 import type { NftObject } from '../../../../src/backends/nftables/objects.ts';
 import { planRoute } from '../../../../src/backends/nftables/plan.ts';
 import type { Endpoint, ServicePort, ServiceRoute } from '../../../../src/endpoints/types.ts';
+import { FakeNfTables } from '../../../fakes/nf-tables.ts';
 import { endpoint, NFTABLES_OPTIONS, servicePort } from '../../../fakes/objects.ts';
 
 const TEN = Array.from({ length: 10 }, (_, i) => endpoint(`10.244.0.${i + 1}`, { isLocal: i < 2, mayBeLocal: i < 2 }));
@@ -125,6 +127,16 @@ describe('an address that is both', () => {
 });
 
 describe('names', () => {
+  it('of one port’s objects are never taken for chains that Services plan together, whatever they are', () => {
+    const { isShared } = createNftablesBackend(() => NFTABLES_OPTIONS, { family: 'IPv4', kernel: new FakeNfTables() });
+    const name = { namespace: 'a-chain', name: 'lb-3chain', port: 'lb-2', protocol: 'TCP' } as const;
+    const objects = [...planned({ name, affinityTimeoutSeconds: 60 })];
+    const shared = objects.filter(([key]) => isShared?.(key)).map(([key]) => key);
+    expect(shared).toEqual(
+      [...['learn', 'remember-input', 'remember-forward', 'remember-output'], 'lb-10'].map(chain => `chain/${chain}`),
+    );
+  });
+
   const long = { namespace: 'n'.repeat(63), name: 's'.repeat(63), port: 'p'.repeat(15), protocol: 'TCP' } as const;
 
   it('are cut where they are too long, and stay different', () => {
