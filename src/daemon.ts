@@ -2,6 +2,8 @@ import { hostname } from 'node:os';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
+import { NodeDns } from './dns/host/node-dns.ts';
+import { DNS_QUERY_ROUTE, dnsQueryRoute } from './dns/host/query-route.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
 import type { FamilyProxy } from './family-proxy.ts';
 import { compactHeap } from './heap.ts';
@@ -13,6 +15,7 @@ import { FileLock } from './lifecycle/lock.ts';
 import { prepareRuntimeDir, type RuntimePaths } from './lifecycle/runtime-dir.ts';
 import { dumpProxies, prepareTenure, startTenure } from './lifecycle/tenure.ts';
 import { Writer } from './lifecycle/writer.ts';
+import { interfaceNetworks } from './linux/addresses.ts';
 import { oomScoreSetter } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
@@ -26,6 +29,7 @@ import { ClusterSource } from './source.ts';
 import { followStore, observeStore, sourceHealth } from './store-followers.ts';
 import type { TakeOverNotes } from './take-over/begin.ts';
 import { Predecessor } from './take-over/predecessor.ts';
+import type { OptionalKind } from './watch/api-source.ts';
 import { Store } from './watch/store.ts';
 
 export interface DaemonOptions {
@@ -69,8 +73,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const metrics = createMetrics(version);
   observeStore({ store, metrics, log });
   const mode = await chooseMode(configuration, log);
-  // Only that mode has a rule for what no Service has.
-  const ofSource = { configuration, source: options.source, watchServiceCIDRs: mode.name === 'nftables' };
+  const optional = optionalKinds(mode.name);
+  const ofSource = { configuration, source: options.source, optional };
   const source = await ClusterSource.start({ ...ofSource, nodeName, version, store, log });
   resources.use(source);
   addWatchMetrics(metrics.registry, source);
@@ -83,7 +87,12 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await warnOfPredecessors({ log, takesOver });
   const predecessor = new Predecessor({ used: mode, takesOver, configuration: () => live.configuration, log });
   const syncPeriodMs = () => live.configuration[mode.name].syncPeriodMs;
-  const health = new SyncHealth({ families, syncPeriodMs, source: () => sourceHealth(store, source), now: Date.now });
+  const dns = new NodeDns({ store, nodeName, configuration, log: log.child({ component: 'dns' }), networks: interfaceNetworks });
+  resources.use(dns);
+  // Before the families, whose plans take longer.
+  store.onDirty(dirty => dns.note(dirty));
+  const ofHealth = { source: () => sourceHealth(store, source), others: () => dns.missing(), now: Date.now };
+  const health = new SyncHealth({ families, syncPeriodMs, ...ofHealth });
   const kernel = new KernelSettings(log);
   const common = { version, nodeName, store, health, log, kernel, predecessor };
   const ofProxies = { ...common, settled, source, configuration, metrics, compactHeap };
@@ -91,7 +100,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: mode.name, fields: () => live.fields, log });
-  const writer = createWriter({ ...common, paths, mode: mode.name, proxies, servers, live, signal });
+  const writer = createWriter({ ...common, dns, paths, mode: mode.name, proxies, servers, live, signal });
   const parts = [
     async (next: Configuration) => {
       // First: rules depend on what the kernel was told.
@@ -101,13 +110,24 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     },
     (next: Configuration) => servers.configure(next),
     (next: Configuration) => source.configure(next),
+    (next: Configuration) => dns.configure(next),
     (next: Configuration) => setOomScoreAdj(next.oomScoreAdj),
   ];
   const file = options.configurationFile;
   if (file !== undefined) resources.use(await live.follow({ file, parts, log, signal }));
 
+  await dns.configure(live.configuration);
   await writer.run(signal);
   return 0;
+}
+
+/** Only the nftables mode has a rule for what no Service has, and only names need the others. */
+function optionalKinds(mode: string): (configuration: Configuration) => readonly OptionalKind[] {
+  return ({ dns: { enabled, pods } }) => [
+    ...(mode === 'nftables' ? (['ServiceCIDR'] as const) : []),
+    ...(enabled ? (['Namespace'] as const) : []),
+    ...(enabled && pods === 'verified' ? (['Pod'] as const) : []),
+  ];
 }
 
 function tellTakeOver(notes: TakeOverNotes | undefined, log: Logger): void {
@@ -130,6 +150,7 @@ interface WriterParts {
   readonly signal: AbortSignal;
   readonly kernel: KernelSettings;
   readonly predecessor: Predecessor;
+  readonly dns: NodeDns;
 }
 
 function createWriter(parts: WriterParts): Writer {
@@ -145,6 +166,7 @@ function createWriter(parts: WriterParts): Writer {
     live,
     kernel,
     predecessor,
+    dns,
     signal: stop,
   } = parts;
   const log = parts.log.child({ component: 'lifecycle' });
@@ -152,6 +174,7 @@ function createWriter(parts: WriterParts): Writer {
   const routes = {
     [DUMP_PATH]: dumpRoute(() => dumpProxies({ proxies, node: nodeName, mode })),
     [HAND_OVER_ROUTE]: handOverRoute({ handOver: () => writer.handOver(), log }),
+    [DNS_QUERY_ROUTE]: dnsQueryRoute((name, type) => dns.explain(name, type)),
   };
   const writer = new Writer({
     lock: new FileLock({ path: paths.lock, what }),

@@ -45,6 +45,7 @@ function buildProgram(finish: (status: number) => void): Command {
     .action(async (flags: { runtimeDir: string }) => {
       finish(await (await import('./cleanup.ts')).cleanupCommand(flags));
     });
+  addDnsQuery(program);
   addConfigCheck(program);
   program
     .command('lab')
@@ -83,6 +84,22 @@ function addDump(program: Command, finish: (status: number) => void): void {
     .action(async (services: string[], { output, runtimeDir }: DumpFlags) => {
       const { dumpCommand } = await import('./dump/command.ts');
       finish(await dumpCommand({ services, output, runtimeDir }));
+    });
+}
+
+function addDnsQuery(program: Command): void {
+  program
+    .command('dns')
+    .description('about the names that this node answers')
+    .command('query')
+    .description("ask the daemon for a name, and say where the answer is from: which object, kept answer or upstream server")
+    .argument('<name>', 'whole, as web.default.svc.cluster.local')
+    .argument('[type]', 'A, AAAA, SRV, PTR, ... or TYPE and a number', 'A')
+    .addOption(new Option('-o, --output <format>', 'how to show it').choices(['text', 'json']).default('text'))
+    .addOption(runtimeDirOption())
+    .action(async (name: string, type: string, flags: { readonly output: 'text' | 'json'; readonly runtimeDir: string }) => {
+      const { queryCommand } = await import('./dns/host/query-command.ts');
+      await queryCommand({ name, type, ...flags });
     });
 }
 

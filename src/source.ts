@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Configuration } from './config/configuration.ts';
 import type { Logger } from './log.ts';
-import { type ApiSource, startApiSource } from './watch/api-source.ts';
+import { type ApiSource, type OptionalKind, startApiSource } from './watch/api-source.ts';
 import { startFileSource } from './watch/file-source.ts';
 import type { Store } from './watch/store.ts';
 import type { SendChange } from './watch/transport.ts';
@@ -12,8 +13,8 @@ export interface ClusterSourceOptions {
   readonly nodeName: string;
   /** Our own, for the API server's logs. */
   readonly version: string;
-  /** See ApiSourceOptions; manifests always have them. */
-  readonly watchServiceCIDRs?: boolean;
+  /** See ApiSourceOptions; manifests always have all of them. */
+  readonly optional: (configuration: Configuration) => readonly OptionalKind[];
   readonly store: Store;
   readonly log: Logger;
 }
@@ -60,7 +61,8 @@ export class ClusterSource implements AsyncDisposable {
     const isSame =
       next.kubeconfigPath === before.kubeconfigPath &&
       next.apiServer === before.apiServer &&
-      next.endpointsFrom === before.endpointsFrom;
+      next.endpointsFrom === before.endpointsFrom &&
+      isDeepStrictEqual(this.#options.optional(next), this.#options.optional(before));
     if (isSame || this.#options.source !== undefined) return;
     const previous = this.#running;
     this.#running = await startSource(this.#options, next);
@@ -75,7 +77,7 @@ export class ClusterSource implements AsyncDisposable {
 }
 
 async function startSource(options: ClusterSourceOptions, configuration: Configuration): Promise<RunningSource> {
-  const { source, nodeName, version, watchServiceCIDRs = false, store } = options;
+  const { source, nodeName, version, optional, store } = options;
   const log = options.log.child({ component: 'watch' });
   const signal = new AbortController().signal; // disposal ends it
   if (source === undefined) {
@@ -85,7 +87,7 @@ async function startSource(options: ClusterSourceOptions, configuration: Configu
       ...(apiServer === undefined ? {} : { server: apiServer }),
       endpointsFrom,
       nodeName,
-      watchServiceCIDRs,
+      optional: optional(configuration),
       userAgent: `kproxy-ts/${version}`,
       store,
       log,

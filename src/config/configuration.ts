@@ -1,5 +1,6 @@
 import type { ConntrackSettings } from '../conntrack/settings.ts';
 import { ipFamily } from '../net/ip.ts';
+import { type DnsConfiguration, dnsConfiguration } from './dns-fields.ts';
 import type { BindAddress } from './field-kinds.ts';
 import type { KubeProxyFields } from './kube-proxy-fields.ts';
 import type { NodeFields } from './node-fields.ts';
@@ -68,6 +69,7 @@ export interface Configuration {
   readonly allowedExternalIPs: readonly string[];
   /** Counters for each Service port among the metrics. */
   readonly hasServiceMetrics: boolean;
+  readonly dns: DnsConfiguration;
   /** For /proc/self/oom_score_adj, -1000 to 1000. */
   readonly oomScoreAdj: number;
   /** klog's `--v`; see `levelOfVerbosity`. */
@@ -111,6 +113,7 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
     nodePortAddresses: nodePortAddresses(fields),
     allowedExternalIPs: node.services.allowedExternalIPs,
     hasServiceMetrics: node.metrics.perService,
+    dns: dnsConfiguration(node.dns),
     oomScoreAdj: fields.oomScoreAdj,
     verbosity: fields.logging.verbosity,
   };

@@ -11,7 +11,7 @@ import { parseDurationMs } from './duration.ts';
 const LONGEST_INTERFACE_NAME = 15;
 
 /** Whether a text has a value, in words for the error. */
-function checked<Output>(mustBe: string, read: (text: string) => Output | undefined) {
+export function checked<Output>(mustBe: string, read: (text: string) => Output | undefined) {
   return z.pipe(
     z.string({ error: mustBe }),
     z.transform((text: string, context): Output => {

@@ -3,10 +3,12 @@
  * a schema; a field that a later version has is known by name, so that the warning can say so.
  */
 import * as z from 'zod/mini';
+import { DNS_FIELDS } from './dns-fields.ts';
 import { choice, cidrs, flag, section, text } from './field-kinds.ts';
 
 /** The fields of each section. */
 export const NODE_SECTIONS = {
+  dns: DNS_FIELDS,
   iptables: {
     /** Which of the kernel's two rule sets the iptables tools talk to; auto = the one that the node already uses. */
     variant: choice(['auto', 'nft', 'legacy'], 'auto'),
@@ -32,7 +34,6 @@ export const NODE_TOP_LEVEL = { apiVersion: text(), kind: text() } as const;
 export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
   'cni',
   'conntrack',
-  'dns',
   'dump',
   'ipvs',
   'nftables',
@@ -42,6 +43,7 @@ export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
 
 export const nodeSchema = z.object({
   ...NODE_TOP_LEVEL,
+  dns: section(NODE_SECTIONS.dns),
   iptables: section(NODE_SECTIONS.iptables),
   metrics: section(NODE_SECTIONS.metrics),
   services: section(NODE_SECTIONS.services),

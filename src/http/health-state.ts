@@ -62,6 +62,8 @@ export interface SyncHealthOptions {
   /** The configured one, asked at each request. */
   readonly syncPeriodMs: () => number;
   readonly source: () => SourceHealth;
+  /** What else the node isn't ready without. */
+  readonly others?: () => readonly MissingPart[];
   readonly now: () => number;
 }
 
@@ -142,7 +144,7 @@ export class SyncHealth implements HealthState {
       if (failure !== undefined) return [{ part, reason: `last sync failed: ${failure}` }];
       return lastUpdatedMs === undefined ? [{ part, reason: 'not programmed yet' }] : [];
     });
-    return [...lists, ...families];
+    return [...lists, ...families, ...(this.#options.others?.() ?? [])];
   }
 
   #state(family: IPFamily): FamilyState {

@@ -1,5 +1,6 @@
 /** The addresses of this network namespace's interfaces, and when they change (rtnetlink(7)). */
 import { networkInterfaces } from 'node:os';
+import { canonicalCIDR } from '../net/cidr.ts';
 import { canonicalIP } from '../net/ip.ts';
 
 const NETLINK_ROUTE = 0;
@@ -10,6 +11,12 @@ const ADDRESS_GROUPS = [5, 9];
 export function nodeAddresses(): readonly string[] {
   const all = Object.values(networkInterfaces()).flatMap(addresses => addresses ?? []);
   return all.flatMap(({ address }) => canonicalIP(address) ?? []);
+}
+
+/** The networks of this machine's interfaces, canonical CIDRs, each once. */
+export function interfaceNetworks(): readonly string[] {
+  const all = Object.values(networkInterfaces()).flatMap(addresses => addresses ?? []);
+  return [...new Set(all.flatMap(({ cidr }) => canonicalCIDR(cidr ?? '') ?? []))];
 }
 
 /**

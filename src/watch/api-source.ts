@@ -3,9 +3,9 @@ import { type Clock, systemClock } from './clock.ts';
 import { type EndpointsSource, EndpointsWatch } from './endpoints-watch.ts';
 import { anonymousKubeConfig, loadKubeConfig, type Place } from './kubeconfig.ts';
 import type { Log } from './log.ts';
-import type { Kind, Node, Service, ServiceCIDR } from './objects.ts';
+import type { Kind, Node, ObjectByKind, Service } from './objects.ts';
 import { OptionalWatch } from './optional-watch.ts';
-import { Reflector } from './reflector.ts';
+import { Reflector, type ReflectorOptions } from './reflector.ts';
 import type { ReflectorStats } from './reflector-stats.ts';
 import type { Resource } from './resource.ts';
 import { ServerContact } from './server-contact.ts';
@@ -26,8 +26,8 @@ export interface ApiSourceOptions {
   readonly endpointsFrom?: EndpointsSource;
   /** Our Node: only that one is watched (of thousands, whose status changes all the time). Without it all are. */
   readonly nodeName?: string;
-  /** Whether ServiceCIDRs are watched, where the server has them (Kubernetes 1.33). Default no. */
-  readonly watchServiceCIDRs?: boolean;
+  /** What else is watched, where the server has it and lets us see it (ServiceCIDRs: Kubernetes 1.33). Default none. */
+  readonly optional?: readonly OptionalKind[];
   readonly store: Store;
   readonly log: Log;
   readonly userAgent?: string;
@@ -36,9 +36,12 @@ export interface ApiSourceOptions {
   readonly signal: AbortSignal;
 }
 
-/** Of ServiceCIDRs only while they are watched and the server has them. */
-export type SourceStats = { readonly [K in Exclude<Kind, 'ServiceCIDR'>]: ReflectorStats } & {
-  readonly ServiceCIDR?: ReflectorStats;
+/** What not everybody needs: `Store.synced` doesn't wait for it. */
+export type OptionalKind = 'ServiceCIDR' | 'Namespace' | 'Pod';
+
+/** Of the optional ones only while they are watched and the server has them. */
+export type SourceStats = { readonly [K in Exclude<Kind, OptionalKind>]: ReflectorStats } & {
+  readonly [K in OptionalKind]?: ReflectorStats;
 };
 
 /** A running source. */
@@ -54,13 +57,23 @@ export interface ApiSource extends AsyncDisposable {
 /** One watch per kind for all consumers: filtering is the Model's, not a selector's (but for the Node). */
 const SERVICES: Resource<Service> = { kind: 'Service', path: '/api/v1/services', trim: TRIMMERS.Service };
 const NODES: Resource<Node> = { kind: 'Node', path: '/api/v1/nodes', trim: TRIMMERS.Node };
-const SERVICE_CIDRS: Resource<ServiceCIDR> = {
-  kind: 'ServiceCIDR',
-  path: '/apis/networking.k8s.io/v1/servicecidrs',
-  trim: TRIMMERS.ServiceCIDR,
+const OPTIONAL: { readonly [K in OptionalKind]: Resource<ObjectByKind[K]> } = {
+  ServiceCIDR: {
+    kind: 'ServiceCIDR',
+    path: '/apis/networking.k8s.io/v1/servicecidrs',
+    trim: TRIMMERS.ServiceCIDR,
+  },
+  Namespace: { kind: 'Namespace', path: '/api/v1/namespaces', trim: TRIMMERS.Namespace },
+  Pod: {
+    kind: 'Pod',
+    path: '/api/v1/pods',
+    query: { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' },
+    trim: TRIMMERS.Pod,
+  },
 };
 /** What every server has, and nothing can be programmed without. */
 const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node'];
+const OPTIONAL_KINDS: readonly OptionalKind[] = ['ServiceCIDR', 'Namespace', 'Pod'];
 
 function configLoader({ kubeConfig, kubeconfigPath, place, server }: ApiSourceOptions): () => KubeConfig {
   if (kubeConfig !== undefined) return () => kubeConfig;
@@ -68,13 +81,21 @@ function configLoader({ kubeConfig, kubeconfigPath, place, server }: ApiSourceOp
   return () => loadKubeConfig(kubeconfigPath, place);
 }
 
+function optionalWatch<K extends OptionalKind>(
+  kind: K,
+  store: Store,
+  common: Omit<ReflectorOptions<never>, 'resource' | 'target'>,
+): OptionalWatch<ObjectByKind[K]> {
+  return new OptionalWatch({ ...common, resource: OPTIONAL[kind], target: storeTarget(store, kind) });
+}
+
 /**
- * Lists and watches Services, EndpointSlices and Nodes of an API server into the store, until the signal is aborted; ServiceCIDRs
+ * Lists and watches Services, EndpointSlices and Nodes of an API server into the store, until the signal is aborted; others
  * too when asked to, which `Store.synced` doesn't wait for. Throws an Error when the kubeconfig cannot be read; a server that doesn't answer is tried again for ever.
  */
 export async function startApiSource(options: ApiSourceOptions): Promise<ApiSource> {
   const { store, log, signal, server, clock = systemClock, random = Math.random } = options;
-  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto', watchServiceCIDRs = false } = options;
+  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto', optional = [] } = options;
   const transport = new HttpTransport({ loadKubeConfig: configLoader(options), server, userAgent, clock });
   const contact = new ServerContact({ clock, log, collections: KINDS.length });
   const common = { transport, contact, clock, random, log, signal };
@@ -84,23 +105,21 @@ export async function startApiSource(options: ApiSourceOptions): Promise<ApiSour
     EndpointSlice: new EndpointsWatch({ from: endpointsFrom, store, reflector: common }),
     Node: new Reflector({ ...common, resource: { ...NODES, query }, target: storeTarget(store, 'Node') }),
   };
-  const serviceCIDRs = watchServiceCIDRs
-    ? new OptionalWatch({ ...common, resource: SERVICE_CIDRS, target: storeTarget(store, 'ServiceCIDR') })
-    : undefined;
+  const optionals = optional.map(kind => ({ kind, watch: optionalWatch(kind, store, common) }));
   store.announce(KINDS);
   // A source before this one may have left some.
-  if (serviceCIDRs === undefined) store.replace('ServiceCIDR', []);
-  const watches = [...Object.values(reflectors), ...(serviceCIDRs === undefined ? [] : [serviceCIDRs])];
+  for (const kind of OPTIONAL_KINDS) if (!optional.includes(kind)) store.replace(kind, []);
+  const watches = [...Object.values(reflectors), ...optionals.map(({ watch }) => watch)];
   for (const watch of watches) watch.start();
   return {
     get stats() {
       const { Service, EndpointSlice, Node } = reflectors;
-      const optional = serviceCIDRs?.stats;
+      const entries = optionals.flatMap(({ kind, watch: { stats } }) => (stats === undefined ? [] : [[kind, stats]]));
       return {
         Service: Service.stats,
         EndpointSlice: EndpointSlice.stats,
         Node: Node.stats,
-        ...(optional === undefined ? {} : { ServiceCIDR: optional }),
+        ...(Object.fromEntries(entries) as Partial<SourceStats>),
       };
     },
     get failingSinceMs() {

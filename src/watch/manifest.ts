@@ -1,7 +1,7 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { isRecord } from './fields.ts';
 import type { Kind, ObjectByKind, Problem } from './objects.ts';
-import type { Trimmed } from './trim.ts';
+import type { Trimmed } from './trim-named.ts';
 import { TRIMMERS } from './trim.ts';
 
 /** One object of a manifest file; its problems name the file. */
@@ -45,7 +45,11 @@ const API_VERSIONS: { readonly [K in Kind]: string } = {
   EndpointSlice: 'discovery.k8s.io/v1',
   Node: 'v1',
   ServiceCIDR: 'networking.k8s.io/v1',
+  Namespace: 'v1',
+  Pod: 'v1',
 };
+
+const WITHOUT_NAMESPACE: ReadonlySet<Kind> = new Set(['Node', 'ServiceCIDR', 'Namespace']);
 
 function isKind(kind: string): kind is Kind {
   return Object.hasOwn(API_VERSIONS, kind);
@@ -99,7 +103,7 @@ function placedProblem(problem: Problem, place: string, path: string, part: Part
 
 /** Objects without a namespace are in `default`, as kubectl has it. */
 function withNamespace(kind: Kind, raw: Readonly<Record<string, unknown>>): unknown {
-  if (kind === 'Node' || kind === 'ServiceCIDR' || !isRecord(raw.metadata)) return raw;
+  if (WITHOUT_NAMESPACE.has(kind) || !isRecord(raw.metadata)) return raw;
   return { ...raw, metadata: { ...raw.metadata, namespace: raw.metadata.namespace ?? 'default' } };
 }
 

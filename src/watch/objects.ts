@@ -137,12 +137,26 @@ export interface ServiceCIDR {
   readonly cidrs: readonly string[];
 }
 
+export interface Namespace {
+  readonly name: string;
+}
+
+/** A pod that runs, or is about to: not one that has ended. */
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  /** status.podIPs, canonical; empty = none yet. */
+  readonly ips: readonly string[];
+}
+
 /** The kinds that are watched, with the trimmed type of each. */
 export interface ObjectByKind {
   Service: Service;
   EndpointSlice: EndpointSlice;
   Node: Node;
   ServiceCIDR: ServiceCIDR;
+  Namespace: Namespace;
+  Pod: Pod;
 }
 export type Kind = keyof ObjectByKind;
 

@@ -1,4 +1,4 @@
-import type { Trimmed } from './trim.ts';
+import type { Trimmed } from './trim-named.ts';
 
 /** A collection of the API and what is kept of its objects. */
 export interface Resource<T> {

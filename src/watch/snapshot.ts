@@ -1,5 +1,5 @@
 import type { Map as ImmutableMap } from 'immutable';
-import type { EndpointSlice, Node, Service } from './objects.ts';
+import type { EndpointSlice, Namespace, Node, Pod, Service } from './objects.ts';
 
 /** One consistent, immutable view of the cluster. Two snapshots share what did not change between them. */
 export interface Snapshot {
@@ -14,6 +14,10 @@ export interface Snapshot {
    * Those that are being deleted count as well, as in kube-proxy: they go when no Service has an address of theirs any more.
    */
   readonly serviceCIDRs: readonly string[];
+  /** By name; empty where they aren't watched. */
+  readonly namespaces: ImmutableMap<string, Namespace>;
+  /** By namespace/name; empty where they aren't watched. */
+  readonly pods: ImmutableMap<string, Pod>;
 }
 
 /** What changed since the receiver last looked: keys only, the values are read from the snapshot (level-triggered). */
@@ -21,6 +25,8 @@ export interface Dirty {
   /** namespace/name of Services that changed themselves or whose EndpointSlices did. */
   readonly services: ReadonlySet<string>;
   readonly nodes: ReadonlySet<string>;
+  readonly namespaces: ReadonlySet<string>;
+  readonly pods: ReadonlySet<string>;
   /** An endpoint that took connections takes none any more: whoever waits a while for more changes must not wait with this one. */
   readonly hasRemovals: boolean;
   /** Snapshot.serviceCIDRs changed. */

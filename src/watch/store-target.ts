@@ -2,7 +2,7 @@ import type { EndpointSlice, Kind, ObjectByKind, Problem } from './objects.ts';
 import { objectKey } from './objects.ts';
 import type { Listed, ReflectorTarget } from './resource.ts';
 import type { Store } from './store.ts';
-import type { Trimmed } from './trim.ts';
+import type { Trimmed } from './trim-named.ts';
 
 /** Puts what a Reflector sees into the store. */
 export function storeTarget<K extends Kind>(store: Store, kind: K): ReflectorTarget<ObjectByKind[K]> {

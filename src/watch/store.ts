@@ -3,7 +3,7 @@ import { Map as ImmutableMap } from 'immutable';
 import type { EndpointSlice, Kind, ObjectByKind, Problem, ServiceCIDR, SliceEndpoint } from './objects.ts';
 import { objectKey } from './objects.ts';
 import type { Dirty, Snapshot } from './snapshot.ts';
-import type { Trimmed } from './trim.ts';
+import type { Trimmed } from './trim-named.ts';
 
 export type DirtyListener = (dirty: Dirty) => void;
 /** `problems` is empty when the object has none any more. */
@@ -21,11 +21,16 @@ const PROBLEM_PREFIXES: { readonly [K in Kind]: readonly string[] } = {
   EndpointSlice: ['EndpointSlice', 'Endpoints'],
   Node: ['Node'],
   ServiceCIDR: ['ServiceCIDR'],
+  Namespace: ['Namespace'],
+  Pod: ['Pod'],
 };
 
-interface WritableDirty extends Dirty {
-  readonly services: Set<string>;
-  readonly nodes: Set<string>;
+/** Where a kind is in the snapshot, and in the marks, that is there as it is. */
+const PLAIN = { Service: 'services', Node: 'nodes', Namespace: 'namespaces', Pod: 'pods' } as const;
+
+type Marks = (typeof PLAIN)[keyof typeof PLAIN];
+
+interface WritableDirty extends Dirty, Record<Marks, Set<string>> {
   hasRemovals: boolean;
   hasServiceCIDRs: boolean;
 }
@@ -52,7 +57,14 @@ function losesEndpoints(before: EndpointSlice, after: EndpointSlice): boolean {
  * packet) reach a listener as one call, in a microtask right after it. What is deep-equal to what is there marks nothing.
  */
 export class Store {
-  #snapshot: Snapshot = { services: ImmutableMap(), slices: ImmutableMap(), nodes: ImmutableMap(), serviceCIDRs: [] };
+  #snapshot: Snapshot = {
+    services: ImmutableMap(),
+    slices: ImmutableMap(),
+    nodes: ImmutableMap(),
+    serviceCIDRs: [],
+    namespaces: ImmutableMap(),
+    pods: ImmutableMap(),
+  };
   /** The slices once more by their own key: which Service they belonged to must be known when they move or go. */
   readonly #sliceByKey = new Map<string, EndpointSlice>();
   readonly #serviceCIDRs = new Map<string, ServiceCIDR>();
@@ -62,6 +74,7 @@ export class Store {
   readonly #awaited = new Set<Kind>();
   readonly #sync = Promise.withResolvers<void>();
   #isSynced = false;
+  readonly #listed = new Map<Kind, PromiseWithResolvers<void>>();
   #dirty: WritableDirty | undefined;
 
   /** The current view; it never changes, a later one replaces it. */
@@ -88,8 +101,14 @@ export class Store {
     for (const kind of kinds) this.#awaited.add(kind);
   }
 
+  /** Resolves when the kind has had its first complete list, whether `synced` waits for it or not. */
+  listed(kind: Kind): Promise<void> {
+    return this.#listing(kind).promise;
+  }
+
   /** The kind's first complete list is in the snapshot. Later calls change nothing. */
   markSynced(kind: Kind): void {
+    this.#listing(kind).resolve();
     if (!this.#awaited.delete(kind) || this.#awaited.size > 0) return;
     this.#isSynced = true;
     this.#sync.resolve();
@@ -102,20 +121,15 @@ export class Store {
     if (previous !== undefined && isDeepStrictEqual(previous, object)) return;
     const entry = { kind, object } as { [P in Kind]: { kind: P; object: ObjectByKind[P] } }[Kind];
     switch (entry.kind) {
-      case 'Service':
-        this.#snapshot = { ...this.#snapshot, services: this.#snapshot.services.set(key, entry.object) };
-        this.#markDirty('services', key);
-        return;
       case 'EndpointSlice':
         this.#replaceSlice(key, entry.object);
-        return;
-      case 'Node':
-        this.#snapshot = { ...this.#snapshot, nodes: this.#snapshot.nodes.set(key, entry.object) };
-        this.#markDirty('nodes', key);
         return;
       case 'ServiceCIDR':
         this.#serviceCIDRs.set(key, entry.object);
         this.#collectServiceCIDRs();
+        return;
+      default:
+        this.#setPlain(PLAIN[entry.kind], key, entry.object);
     }
   }
 
@@ -179,19 +193,29 @@ export class Store {
     return () => this.#problemListeners.delete(listener);
   }
 
+  #listing(kind: Kind): PromiseWithResolvers<void> {
+    const listing = this.#listed.get(kind) ?? Promise.withResolvers<void>();
+    this.#listed.set(kind, listing);
+    return listing;
+  }
+
   #removeObject(kind: Kind, key: string): void {
     if (this.#find(kind, key) === undefined) return;
     if (kind === 'EndpointSlice') this.#removeSlice(key);
     else if (kind === 'ServiceCIDR') {
       this.#serviceCIDRs.delete(key);
       this.#collectServiceCIDRs();
-    } else if (kind === 'Service') {
-      this.#snapshot = { ...this.#snapshot, services: this.#snapshot.services.delete(key) };
-      this.#markDirty('services', key);
     } else {
-      this.#snapshot = { ...this.#snapshot, nodes: this.#snapshot.nodes.delete(key) };
-      this.#markDirty('nodes', key);
+      const where = PLAIN[kind];
+      this.#snapshot = { ...this.#snapshot, [where]: this.#snapshot[where].delete(key) };
+      this.#markDirty(where, key);
     }
+  }
+
+  #setPlain(where: Marks, key: string, object: ObjectByKind[keyof typeof PLAIN]): void {
+    const before: ImmutableMap<string, ObjectByKind[keyof typeof PLAIN]> = this.#snapshot[where];
+    this.#snapshot = { ...this.#snapshot, [where]: before.set(key, object) };
+    this.#markDirty(where, key);
   }
 
   #find(kind: Kind, key: string): ObjectByKind[Kind] | undefined {
@@ -205,7 +229,7 @@ export class Store {
   #objects(kind: Kind): { get(key: string): ObjectByKind[Kind] | undefined; keys(): Iterable<string> } {
     if (kind === 'EndpointSlice') return this.#sliceByKey;
     if (kind === 'ServiceCIDR') return this.#serviceCIDRs;
-    return kind === 'Service' ? this.#snapshot.services : this.#snapshot.nodes;
+    return this.#snapshot[PLAIN[kind]];
   }
 
   /** A handful at most, so each change makes the list anew. */
@@ -242,7 +266,7 @@ export class Store {
     this.#markDirty('services', owner, true);
   }
 
-  #markDirty(what: 'services' | 'nodes', key: string, isRemoval = false): void {
+  #markDirty(what: Marks, key: string, isRemoval = false): void {
     const dirty = this.#dirtyNow();
     dirty[what].add(key);
     dirty.hasRemovals ||= isRemoval;
@@ -251,7 +275,8 @@ export class Store {
   /** The marks of the batch under way, which begins with the first. */
   #dirtyNow(): WritableDirty {
     if (this.#dirty === undefined) {
-      this.#dirty = { services: new Set(), nodes: new Set(), hasRemovals: false, hasServiceCIDRs: false };
+      const keys = { services: new Set<string>(), nodes: new Set<string>(), namespaces: new Set<string>(), pods: new Set<string>() };
+      this.#dirty = { ...keys, hasRemovals: false, hasServiceCIDRs: false };
       queueMicrotask(() => this.#flush());
     }
     return this.#dirty;

@@ -5,7 +5,8 @@
 import { ipFamily } from '../net/ip.ts';
 import { addressOf, childOf, compactOf, EMPTY, type Fields, mapItems, textOf } from './fields.ts';
 import type { EndpointSlice, IPFamily, SliceEndpoint } from './objects.ts';
-import { HEADLESS_LABEL, type Trimmed, trimNamed } from './trim.ts';
+import { HEADLESS_LABEL } from './trim.ts';
+import { type Trimmed, trimNamed } from './trim-named.ts';
 import { slicePortOf } from './trim-ports.ts';
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];

@@ -3,7 +3,6 @@
  * impossible part never costs the rest: it is left out and named. Field meanings: core/v1 and discovery.k8s.io/v1.
  */
 import { ipFamily } from '../net/ip.ts';
-import { ownText } from '../text/own-text.ts';
 import {
   addressesOf,
   addressOf,
@@ -11,12 +10,9 @@ import {
   childOf,
   compactOf,
   EMPTY,
-  entriesOf,
   type Fields,
   flagOf,
   integerOf,
-  isPlainName,
-  isRecord,
   listOf,
   mapItems,
   noteProblem,
@@ -29,26 +25,14 @@ import type {
   IPFamily,
   Kind,
   LoadBalancerIngress,
-  Node,
-  NodeAddress,
   ObjectByKind,
-  Problem,
   Service,
-  ServiceCIDR,
   SliceEndpoint,
 } from './objects.ts';
-import { objectKey } from './objects.ts';
 import { serviceAnnotationsOf } from './trim-annotations.ts';
+import { trimNamespace, trimNode, trimPod, trimServiceCIDR } from './trim-cluster.ts';
+import { type Trimmed, trimNamed } from './trim-named.ts';
 import { MAX_PORT, portsOf, slicePortOf } from './trim-ports.ts';
-
-/** What is left of a raw object. */
-export interface Trimmed<T> {
-  /** namespace/name; undefined when the raw object has no name. */
-  readonly key: string | undefined;
-  /** undefined when there is nothing to serve: no such object, or one that isn't for us. */
-  readonly object?: T;
-  readonly problems: readonly Problem[];
-}
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
@@ -57,39 +41,6 @@ const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 /** core/v1 DefaultClientIPServiceAffinitySeconds and its maximum, one day. */
 const DEFAULT_AFFINITY_SECONDS = 10800;
 const MAX_AFFINITY_SECONDS = 86400;
-
-interface Metadata {
-  readonly namespace: string;
-  readonly name: string;
-  readonly fields: Fields;
-}
-
-/** Reads an object that has a name; `kind` is how its problems name it. */
-export function trimNamed<T>(
-  kind: string,
-  raw: unknown,
-  read: (fields: Fields, metadata: Metadata) => T | undefined,
-): Trimmed<T> {
-  const problems: Problem[] = [];
-  const source = isRecord(raw) ? raw : {};
-  const metadata = isRecord(source.metadata) ? source.metadata : {};
-  const { name, namespace } = metadata;
-  if (typeof name !== 'string' || name === '') {
-    const object = typeof namespace === 'string' && namespace !== '' ? `${kind} ${namespace}/` : kind;
-    return { key: undefined, problems: [{ object, field: 'metadata.name', message: 'has no name: not an object' }] };
-  }
-  if (!isPlainName(name) || (typeof namespace === 'string' && namespace !== '' && !isPlainName(namespace))) {
-    const field = isPlainName(name) ? 'metadata.namespace' : 'metadata.name';
-    const message = `${JSON.stringify(field === 'metadata.name' ? name : namespace)} is not a name that the API allows`;
-    return { key: undefined, problems: [{ object: `${kind} ${JSON.stringify(name)}`, field, message }] };
-  }
-  const identity = { namespace: typeof namespace === 'string' ? ownText(namespace) : '', name: ownText(name) };
-  const key = objectKey(identity);
-  const fields = { raw: source, path: '', object: `${kind} ${key}`, problems };
-  const object = read(fields, { ...identity, fields: childOf(fields, 'metadata') });
-  const found = problems.length === 0 ? EMPTY : problems;
-  return object === undefined ? { key, problems: found } : { key, object, problems: found };
-}
 
 function ingressOf(ingress: Fields): LoadBalancerIngress | undefined {
   const value = ingress.raw.ip;
@@ -238,44 +189,12 @@ export function trimEndpointSlice(raw: unknown): Trimmed<EndpointSlice> {
   });
 }
 
-/** Addresses of the types Hostname, InternalDNS and ExternalDNS are names and stay as they are. */
-function nodeAddressOf(address: Fields): NodeAddress | undefined {
-  const type = textOf(address, 'type');
-  const isIP = type === 'InternalIP' || type === 'ExternalIP';
-  const value = isIP ? addressOf(address, 'address', address.raw.address) : textOf(address, 'address');
-  return value === undefined || value === '' ? undefined : { type, address: value };
-}
-
-/** Trims a core/v1 Node. */
-export function trimNode(raw: unknown): Trimmed<Node> {
-  return trimNamed('Node', raw, (fields, { name, fields: metadata }) => {
-    const spec = childOf(fields, 'spec');
-    const hasOnlyOne = listOf(spec, 'podCIDRs').length === 0 && textOf(spec, 'podCIDR') !== '';
-    const ranges = hasOnlyOne ? { ...spec, raw: { podCIDRs: [spec.raw.podCIDR] } } : spec;
-    return {
-      name,
-      uid: textOf(metadata, 'uid'),
-      labels: entriesOf(metadata, 'labels', () => true),
-      podCIDRs: rangesOf(ranges, 'podCIDRs'),
-      addresses: mapItems(childOf(fields, 'status'), 'addresses', nodeAddressOf),
-      taints: mapItems(spec, 'taints', taint => textOf(taint, 'key') || undefined),
-      isDeleting: textOf(metadata, 'deletionTimestamp') !== '',
-    };
-  });
-}
-
-/** Trims a networking.k8s.io/v1 ServiceCIDR (Kubernetes 1.33). */
-function trimServiceCIDR(raw: unknown): Trimmed<ServiceCIDR> {
-  return trimNamed('ServiceCIDR', raw, (fields, { name }) => ({
-    name,
-    cidrs: rangesOf(childOf(fields, 'spec'), 'cidrs'),
-  }));
-}
-
 /** The trimmer of each kind. */
 export const TRIMMERS: { readonly [K in Kind]: (raw: unknown) => Trimmed<ObjectByKind[K]> } = {
   Service: trimService,
   EndpointSlice: trimEndpointSlice,
   Node: trimNode,
   ServiceCIDR: trimServiceCIDR,
+  Namespace: trimNamespace,
+  Pod: trimPod,
 };

@@ -72,6 +72,8 @@ export function snapshot(services: readonly Service[], slices: readonly Endpoint
     slices: ImmutableMap([...byService].map(([key, items]) => [key, ImmutableMap(items)])),
     nodes: ImmutableMap(),
     serviceCIDRs: [],
+    namespaces: ImmutableMap(),
+    pods: ImmutableMap(),
   };
 }
 

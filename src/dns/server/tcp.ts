@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Respond } from './udp.ts';
 
 /** Of a connection without a question. */
@@ -11,6 +12,8 @@ const MOST_CONNECTIONS = 1000;
 const MOST_PENDING = 100;
 /** Answers that a client doesn't read. */
 const MOST_UNSENT_BYTES = 1024 * 1024;
+/** At the end: how long a connection may still have questions under way. */
+const LAST_ANSWERS_MS = 5000;
 
 export interface TcpServerOptions {
   readonly address: string;
@@ -21,13 +24,13 @@ export interface TcpServerOptions {
 
 export class TcpServer implements AsyncDisposable {
   readonly #server: Server;
-  readonly #connections = new Set<Socket>();
+  readonly #connections = new Set<Connection>();
 
   private constructor(respond: Respond) {
     this.#server = createServer({ noDelay: true }, socket => {
-      this.#connections.add(socket);
-      socket.on('close', () => this.#connections.delete(socket));
-      serve(socket, respond);
+      const connection = new Connection(socket, respond);
+      this.#connections.add(connection);
+      socket.on('close', () => this.#connections.delete(connection));
     });
     this.#server.maxConnections = MOST_CONNECTIONS;
   }
@@ -45,53 +48,86 @@ export class TcpServer implements AsyncDisposable {
     return typeof address === 'object' && address !== null ? address.port : 0;
   }
 
+  /** Takes no more connections; those that it has end when what they asked is answered. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
-    for (const socket of this.#connections) socket.destroy();
+    for (const connection of this.#connections) connection.finish();
+    const late = new AbortController();
+    void delay(LAST_ANSWERS_MS, undefined, { signal: late.signal }).then(
+      () => {
+        for (const connection of this.#connections) connection.destroy();
+      },
+      () => undefined, // all have ended before
+    );
     await closed;
+    late.abort();
   }
 }
 
-/** Answers go out as they are found, in any order (RFC 7766 §7). */
-function serve(socket: Socket, respond: Respond): void {
-  let rest: Buffer = Buffer.alloc(0);
-  let pending = 0;
-  const client = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
-  socket.setTimeout(IDLE_MS, () => socket.destroy());
-  // A client that goes away is none of ours.
-  socket.on('error', () => socket.destroy());
-  const reply = (answer: Buffer | undefined) => {
-    if (answer === undefined || socket.destroyed) return;
-    const length = Buffer.allocUnsafe(2);
-    length.writeUInt16BE(answer.length);
-    socket.cork();
-    socket.write(length);
-    socket.write(answer);
-    process.nextTick(() => socket.uncork());
-    if (socket.writableLength > MOST_UNSENT_BYTES) socket.destroy();
-  };
-  const take = (message: Buffer) => {
-    const answer = respond(message, client);
-    if (!(answer instanceof Promise)) {
-      reply(answer);
-      return;
-    }
-    pending += 1;
-    if (pending >= MOST_PENDING) socket.pause();
-    void answer.then(late => {
-      pending -= 1;
-      reply(late);
-      if (pending < MOST_PENDING) socket.resume();
-    });
-  };
-  socket.on('data', chunk => {
-    let bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+class Connection {
+  readonly #socket: Socket;
+  readonly #respond: Respond;
+  readonly #client: { readonly address: string; readonly port: number };
+  #rest: Buffer = Buffer.alloc(0);
+  #pending = 0;
+  #isFinishing = false;
+
+  constructor(socket: Socket, respond: Respond) {
+    this.#socket = socket;
+    this.#respond = respond;
+    this.#client = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
+    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    // A client that goes away is none of ours.
+    socket.on('error', () => socket.destroy());
+    socket.on('data', chunk => this.#read(chunk));
+  }
+
+  /** Ends as soon as nothing is under way. */
+  finish(): void {
+    this.#isFinishing = true;
+    if (this.#pending === 0) this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #read(chunk: Buffer): void {
+    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#socket.cork();
     while (bytes.length >= 2 && bytes.length >= 2 + bytes.readUInt16BE(0)) {
       const end = 2 + bytes.readUInt16BE(0);
-      take(bytes.subarray(2, end));
+      this.#take(bytes.subarray(2, end));
       bytes = bytes.subarray(end);
     }
-    rest = bytes;
-  });
+    this.#socket.uncork();
+    this.#rest = bytes;
+  }
+
+  #take(message: Buffer): void {
+    const answer = this.#respond(message, this.#client);
+    if (!(answer instanceof Promise)) {
+      this.#reply(answer);
+      return;
+    }
+    this.#pending += 1;
+    if (this.#pending >= MOST_PENDING) this.#socket.pause();
+    void answer.then(late => {
+      this.#pending -= 1;
+      this.#reply(late);
+      if (this.#isFinishing && this.#pending === 0) this.#socket.end();
+      else if (this.#pending < MOST_PENDING) this.#socket.resume();
+    });
+  }
+
+  /** As they are found, in any order (RFC 7766 §7). */
+  #reply(answer: Buffer | undefined): void {
+    if (answer === undefined || this.#socket.destroyed) return;
+    const framed = Buffer.allocUnsafe(2 + answer.length);
+    framed.writeUInt16BE(answer.length);
+    answer.copy(framed, 2);
+    this.#socket.write(framed);
+    if (this.#socket.writableLength > MOST_UNSENT_BYTES) this.#socket.destroy();
+  }
 }

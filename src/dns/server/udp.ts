@@ -14,7 +14,7 @@ export interface UdpServerOptions {
   readonly address: string;
   readonly port: number;
   readonly respond: Respond;
-  /** Several sockets of one address, in several threads, share its questions. */
+  /** Several sockets of one address, in several threads or processes, share its questions. */
   readonly sharesPort: boolean;
 }
 
@@ -22,6 +22,10 @@ export interface UdpServerOptions {
 export class UdpServer implements AsyncDisposable {
   readonly #socket: Socket;
   readonly #respond: Respond;
+  readonly #pending = new Set<Promise<void>>();
+  /** While it closes: questions that came before, and whether the socket is connected (see `#drain`). */
+  #waiting: { readonly message: Buffer; readonly client: Client }[] | undefined;
+  #isConnected = false;
   /** Datagrams that the kernel didn't take: the client asks again. */
   dropped = 0;
 
@@ -47,20 +51,73 @@ export class UdpServer implements AsyncDisposable {
     return this.#socket.address().port;
   }
 
+  /** What came before is answered first. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#drain();
+    while (this.#pending.size > 0 || !this.#isConnected) {
+      await Promise.all(this.#pending);
+      await this.#drain();
+    }
     const closed = once(this.#socket, 'close');
     this.#socket.close();
     await closed;
   }
 
   #take(message: Buffer, client: Client): void {
+    if (this.#waiting === undefined) this.#answer(message, client);
+    else this.#waiting.push({ message, client });
+  }
+
+  #answer(message: Buffer, client: Client): void {
     const answer = this.#respond(message, client);
     if (answer === undefined) return;
-    if (!(answer instanceof Promise)) this.#send(answer, client);
-    else void answer.then(late => (late === undefined ? undefined : this.#send(late, client)));
+    if (!(answer instanceof Promise)) {
+      this.#send(answer, client);
+      return;
+    }
+    const pending = answer.then(late => {
+      this.#pending.delete(pending);
+      if (late !== undefined) this.#send(late, client);
+    });
+    this.#pending.add(pending);
   }
 
   #send(answer: Buffer, { address, port }: Client): void {
+    if (this.#isConnected) this.#socket.disconnect();
+    this.#isConnected = false;
     this.#socket.send(answer, port, address);
+  }
+
+  /**
+   * A connected socket gets nothing from anybody but its peer, here itself: whoever shares the port gets what comes from now on
+   * (net/ipv4/udp.c, compute_score), and what is queued can still be read. With a plain close that would be lost.
+   */
+  async #drain(): Promise<void> {
+    for (let isQuiet = false; !isQuiet; ) {
+      this.#waiting = [];
+      await this.#connect();
+      await this.#untilQuiet();
+      const waiting = this.#waiting;
+      isQuiet = waiting.length === 0;
+      for (const { message, client } of waiting) this.#answer(message, client);
+    }
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#isConnected) return;
+    const { address, port } = this.#socket.address();
+    const connected = once(this.#socket, 'connect');
+    this.#socket.connect(port, address);
+    await connected;
+    this.#isConnected = true;
+  }
+
+  /** Until a turn of the event loop has brought nothing. */
+  async #untilQuiet(): Promise<void> {
+    for (let before = -1; before !== this.#waiting?.length; ) {
+      before = this.#waiting?.length ?? 0;
+      // Sockets are read between two of these.
+      for (let turn = 0; turn < 2; turn += 1) await new Promise<void>(resolve => setImmediate(resolve));
+    }
   }
 }

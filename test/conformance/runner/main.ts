@@ -1,4 +1,4 @@
-/** npm run conformance -- [--vectors DIR] [--backend NAME] [--packets]; see docs/conformance.md. */
+/** npm run conformance -- [dns] [--vectors DIR] [--backend NAME] [--packets]; see docs/conformance.md. */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -11,11 +11,12 @@ import { type FlowRunner, runFile } from './schemas.ts';
 import { messageOf, readVectors, VectorError } from './vector-files.ts';
 
 const OWN_VECTORS = fileURLToPath(new URL('../vectors', import.meta.url));
-const USAGE = 'usage: npm run conformance -- [--vectors DIR] [--backend NAME] [--packets]';
+const USAGE = 'usage: npm run conformance -- [dns] [--vectors DIR] [--backend NAME] [--packets]';
 
 /** The exit status: 0 when nothing failed, 1 when something did, 2 when it couldn't be run. */
 async function main(): Promise<number> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
     options: {
       vectors: { type: 'string', default: OWN_VECTORS },
       backend: { type: 'string', default: 'iptables' },
@@ -29,11 +30,16 @@ async function main(): Promise<number> {
   }
   const name = values.backend;
   const entry = backendNamed(name);
+  const [what = 'services', ...rest] = positionals;
+  if (rest.length > 0 || (what !== 'services' && what !== 'dns')) throw new RangeError(USAGE);
   // npm runs us in the project's directory; a relative DIR is meant from where the user is.
   const files = await readVectors(resolve(process.env.INIT_CWD ?? process.cwd(), values.vectors));
-  const runFlows = await flowRunner(name, values.packets);
   const results: Result[] = [];
-  for (const file of files) results.push(...(await runFile(file, { name, entry, runFlows })));
+  if (what === 'dns') results.push(...(await (await import('./dns/run-dns.ts')).runDns(files)));
+  else {
+    const runFlows = await flowRunner(name, values.packets);
+    for (const file of files) results.push(...(await runFile(file, { name, entry, runFlows })));
+  }
   if (results.length === 0) throw new VectorError(`no case was found in ${values.vectors}`);
   for (const line of reportLines(results)) console.log(line);
   return results.some(({ status }) => status === 'failed') ? 1 : 0;

@@ -44,13 +44,13 @@ async function requests({ endpointsFrom = 'auto', ...options }: Asked = {}) {
     server: gate.url,
     endpointsFrom,
     nodeName: 'node-a',
-    watchServiceCIDRs: true,
+    optional: ['ServiceCIDR', 'Namespace', 'Pod'],
     store,
     log: recordedLog(),
     clock: systemClock,
     signal: stop.signal,
   });
-  const isWatched = () => expect([...gate.used].filter(access => access.startsWith('watch '))).toHaveLength(4);
+  const isWatched = () => expect([...gate.used].filter(access => access.startsWith('watch '))).toHaveLength(6);
   await vi.waitFor(() => (gate.refused.size > 0 ? undefined : isWatched()));
   await postEvents(source);
   stop.abort();

@@ -108,7 +108,7 @@ describe('against the embedded API server', () => {
     const until = (cidrs: readonly string[]) =>
       vi.waitFor(() => expect(store.snapshot.serviceCIDRs).toEqual(cidrs), { interval: 5 });
     cluster.create('servicecidrs', '', range('kubernetes', '10.96.0.0/16', 'fd00:96::/112'));
-    await startSource({ watchServiceCIDRs: true });
+    await startSource({ optional: ['ServiceCIDR'] });
     await until(['10.96.0.0/16', 'fd00:96::/112']);
     cluster.create('servicecidrs', '', range('more', '10.112.0.0/16'));
     await until(['10.112.0.0/16', '10.96.0.0/16', 'fd00:96::/112']);
@@ -126,7 +126,7 @@ describe('against the embedded API server', () => {
   it('a server without ServiceCIDRs keeps nobody waiting, and is not away', async () => {
     server.serveGroup('networking.k8s.io', false);
     cluster.create('services', 'default', serviceInput('web'));
-    await startSource({ watchServiceCIDRs: true });
+    await startSource({ optional: ['ServiceCIDR'] });
     await store.synced;
     await vi.waitFor(() => expect(source.stats.ServiceCIDR).toBeUndefined());
     expect(source.failingSinceMs).toBe(0);

@@ -3,7 +3,8 @@ import { describe, expect, it, vi } from 'vitest';
 import type { EndpointSlice, Node, Problem, Service } from '../../../src/watch/objects.ts';
 import type { Dirty } from '../../../src/watch/snapshot.ts';
 import { Store } from '../../../src/watch/store.ts';
-import { trimEndpointSlice, trimNode, trimService } from '../../../src/watch/trim.ts';
+import { trimEndpointSlice, trimService } from '../../../src/watch/trim.ts';
+import { trimNode } from '../../../src/watch/trim-cluster.ts';
 
 function present<T>(trimmed: { object?: T }): T {
   if (trimmed.object === undefined) throw new Error('nothing left after trimming');

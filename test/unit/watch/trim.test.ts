@@ -4,7 +4,9 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Problem } from '../../../src/watch/objects.ts';
-import { TRIMMERS, type Trimmed, trimEndpointSlice, trimNode, trimService } from '../../../src/watch/trim.ts';
+import { TRIMMERS, trimEndpointSlice, trimService } from '../../../src/watch/trim.ts';
+import { trimNode } from '../../../src/watch/trim-cluster.ts';
+import type { Trimmed } from '../../../src/watch/trim-named.ts';
 
 const meta = (extra: object = {}) => ({ namespace: 'default', name: 'web', ...extra });
 const service = (spec: object, extra: object = {}) => ({ metadata: meta(), spec, ...extra });

@@ -3,7 +3,7 @@ import { healthRoutes } from '../../../../src/http/health.ts';
 import { SyncHealth } from '../../../../src/http/health-state.ts';
 import type { Reply } from '../../../../src/http/routes.ts';
 import type { IPFamily } from '../../../../src/net/ip.ts';
-import { trimNode } from '../../../../src/watch/trim.ts';
+import { trimNode } from '../../../../src/watch/trim-cluster.ts';
 import { compared, type Result } from '../result.ts';
 import type { Fields } from '../vector-files.ts';
 import { casesOf } from './cases.ts';

@@ -1,0 +1,53 @@
+/** What the configuration means on this node. Pure. */
+import type { DnsConfiguration } from '../../config/dns-fields.ts';
+import { NODE_ADDRESSES } from '../../config/dns-fields.ts';
+import type { LocalDetection } from '../../config/configuration.ts';
+import type { Node } from '../../watch/objects.ts';
+import type { DnsSettings, UpstreamServer } from '../settings.ts';
+import type { SocketAddress } from '../worker/messages.ts';
+
+export interface NodeFacts {
+  /** Absent = no such object yet, or a source without Nodes. */
+  readonly node: Node | undefined;
+  readonly detectLocal: LocalDetection;
+  /** The networks of this machine's interfaces, CIDRs. */
+  readonly networks: readonly string[];
+  /** Of resolv.conf. */
+  readonly nameservers: readonly UpstreamServer[];
+}
+
+/** RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291. */
+const PRIVATE_RANGES = [
+  ...['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', '169.254.0.0/16'],
+  ...['fc00::/7', 'fe80::/10'],
+];
+const LOOPBACK = ['127.0.0.0/8', '::1/128'];
+
+export function settingsOf(dns: DnsConfiguration, facts: NodeFacts): DnsSettings {
+  const { zones, ttl, pods, ignoresEmptyServices, fallthrough, maxConcurrent, cacheBytes, perSecond } = dns;
+  return {
+    ...{ zones, ttl, pods, ignoresEmptyServices, fallthrough, maxConcurrent, cacheBytes, perSecond },
+    selfIPs: dns.selfIPs ?? nodeIPs(facts.node),
+    upstreams: dns.upstreams ?? facts.nameservers,
+    clients: dns.clients ?? clientsOf(facts),
+  };
+}
+
+/** Canonical; empty while the Node has none. */
+function nodeIPs(node: Node | undefined): readonly string[] {
+  return (node?.addresses ?? []).flatMap(({ type, address }) => (type === 'InternalIP' ? [address] : []));
+}
+
+/** The cluster's pods and nodes. Who says what pods' ranges are says it for all of them. */
+function clientsOf({ node, detectLocal, networks }: NodeFacts): readonly string[] {
+  const cluster = detectLocal.mode === 'ClusterCIDR' ? detectLocal.cidrs : [];
+  const others = cluster.length > 0 ? cluster : PRIVATE_RANGES;
+  return [...new Set([...LOOPBACK, ...others, ...(node?.podCIDRs ?? []), ...networks])];
+}
+
+/** The addresses that `listen` means; `node:53` is none while the Node has none. */
+export function listenAddresses({ listen }: DnsConfiguration, node: Node | undefined): readonly SocketAddress[] {
+  return listen.flatMap(({ address, port }) =>
+    address === NODE_ADDRESSES ? nodeIPs(node).map(ip => ({ address: ip, port })) : [{ address, port }],
+  );
+}

@@ -1,0 +1,70 @@
+import type { Logger } from '../../log.ts';
+import type { DnsChange, EngineReadings, Explanation } from '../engine.ts';
+import type { DnsSettings } from '../settings.ts';
+import type { ListenFailure, Notice, SocketAddress } from '../worker/messages.ts';
+import { DnsThread } from './thread.ts';
+
+/** Changes of one message: a copy of them is made in one go. */
+const CHANGES_PER_MESSAGE = 500;
+
+export interface WorkersOptions {
+  readonly count: number;
+  readonly settings: DnsSettings;
+  readonly log: Logger;
+  /** A worker ended by itself: questions to it are lost until there is another. */
+  readonly onDeath: (error: Error) => void;
+}
+
+/** Some workers that know and do the same. */
+export class Workers implements AsyncDisposable {
+  readonly #threads: readonly DnsThread[];
+
+  constructor({ count, settings, log, onDeath }: WorkersOptions) {
+    const onUpstreamFailure = ({ address, port }: SocketAddress, message: string) =>
+      log.debug({ upstream: `${address} ${port}` }, `upstream: ${message}`);
+    this.#threads = Array.from({ length: count }, () => new DnsThread({ settings, onUpstreamFailure, onDeath }));
+  }
+
+  configure(settings: DnsSettings): void {
+    this.#tell({ kind: 'configure', settings });
+  }
+
+  apply(changes: Iterable<DnsChange>): void {
+    const all = [...changes];
+    for (let at = 0; at < all.length; at += CHANGES_PER_MESSAGE) {
+      this.#tell({ kind: 'changes', changes: all.slice(at, at + CHANGES_PER_MESSAGE) });
+    }
+  }
+
+  synced(): void {
+    this.#tell({ kind: 'synced' });
+  }
+
+  /** Those that some worker couldn't have, each once. */
+  async listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
+    const all = await Promise.all(this.#threads.map(thread => thread.call('listen', addresses)));
+    return [...new Map(all.flat().map(failure => [`${failure.address} ${failure.port}`, failure])).values()];
+  }
+
+  /** Resolves when what was told so far is what they answer from. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#threads.map(thread => thread.call('settled')));
+  }
+
+  /** Of each worker. */
+  readings(): Promise<readonly EngineReadings[]> {
+    return Promise.all(this.#threads.map(thread => thread.call('readings')));
+  }
+
+  explain(name: string, type: number): Promise<Explanation> {
+    return this.#threads[0]!.call('explain', name, type);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#threads.map(thread => thread[Symbol.asyncDispose]()));
+  }
+
+  #tell(notice: Notice): void {
+    for (const thread of this.#threads) thread.tell(notice);
+  }
+}

@@ -1,0 +1,60 @@
+/** A worker of DNS: what is known of the cluster, and the sockets that answer from it. The main thread tells what changes. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { type DnsChange, Engine } from '../engine.ts';
+import { Listeners } from './listeners.ts';
+import type { Call, FromWorker, ToWorker, WorkerCalls, WorkerData } from './messages.ts';
+import { Turns } from './turns.ts';
+
+/** Changes in one turn of the event loop: less than a millisecond. */
+const CHANGES_PER_TURN = 100;
+
+if (parentPort === null) throw new TypeError('not a worker thread');
+const port = parentPort;
+const send = (message: FromWorker) => port.postMessage(message);
+
+const { settings } = workerData as WorkerData;
+const engine = new Engine({
+  settings,
+  now: () => performance.now(),
+  wallClock: () => Date.now(),
+  onUpstreamFailure: ({ address, port: serverPort }, error) =>
+    send({
+      kind: 'upstream-failure',
+      server: { address, port: serverPort },
+      message: error instanceof Error ? error.message : String(error),
+    }),
+});
+const listeners = new Listeners((message, client, isTcp) => engine.respond(message, client, isTcp));
+const changes = new Turns<DnsChange>(list => engine.apply(list), CHANGES_PER_TURN);
+
+const calls: WorkerCalls = {
+  listen: addresses => listeners.set(addresses),
+  readings: () => engine.readings(),
+  explain: (name, type) => engine.explain(name, type),
+  settled: () => changes.settled(),
+};
+
+port.on('message', (message: ToWorker) => {
+  switch (message.kind) {
+    case 'configure':
+      engine.configure(message.settings);
+      break;
+    case 'changes':
+      changes.add(message.changes);
+      break;
+    case 'synced':
+      void changes.settled().then(() => engine.setSynced());
+      break;
+    case 'call':
+      void answer(message);
+  }
+});
+
+async function answer({ id, method, args }: Call): Promise<void> {
+  try {
+    const call = calls[method] as (...all: readonly unknown[]) => unknown;
+    send({ kind: 'result', id, value: await call(...args) });
+  } catch (error) {
+    send({ kind: 'error', id, message: error instanceof Error ? error.message : String(error) });
+  }
+}

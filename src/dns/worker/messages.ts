@@ -1,0 +1,49 @@
+/** What the main thread and a worker of DNS say to each other: plain data. */
+import type { DnsChange, EngineReadings, Explanation } from '../engine.ts';
+import type { DnsSettings } from '../settings.ts';
+
+/** What a worker begins with. */
+export interface WorkerData {
+  readonly settings: DnsSettings;
+}
+
+export interface SocketAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** An address that can't be had, and why. */
+export interface ListenFailure extends SocketAddress {
+  readonly message: string;
+}
+
+/** What a worker does, and says that it's done. */
+export interface WorkerCalls {
+  /** Listens at exactly these from now on, as far as it can; others' questions are answered before their sockets close. */
+  listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]>;
+  readings(): EngineReadings;
+  explain(name: string, type: number): Promise<Explanation>;
+  /** Once more messages came before this have been worked off. */
+  settled(): Promise<void>;
+}
+
+/** What a worker is told. In their order; calls don't overtake them. */
+export type Notice =
+  | { readonly kind: 'configure'; readonly settings: DnsSettings }
+  | { readonly kind: 'changes'; readonly changes: readonly DnsChange[] }
+  /** What was told so far is all that there is. */
+  | { readonly kind: 'synced' };
+
+export type ToWorker = Notice | Call;
+export interface Call {
+  readonly kind: 'call';
+  readonly id: number;
+  readonly method: keyof WorkerCalls;
+  readonly args: readonly unknown[];
+}
+
+export type FromWorker =
+  | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly message: string }
+  /** An upstream server had no answer that could be used. */
+  | { readonly kind: 'upstream-failure'; readonly server: SocketAddress; readonly message: string };
