@@ -79,13 +79,13 @@ export async function startDaemon(state: StateFile, node: string, options: Start
 
 async function launchDaemon(state: StateFile, node: string, options: StartOptions): Promise<Launched> {
   const { as: name = node, args = [], env = {}, configuration = text => text } = options;
-  const { name: lab, mode, hasIPv6, daemonProgram } = state.current;
+  const { name: lab, mode, hasIPv6, hasDns, daemonProgram } = state.current;
   const configFile = configurationFile(lab, name);
   const kubeconfigFile = join(labDir(lab), 'kubeconfig');
   await mkdir(runtimeDir(lab, node), { recursive: true });
   await writeFile(
     configFile,
-    configuration(proxyConfiguration({ node: nodeLayout(node), mode, kubeconfigFile, hasIPv6 })),
+    configuration(proxyConfiguration({ node: nodeLayout(node), mode, kubeconfigFile, hasIPv6, hasDns })),
   );
   return launch({
     netns: namespaceOf(lab, node),

@@ -18,6 +18,8 @@ export interface LabOptions {
   readonly validate?: boolean;
   /** false: IPv4 only. Default: dual stack, if the kernel has IPv6. */
   readonly ipv6?: boolean;
+  /** The daemons answer the cluster's names, and pods ask them. Default false; the command's is true. */
+  readonly dns?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -36,13 +38,14 @@ export async function refuseSecond(name: string): Promise<void> {
 /** Writes the first state of a lab. */
 export async function newState(name: string, options: LabOptions): Promise<StateFile> {
   return new StateFile({
-    version: 2,
+    version: 3,
     name,
     startedAt: new Date().toISOString(),
     phase: 'starting',
     owner: { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? '' },
     namespaces: [],
     hasIPv6: (options.ipv6 ?? true) && kernelHasIPv6(),
+    hasDns: options.dns ?? false,
     mode: options.mode ?? 'iptables',
     daemonProgram: options.daemonProgram ?? kproxyProgram,
     control: null,

@@ -15,8 +15,17 @@ import {
 import { beginFault, type Fault, type FaultKind, type Faults } from './fault.ts';
 import { projectDir } from './install.ts';
 import { type LabOptions, newState, refuseSecond } from './lab-options.ts';
-import { checkLabName, fixedMembers, namespaceOf, nodes } from './layout.ts';
-import { apiUrl, nodeObject, podObject, podStatus, webService } from './manifests.ts';
+import { checkLabName, clusterDns, fixedMembers, namespaceOf, nodes } from './layout.ts';
+import {
+  apiUrl,
+  daemonPod,
+  daemonPodStatus,
+  dnsService,
+  nodeObject,
+  podObject,
+  podStatus,
+  webService,
+} from './manifests.ts';
 import { buildNetwork } from './network.ts';
 import { reservePod, startPods, stopPod } from './pods.ts';
 import type { ProbeReport, ProbeRequest } from './probe.ts';
@@ -92,6 +101,11 @@ export class Lab implements AsyncDisposable {
     return this.#state.current.hasIPv6;
   }
 
+  /** The daemons answer the cluster's names, and pods ask them. */
+  get hasDns(): boolean {
+    return this.#state.current.hasDns;
+  }
+
   /** The directory with kubeconfig, logs and configuration files. */
   get directory(): string {
     return labDir(this.name);
@@ -121,6 +135,17 @@ export class Lab implements AsyncDisposable {
   async #register(): Promise<void> {
     await Promise.all(nodes.map(node => this.api.create('/api/v1/nodes', nodeObject(node, this))));
     await this.api.create('/api/v1/namespaces/default/services', webService(this));
+    if (this.hasDns) await this.#registerDns();
+  }
+
+  async #registerDns(): Promise<void> {
+    const { namespace } = clusterDns;
+    await this.api.create(`/api/v1/namespaces/${namespace}/services`, dnsService(this));
+    const daemons = `/api/v1/namespaces/${namespace}/pods`;
+    for (const node of nodes) {
+      const { body } = await this.api.create(daemons, daemonPod(node));
+      await this.api.patch(`${daemons}/${String(body.metadata.name)}/status`, { status: daemonPodStatus(node, this) });
+    }
   }
 
   async #startDaemons(signal?: AbortSignal): Promise<void> {

@@ -42,6 +42,20 @@ export const web = {
   nodePort: 30080,
 } as const;
 
+/** The cluster's DNS: the nodes' own daemons are behind it. */
+export const clusterDns = {
+  namespace: 'kube-system',
+  name: 'kube-dns',
+  clusterIP: '10.96.0.10',
+  clusterIP6: 'fd00:10:96::a',
+  /** Where a node's daemon listens for the other nodes. */
+  nodePort: 5300,
+  domain: 'cluster.local',
+} as const;
+
+/** The name of `web` for every program of the cluster. */
+export const webName = `${web.name}.default.svc.${clusterDns.domain}`;
+
 export const nodes: readonly [NodeLayout, NodeLayout] = [
   {
     name: 'node-a',

@@ -4,6 +4,7 @@ import {
   apiPort,
   clusterCIDR,
   clusterCIDR6,
+  clusterDns,
   healthzPort,
   type LinkOptions,
   type NodeLayout,
@@ -67,6 +68,53 @@ export function webService({ hasIPv6 }: LinkOptions): ApiObject {
   };
 }
 
+/** Where every pod's names are asked; the daemons' own pods are behind it. */
+export function dnsService({ hasIPv6 }: LinkOptions): ApiObject {
+  const port = (name: string, protocol: string) => ({ name, protocol, port: 53, targetPort: clusterDns.nodePort });
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: clusterDns.name, namespace: clusterDns.namespace, labels: { 'k8s-app': 'kube-dns' } },
+    spec: {
+      clusterIP: clusterDns.clusterIP,
+      clusterIPs: hasIPv6 ? [clusterDns.clusterIP, clusterDns.clusterIP6] : [clusterDns.clusterIP],
+      ipFamilies: hasIPv6 ? ['IPv4', 'IPv6'] : ['IPv4'],
+      ipFamilyPolicy: hasIPv6 ? 'RequireDualStack' : 'SingleStack',
+      selector: { 'k8s-app': 'kproxy-ts' },
+      ports: [port('dns', 'UDP'), port('dns-tcp', 'TCP')],
+    },
+  };
+}
+
+/** The daemon of a node as a pod of its DaemonSet, on the node's own network. */
+export function daemonPod(node: NodeLayout): ApiObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: `kproxy-ts-${node.name}`,
+      namespace: clusterDns.namespace,
+      labels: { 'k8s-app': 'kproxy-ts' },
+    },
+    spec: { nodeName: node.name, hostNetwork: true, containers: [{ name: 'kproxy-ts', image: 'kproxy-ts' }] },
+  };
+}
+
+export function daemonPodStatus(node: NodeLayout, { hasIPv6 }: LinkOptions): Readonly<Record<string, unknown>> {
+  return {
+    phase: 'Running',
+    podIP: node.address,
+    podIPs: (hasIPv6 ? [node.address, node.address6] : [node.address]).map(ip => ({ ip })),
+    conditions: [{ type: 'Ready', status: 'True' }],
+  };
+}
+
+/** A pod's resolv.conf as the kubelet writes it. */
+export function resolvConf(namespace: string): string {
+  const { domain, clusterIP } = clusterDns;
+  return `search ${namespace}.svc.${domain} svc.${domain} ${domain}\nnameserver ${clusterIP}\noptions ndots:5\n`;
+}
+
 export interface PodPlace {
   readonly name: string;
   readonly node: string;
@@ -112,14 +160,27 @@ current-context: lab
 `;
 }
 
+/** The lab has no way out, so no names but its own. */
+const DNS_DOCUMENT = `---
+apiVersion: kproxy-ts.dev/v1alpha1
+kind: NodeConfiguration
+dns:
+  enabled: true
+  listen: ["node:${clusterDns.nodePort}"]
+  service: ${clusterDns.namespace}/${clusterDns.name}
+  upstreams: []
+`;
+
 export interface ProxyConfiguration extends LinkOptions {
   readonly node: NodeLayout;
   readonly mode: string;
   readonly kubeconfigFile: string;
+  /** Whether the daemon answers the cluster's names. */
+  readonly hasDns: boolean;
 }
 
 /** A KubeProxyConfiguration as kubeadm would write it for this node. */
-export function proxyConfiguration({ node, mode, kubeconfigFile, hasIPv6 }: ProxyConfiguration): string {
+export function proxyConfiguration({ node, mode, kubeconfigFile, hasIPv6, hasDns }: ProxyConfiguration): string {
   return `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 clientConnection:
@@ -132,5 +193,5 @@ metricsBindAddress: 127.0.0.1:10249
 # The size of the connection table is the machine's own, and can't be set from a network namespace.
 conntrack:
   maxPerCore: 0
-`;
+${hasDns ? DNS_DOCUMENT : ''}`;
 }

@@ -3,7 +3,8 @@
  * namespace (`ip -n`), with their other end put straight into another one.
  */
 import { existsSync } from 'node:fs';
-import { readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ExecError, run } from '../linux/exec.ts';
 
 const mountPoint = '/run/netns';
@@ -21,8 +22,19 @@ export async function createNamespaces(names: readonly string[]): Promise<void> 
   await Promise.all(names.map(name => configureLinks(name, ['link set lo up'])));
 }
 
+/** What programs that are run in the namespace by its name see as /etc/resolv.conf; goes with it (ip-netns(8)). */
+export async function setResolvConf(netns: string, text: string): Promise<void> {
+  await mkdir(ownFiles(netns), { recursive: true });
+  await writeFile(join(ownFiles(netns), 'resolv.conf'), text);
+}
+
+function ownFiles(netns: string): string {
+  return join('/etc/netns', netns);
+}
+
 /** Removes the names of the namespaces; the kernel ends a namespace with its last process. Those that don't exist are fine. */
 export async function deleteNamespaces(names: readonly string[]): Promise<void> {
+  await Promise.all(names.map(name => rm(ownFiles(name), { recursive: true, force: true })));
   const existing = new Set(await listNamespaces());
   const lines = names.filter(name => existing.has(name)).map(name => `netns del ${name}\n`);
   if (lines.length === 0) return;

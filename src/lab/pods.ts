@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { labProgram } from './install.ts';
 import { namespaceOf, nodeLayout, podAddress, podAddress6, podLinks, podPort, sysctls } from './layout.ts';
-import { configureLinks, createNamespaces, deleteNamespaces, setSysctls } from './netns.ts';
+import { resolvConf } from './manifests.ts';
+import { configureLinks, createNamespaces, deleteNamespaces, setResolvConf, setSysctls } from './netns.ts';
 import { endProcesses, launch, markedEnv } from './process.ts';
 import { labDir, type PodState, type StateFile } from './state.ts';
 
@@ -31,6 +32,9 @@ export async function startPods(state: StateFile, pods: readonly PodState[]): Pr
   await createNamespaces(pods.map(pod => namespaceOf(lab, pod.name)));
   // One after the other: two `ip` processes that make links in one node's namespace wait for each other anyway.
   for (const pod of pods) await wire(lab, pod);
+  if (state.current.hasDns) {
+    await Promise.all(pods.map(pod => setResolvConf(namespaceOf(lab, pod.name), resolvConf('default'))));
+  }
   await Promise.all(pods.map(pod => startEchoProcess(state, pod)));
 }
 

@@ -20,7 +20,7 @@ const pod = z
 
 const labState = z
   .object({
-    version: z.literal(2),
+    version: z.literal(3),
     name: z.string(),
     /** RFC 3339. */
     startedAt: z.string(),
@@ -30,6 +30,8 @@ const labState = z
     namespaces: z.array(z.string()).readonly(),
     /** false: IPv4 only. */
     hasIPv6: z.boolean(),
+    /** The daemons answer the cluster's names, and pods ask them. */
+    hasDns: z.boolean(),
     mode: z.string(),
     daemonProgram: z.string(),
     control: processId.nullable(),

@@ -2,10 +2,11 @@
 import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { styleText } from 'node:util';
+import { ExecError } from '../linux/exec.ts';
 import { renderTable } from '../text/table.ts';
 import { kproxyProgram } from './install.ts';
 import type { Lab, ProbeTarget } from './lab.ts';
-import { nodes, web } from './layout.ts';
+import { nodes, web, webName } from './layout.ts';
 import { servedMode } from './served-mode.ts';
 import { findFaults, tally } from './tally.ts';
 
@@ -36,6 +37,9 @@ export async function runTour(tour: Tour): Promise<string[]> {
   const { lab, write, connections, signal } = tour;
   write(heading(`The Service '${web.name}', ${connections} connections on each path: who answered`));
   const faults = await showDistribution(tour);
+  signal.throwIfAborted();
+  write(heading('Its name, from a pod: answered on the node itself'));
+  faults.push(...(await showNames(tour)));
   signal.throwIfAborted();
   write(heading('Scaling up by one pod'));
   faults.push(...(await showScaling(tour)));
@@ -87,6 +91,26 @@ async function showDistribution({ lab, write, connections, signal }: Tour): Prom
     faults.push(...found.map(fault => `${label} to ${to.replace(/ +/, ' ')}: ${fault}`));
   }
   write(renderTable(rows));
+  return faults;
+}
+
+/** What a program in a pod sees that knows nothing but the Service's name. */
+async function showNames({ lab, write }: Tour): Promise<string[]> {
+  const [pod] = lab.pods;
+  if (pod === undefined || !lab.hasDns) return [];
+  const commands = [
+    ['getent', 'ahosts', web.name],
+    ['curl', '--silent', '--show-error', '--max-time', '5', `http://${webName}/`],
+  ] as const;
+  const faults: string[] = [];
+  for (const command of commands) {
+    const answer = await lab.exec(pod.name, command).catch((error: unknown) => {
+      if (!(error instanceof ExecError)) throw error;
+      faults.push(`${pod.name}: ${error.message}`);
+      return undefined;
+    });
+    write(`${pod.name}$ ${command.join(' ')}\n${answer?.stdout.trimEnd() ?? ''}\n`);
+  }
   return faults;
 }
 
@@ -155,6 +179,7 @@ function nextSteps(lab: Lab, staysUp: boolean, mode: string | undefined): string
       "a node's rules",
     ],
     [`${inLab}node-a -- kproxy-ts dump`, 'what they mean'],
+    [`${inLab}node-a -- kproxy-ts dns query ${webName}`, "where a name's answer is from"],
     [`${program} lab status ${name}`.trimEnd(), 'nodes, pods, daemons'],
   ];
   const title = `To try next${staysUp ? ', from another terminal' : `, after '${program} lab up'`}`;
