@@ -46,6 +46,8 @@ export function clusterOf(services: number, endpoints = ENDPOINTS): Snapshot {
     slices: ImmutableMap(indexes.map(i => [key(i), ImmutableMap([['a', sliceOf(i, 0, endpoints)]])])),
     serviceCIDRs: [],
     nodes: ImmutableMap(),
+    namespaces: ImmutableMap(),
+    pods: ImmutableMap(),
   };
 }
 

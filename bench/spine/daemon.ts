@@ -12,6 +12,8 @@ export interface BenchDaemonOptions {
   readonly variant?: string;
   /** Go's notation; default 30s. */
   readonly syncPeriod?: string;
+  /** Answers names at 127.0.0.1:DNS_PORT with so many workers; absent = none. */
+  readonly dnsWorkers?: number;
 }
 
 export interface BenchDaemon extends AsyncDisposable {
@@ -20,7 +22,11 @@ export interface BenchDaemon extends AsyncDisposable {
   readonly url: string;
   /** From the process's start to all rules programmed. */
   readonly startMs: number;
+  /** Everything has to be listed again. */
+  relist(): void;
 }
+
+export const DNS_PORT = 5300;
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -50,6 +56,7 @@ export async function startDaemon(options: BenchDaemonOptions): Promise<BenchDae
     pid: daemon.pid ?? 0,
     url,
     startMs,
+    relist: () => void api.kill('SIGUSR2'),
     [Symbol.asyncDispose]: async () => {
       daemon.kill();
       api.kill();
@@ -73,7 +80,8 @@ function kubeconfig(url: string): string {
   });
 }
 
-function configuration({ variant = 'nft', syncPeriod = '30s' }: BenchDaemonOptions, directory: string): string {
+function configuration(options: BenchDaemonOptions, directory: string): string {
+  const { variant = 'nft', syncPeriod = '30s', dnsWorkers } = options;
   const isNftables = variant === 'nftables';
   const kubeProxy = {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
@@ -84,7 +92,15 @@ function configuration({ variant = 'nft', syncPeriod = '30s' }: BenchDaemonOptio
     [isNftables ? 'nftables' : 'iptables']: { syncPeriod },
     clientConnection: { kubeconfig: join(directory, 'kubeconfig') },
   };
-  if (isNftables) return JSON.stringify(kubeProxy);
-  const ours = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration', iptables: { variant } };
+  const ours = {
+    apiVersion: 'kproxy-ts.dev/v1alpha1',
+    kind: 'NodeConfiguration',
+    ...(isNftables ? {} : { iptables: { variant } }),
+    ...(dnsWorkers === undefined ? {} : { dns: dnsSection(dnsWorkers) }),
+  };
   return `${JSON.stringify(kubeProxy)}\n---\n${JSON.stringify(ours)}\n`;
+}
+
+function dnsSection(workers: number): object {
+  return { enabled: true, listen: [`127.0.0.1:${DNS_PORT}`], service: '', upstreams: [], workers };
 }

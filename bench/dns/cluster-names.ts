@@ -1,0 +1,43 @@
+/** Names of the bench's cluster, and a headless Service in it. */
+import { ask } from '../../test/conformance/runner/dns/ask.ts';
+import { keyOf } from '../spine/cluster.ts';
+
+const ZONE = 'svc.cluster.local';
+const HEADLESS = { namespace: 'bench-0', name: 'headless' };
+
+export const headlessName = `${HEADLESS.name}.${HEADLESS.namespace}.${ZONE}`;
+
+export function serviceName(i: number): string {
+  const { namespace, name } = keyOf(i);
+  return `${name}.${namespace}.${ZONE}`;
+}
+
+/** A headless Service of so many endpoints. */
+export async function putHeadless(url: string, endpoints: number): Promise<void> {
+  const { namespace, name } = HEADLESS;
+  const ports = [{ name: 'http', port: 80, protocol: 'TCP' }];
+  await post(`${url}/api/v1/namespaces/${namespace}/services`, { metadata: { name }, spec: { clusterIP: 'None', ports } });
+  await post(`${url}/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`, {
+    metadata: { name, labels: { 'kubernetes.io/service-name': name } },
+    addressType: 'IPv4',
+    ports,
+    endpoints: Array.from({ length: endpoints }, (_, i) => ({ addresses: [`10.63.0.${i + 1}`], conditions: { ready: true } })),
+  });
+}
+
+async function post(url: string, object: object): Promise<void> {
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(object) });
+  if (!response.ok) throw new Error(`POST ${url}: ${response.status} ${await response.text()}`);
+}
+
+const PATIENCE_MS = 30_000;
+
+/** Asks until the name has an address. */
+export async function untilAnswered(qname: string, port: number): Promise<void> {
+  for (const end = performance.now() + PATIENCE_MS; performance.now() < end; ) {
+    const { packet } = await ask({ qname, qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port });
+    if (packet.answers.length > 0 || packet.flag_tc) return;
+  }
+  throw new Error(`${qname} isn't answered after ${PATIENCE_MS} ms`);
+}
