@@ -62,6 +62,7 @@ export class ClusterSource implements AsyncDisposable {
       next.kubeconfigPath === before.kubeconfigPath &&
       next.apiServer === before.apiServer &&
       next.endpointsFrom === before.endpointsFrom &&
+      next.dns.endpointPodNames === before.dns.endpointPodNames &&
       isDeepStrictEqual(this.#options.optional(next), this.#options.optional(before));
     if (isSame || this.#options.source !== undefined) return;
     const previous = this.#running;
@@ -88,6 +89,7 @@ async function startSource(options: ClusterSourceOptions, configuration: Configu
       endpointsFrom,
       nodeName,
       optional: optional(configuration),
+      trimming: { keepsPodNames: configuration.dns.endpointPodNames },
       userAgent: `kproxy-ts/${version}`,
       store,
       log,

@@ -36,8 +36,8 @@ const PATIENCE_MS = 30_000;
 /** Asks until the name has an address. */
 export async function untilAnswered(qname: string, port: number): Promise<void> {
   for (const end = performance.now() + PATIENCE_MS; performance.now() < end; ) {
-    const { packet } = await ask({ qname, qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port });
-    if (packet.answers.length > 0 || packet.flag_tc) return;
+    const { answers, isTruncated } = await ask({ qname, qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port });
+    if (answers.length > 0 || isTruncated) return;
   }
   throw new Error(`${qname} isn't answered after ${PATIENCE_MS} ms`);
 }

@@ -42,7 +42,7 @@ async function oneChange(change: number): Promise<number> {
   const startedAt = performance.now();
   store.upsert('Service', { ...before, clusterIPs: [address] });
   for (;;) {
-    const { packet } = await ask({ qname: serviceName(change), qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port: DNS_PORT });
-    if (packet.answers.some(({ data }) => data === address)) return performance.now() - startedAt;
+    const { answers } = await ask({ qname: serviceName(change), qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port: DNS_PORT });
+    if (answers.some(({ data }) => data === address)) return performance.now() - startedAt;
   }
 }

@@ -4,11 +4,9 @@ import { parseCIDR } from '../net/cidr.ts';
 
 export interface AccessOptions {
   /** Canonical CIDRs of clients that are answered. */
-  readonly ranges: readonly string[];
-  /** Questions of one client; 0 = no limit. */
+  readonly clients: readonly string[];
+  /** Questions of one client, of which it may ask a second's at once; 0 = no limit. */
   readonly perSecond: number;
-  /** Monotonic milliseconds. */
-  readonly now: () => number;
 }
 
 /** `refused`: gets an answer that says so; `silent`: gets none. */
@@ -23,27 +21,26 @@ interface Bucket {
 }
 
 export class Access {
-  readonly #options: AccessOptions;
+  readonly #perSecond: number;
   readonly #allowed = new BlockList();
   readonly #buckets = new Map<string, Bucket>();
 
   /** @throws TypeError for what is no CIDR */
-  constructor(options: AccessOptions) {
-    this.#options = options;
-    for (const text of options.ranges) {
+  constructor({ clients, perSecond }: AccessOptions) {
+    this.#perSecond = perSecond;
+    for (const text of clients) {
       const range = parseCIDR(text);
       if (range === undefined) throw new TypeError(`not a CIDR: ${text}`);
       this.#allowed.addSubnet(range.address, range.prefixLength, range.family === 'IPv4' ? 'ipv4' : 'ipv6');
     }
   }
 
-  admit(address: string): Admission {
-    const { perSecond, now } = this.#options;
-    const known = this.#buckets.get(address);
-    if (known === undefined && !this.#isAllowed(address)) return 'refused';
-    const bucket = known ?? this.#newBucket(address);
+  /** @param address as a socket tells it; `nowMs` monotonic */
+  admit(address: string, nowMs: number): Admission {
+    const bucket = this.#buckets.get(address) ?? this.#newBucket(address, nowMs);
+    if (bucket === undefined) return 'refused';
+    const perSecond = this.#perSecond;
     if (perSecond === 0) return 'admitted';
-    const nowMs = now();
     bucket.tokens = Math.min(perSecond, bucket.tokens + ((nowMs - bucket.filledAtMs) * perSecond) / 1000);
     bucket.filledAtMs = nowMs;
     if (bucket.tokens < 1) return 'silent';
@@ -51,19 +48,23 @@ export class Access {
     return 'admitted';
   }
 
-  #isAllowed(address: string): boolean {
-    return this.#allowed.check(address, address.includes(':') ? 'ipv6' : 'ipv4');
-  }
-
-  #newBucket(address: string): Bucket {
+  /** Undefined for a client that isn't answered. Without a limit it only says that the client was looked up. */
+  #newBucket(address: string, nowMs: number): Bucket | undefined {
+    if (!this.#isAllowed(address)) return undefined;
     if (this.#buckets.size >= MOST_CLIENTS) {
       for (const oldest of this.#buckets.keys()) {
         this.#buckets.delete(oldest);
         break;
       }
     }
-    const bucket = { tokens: this.#options.perSecond, filledAtMs: this.#options.now() };
+    const bucket = { tokens: this.#perSecond, filledAtMs: nowMs };
     this.#buckets.set(address, bucket);
     return bucket;
+  }
+
+  #isAllowed(address: string): boolean {
+    // A link-local address comes with its interface, which is no part of a range.
+    const [plain = ''] = address.split('%');
+    return this.#allowed.check(plain, plain.includes(':') ? 'ipv6' : 'ipv4');
   }
 }

@@ -1,108 +1,141 @@
 /**
  * Answers about our zones. The bytes of an answer are kept for its question until something that it is about changes: nothing is kept by time, so no
- * answer is older than what is known of the cluster.
+ * answer is older than what is known of the cluster. Only names that exist are kept: others are as many as somebody likes to make up.
  */
-import type { Answer } from './records.ts';
-import { type Reply, replyOf, zoneOf } from './reply.ts';
-import { nameText } from './wire/names.ts';
+import { KeptReplies, type KeptReply } from './kept-replies.ts';
+import { RCODE, type Rcode, TYPE } from './records.ts';
+import { encodedAnswer, Reply } from './reply.ts';
+import { labelsIn } from './wire/names.ts';
 import { lowerName, type Query } from './wire/query.ts';
-import type { DnsService } from './zone/cluster.ts';
+import type { Cluster, DnsService } from './zone/cluster.ts';
+import { endpointsOf } from './zone/cluster.ts';
 import { addressOfReverse } from './zone/reverse.ts';
-import { isReverse, type Zone } from './zone/zone.ts';
+import type { Found } from './zone/service-records.ts';
+import { isReverse, type Zone, zoneOf } from './zone/zone.ts';
 
-/** Kept answers, of 200 to 500 bytes each; the oldest goes first. */
-const MOST_KEPT = 16_384;
-/** A name and a type. */
-const scratch = Buffer.alloc(257);
+const KEPT = { ringBytes: 2 * 1024 * 1024, mostReplies: 16_384 };
+/** Types that resolvers and libraries ask for by themselves, so that it's worth to keep that there is nothing. */
+const USUAL_TYPES: ReadonlySet<number> = new Set([TYPE.A, TYPE.AAAA, TYPE.SRV, TYPE.HTTPS]);
 
-/** What somebody else has to find out: the name is in none of our zones, or a CNAME leads on. */
+/** A name that isn't there, or has nothing of that type: SOA and an rcode. */
+export interface Nothing {
+  readonly zone: Zone;
+  readonly rcode: Rcode;
+}
+
+/** What somebody else has to find out: the name is in none of our zones, or in one whose misses are asked elsewhere, or a CNAME leads on. */
 export interface Elsewhere {
-  readonly name: string;
+  readonly labels: readonly string[];
   /** The same as bytes, lower case. */
   readonly wire: Buffer;
-  readonly chase?: { readonly zone: Zone; readonly answer: Answer; readonly target: string };
+  readonly chase?: { readonly zone: Zone; readonly found: Found; readonly target: string };
+}
+
+export interface AnswersOptions {
+  readonly cluster: Cluster;
+  readonly zones: readonly Zone[];
+  /** Misses of zones that fall through go to others only where there are any. */
+  readonly hasUpstreams: boolean;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
 }
 
 export class Answers {
-  readonly #zones: readonly Zone[];
-  /** Before the cluster is known names of ours get SERVFAIL. */
-  readonly #isKnown: () => boolean;
-  readonly #kept = new Map<string, { readonly reply: Reply; readonly subject: string }>();
-  /** Keys of kept answers by what they are about: a Service, or an address. */
-  readonly #about = new Map<string, Set<string>>();
+  #options: AnswersOptions;
+  readonly #kept = new KeptReplies(KEPT);
+  readonly #question = Buffer.alloc(257);
+  #rebuilt = 0;
+  hits = 0;
 
-  constructor(zones: readonly Zone[], isKnown: () => boolean) {
-    this.#zones = zones;
-    this.#isKnown = isKnown;
+  constructor(options: AnswersOptions) {
+    this.#options = options;
   }
 
-  /** The zone that a name is in, if it's ours. */
-  zoneOf(name: string): Zone | undefined {
-    return zoneOf(this.#zones, name);
+  get zones(): readonly Zone[] {
+    return this.#options.zones;
   }
 
-  answer(bytes: Buffer, { nameEnd, type }: Query): Reply | Elsewhere {
-    const length = lowerName(bytes, nameEnd, scratch);
-    scratch.writeUInt16BE(type, length);
-    const key = scratch.toString('latin1', 0, length + 2);
-    return this.#kept.get(key)?.reply ?? this.#find(key, Buffer.from(scratch.subarray(0, length)), type);
+  get kept(): { readonly size: number; readonly evictions: number } {
+    return this.#kept;
+  }
+
+  /** Other zones or options: nothing that was kept is right any more. */
+  replace(options: Omit<AnswersOptions, 'now' | 'cluster'>): void {
+    this.#options = { ...this.#options, ...options };
+    this.#kept.clear();
+  }
+
+  answer(message: Buffer, { nameEnd, type }: Query): Reply | Nothing | Elsewhere {
+    const length = lowerName(message, nameEnd, this.#question);
+    const key = this.#keyOf(length, type);
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return this.#find(key, this.#question.subarray(0, length), type);
+    this.hits += 1;
+    return kept;
+  }
+
+  /** @param wire the question's name, lower case */
+  keptFor(wire: Buffer, type: number): KeptReply | undefined {
+    wire.copy(this.#question);
+    return this.#kept.get(this.#keyOf(wire.length, type));
   }
 
   /** A Service was, or is, so. */
-  forget({ namespace, name, clusterIPs, endpoints }: DnsService): void {
-    this.#forgetAbout(`${namespace}/${name}`);
-    for (const ip of clusterIPs) this.#forgetAbout(ip);
-    for (const { ip } of endpoints) this.#forgetAbout(ip);
+  forget(service: DnsService): void {
+    if (this.#kept.size === 0) return;
+    this.#kept.forget(`${service.namespace}/${service.name}`);
+    for (const ip of service.clusterIPs) this.#kept.forget(ip);
+    for (const { ip } of endpointsOf(service)) this.#kept.forget(ip);
   }
 
-  forgetAll(): void {
-    this.#kept.clear();
-    this.#about.clear();
-  }
-
-  #find(key: string, wire: Buffer, type: number): Reply | Elsewhere {
-    const name = nameText(wire);
-    const zone = zoneOf(this.#zones, name);
-    if (zone === undefined) return { name, wire };
-    const question = { type, zone: zone.name };
-    if (!this.#isKnown()) return replyOf(wire, question, zone.unknown());
-    const { chase: target, ...answer } = zone.lookup(name, type);
-    if (target !== undefined) return { name, wire, chase: { zone, answer, target } };
-    const reply = replyOf(wire, question, answer);
-    this.#keep(key, subjectOf(name, zone), reply);
-    return reply;
-  }
-
-  #keep(key: string, subject: string | undefined, reply: Reply): void {
-    if (subject === undefined) return;
-    if (this.#kept.size >= MOST_KEPT) this.#drop();
-    this.#kept.set(key, { reply, subject });
-    const keys = this.#about.get(subject);
-    if (keys === undefined) this.#about.set(subject, new Set([key]));
-    else keys.add(key);
-  }
-
-  /** The oldest. */
-  #drop(): void {
-    for (const [key, { subject }] of this.#kept) {
-      this.#kept.delete(key);
-      const keys = this.#about.get(subject);
-      keys?.delete(key);
-      if (keys?.size === 0) this.#about.delete(subject);
-      return;
+  /** What a name's zone says of it, without anything kept. */
+  find(labels: readonly string[], wire: Buffer, type: number): { zone: Zone; found: Found } | Nothing | Elsewhere {
+    const { zones, cluster, hasUpstreams } = this.#options;
+    const zone = zoneOf(zones, labels);
+    if (zone === undefined) return { labels, wire };
+    if (!cluster.isSynced) return { zone, rcode: RCODE.SERVFAIL };
+    const found = zone.find(labels, type);
+    if (found === undefined) {
+      return zone.fallsThrough && hasUpstreams ? { labels, wire } : { zone, rcode: RCODE.NXDOMAIN };
     }
+    if (found.answers.length === 0 && !USUAL_TYPES.has(type)) return { zone, rcode: RCODE.NOERROR };
+    const target = chaseOf(found, type);
+    return target === undefined ? { zone, found } : { labels, wire, chase: { zone, found, target } };
   }
 
-  #forgetAbout(subject: string): void {
-    for (const key of this.#about.get(subject) ?? []) this.#kept.delete(key);
-    this.#about.delete(subject);
+  #keyOf(length: number, type: number): string {
+    this.#question[length] = type >> 8;
+    this.#question[length + 1] = type & 255;
+    return this.#question.toString('latin1', 0, length + 2);
+  }
+
+  #find(key: string, question: Buffer, type: number): Reply | Nothing | Elsewhere {
+    const labels = labelsIn(key);
+    const outcome = this.find(labels, question, type);
+    if ('rcode' in outcome) return outcome;
+    // What others are asked for outlives this question.
+    if ('labels' in outcome) return { ...outcome, wire: Buffer.from(question) };
+    const { zone, found } = outcome;
+    const encoded = encodedAnswer(question, { type, zone: zone.name }, zone.answer(found));
+    this.#rebuilt += 1;
+    const subject = subjectOf(labels, zone);
+    if (subject !== undefined) {
+      this.#kept.keep(encoded, this.#rebuilt, { key, subject, nowMs: this.#options.now() });
+    }
+    return new Reply(encoded, this.#rebuilt - 1);
   }
 }
 
-/** Whose change changes the answer; undefined where more can. A namespace's change changes all answers. */
-function subjectOf(name: string, zone: Zone): string | undefined {
-  if (isReverse(zone.name)) return addressOfReverse(name.split('.'));
-  const labels = name.slice(0, -zone.name.length - 1).split('.');
-  const [service, namespace, kind] = labels.slice(-3);
-  return kind === 'svc' && namespace !== undefined ? `${namespace}/${service}` : undefined;
+/** The name that a CNAME leads to, where the question wasn't for the CNAME itself. */
+export function chaseOf({ answers }: Found, type: number): string | undefined {
+  const [first] = answers;
+  return first?.type === TYPE.CNAME && 'target' in first && type !== TYPE.CNAME ? first.target : undefined;
+}
+
+/** Whose change changes the answer; undefined where more can, or where there are as many names as somebody likes. */
+function subjectOf(labels: readonly string[], zone: Zone): string | undefined {
+  if (isReverse(zone.name)) return addressOfReverse(labels);
+  const last = labels.length - zone.labels.length - 1;
+  const [kind, namespace, service] = [labels[last], labels[last - 1], labels[last - 2]];
+  return kind === 'svc' && service !== undefined ? `${namespace}/${service}` : undefined;
 }

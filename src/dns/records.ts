@@ -1,16 +1,22 @@
 /** What DNS answers are made of, before they become bytes. Names are without the closing dot; '' is the root. */
 
-/** RFC 1035 §3.2.2, RFC 3596 (AAAA), RFC 2782 (SRV), RFC 6891 (OPT). Only the types that we make; questions may have any number. */
+/** RFC 1035 §3.2.2, RFC 3596 (AAAA), RFC 2782 (SRV), RFC 6891 (OPT), RFC 9460 (HTTPS), RFC 4034 and 5155 (DNSSEC), RFC 6672 (DNAME). Only those that are known here; questions may have any number. */
 export const TYPE = {
   A: 1,
   NS: 2,
   CNAME: 5,
   SOA: 6,
   PTR: 12,
+  HINFO: 13,
   TXT: 16,
   AAAA: 28,
   SRV: 33,
+  DNAME: 39,
   OPT: 41,
+  RRSIG: 46,
+  NSEC: 47,
+  NSEC3: 50,
+  HTTPS: 65,
   IXFR: 251,
   AXFR: 252,
   ANY: 255,

@@ -1,83 +1,135 @@
-/** What becomes of a message that a client sent. Never throws or rejects. */
+/** What becomes of a question that makes sense: an answer from our zones, from what is kept, or from upstream servers. */
 import type { Answers, Elsewhere } from './answers.ts';
 import { chased, chaseWithin } from './chase.ts';
 import { type Answer, RCODE, TYPE } from './records.ts';
-import { finish, refuse, replyOf } from './reply.ts';
+import { encodedAnswer, finish, Reply, refuse } from './reply.ts';
+import { answerOf } from './upstream/belonging.ts';
 import type { AnswerCache } from './upstream/cache.ts';
-import type { Forwarder } from './upstream/forwarder.ts';
-import { relay } from './upstream/relay.ts';
-import { readMessage } from './wire/message.ts';
+import { type Forwarder, isUsable, type Question } from './upstream/forwarder.ts';
+import { isLoopName, loopRecord } from './upstream/loop.ts';
+import { rcodeForClient, relayed } from './upstream/relay.ts';
+import { type Message, readMessage } from './wire/message.ts';
 import { wireName } from './wire/names.ts';
-import { FLAG, PLAIN_UDP_BYTES, type Query, readQuery } from './wire/query.ts';
+import { negative } from './wire/negative.ts';
+import { FLAG, PLAIN_UDP_BYTES, type Query } from './wire/query.ts';
 import { questionOf } from './wire/question.ts';
 import { MOST_BYTES } from './wire/response.ts';
+import type { Cluster } from './zone/cluster.ts';
 
 /** Larger answers go by TCP, whatever a client says that it takes: they would come in pieces. */
 const MOST_UDP_BYTES = 4096;
 
-type Late = Buffer | Promise<Buffer | undefined>;
+type Late = Buffer | Promise<Buffer>;
 
 export interface ResolverParts {
   readonly answers: Answers;
   readonly cache: AnswerCache;
   readonly forwarder: Forwarder;
-  readonly isAllowed: (address: string) => boolean;
+  readonly cluster: Cluster;
+  /** See upstream/loop.ts. */
+  readonly instance: string;
+}
+
+/** A question, and how it is answered. */
+interface Asked {
+  readonly message: Buffer;
+  readonly query: Query;
+  readonly limit: number;
+}
+
+interface Upstream {
+  readonly bytes: Buffer;
+  readonly message: Message;
 }
 
 export class Resolver {
   readonly #parts: ResolverParts;
+  #turns = 0;
 
   constructor(parts: ResolverParts) {
     this.#parts = parts;
   }
 
-  respond(message: Buffer, address: string, isTcp: boolean): Buffer | Promise<Buffer | undefined> | undefined {
-    const query = readQuery(message);
-    if (query === undefined) return undefined;
+  /** @param query of class IN, without a refusal. May throw, and reject, for want of memory and for bugs only. */
+  answer(message: Buffer, query: Query, isTcp: boolean): Late {
     if (query.refusal !== undefined) return refuse(message, query, query.refusal);
-    const isTransfer = query.type === TYPE.AXFR || query.type === TYPE.IXFR;
-    if (isTransfer || !this.#parts.isAllowed(address)) return refuse(message, query, RCODE.REFUSED);
+    if (query.type === TYPE.AXFR || query.type === TYPE.IXFR) return refuse(message, query, RCODE.REFUSED);
+    const { answers, cluster } = this.#parts;
     const limit = isTcp ? MOST_BYTES : Math.min(MOST_UDP_BYTES, query.edns?.udpBytes ?? PLAIN_UDP_BYTES);
-    const found = this.#parts.answers.answer(message, query);
-    return 'encoded' in found ? finish(message, query, found, limit) : this.#elsewhere(message, query, found, limit);
+    const found = answers.answer(message, query);
+    if (found instanceof Reply) return finish(message, query, found, { limit, serial: cluster.changedAt });
+    if ('rcode' in found) {
+      return negative(message, query, found.zone.negativeSoa, { rcode: found.rcode, serial: cluster.changedAt });
+    }
+    return this.#elsewhere({ message, query, limit }, found);
   }
 
-  #elsewhere(message: Buffer, query: Query, { wire, chase }: Elsewhere, limit: number): Late {
-    if (chase === undefined) {
-      const use = (bytes: Buffer | undefined) => relayed(message, query, bytes, limit);
-      return this.#ask(wire, query, use);
+  #elsewhere(asked: Asked, { labels, wire, chase }: Elsewhere): Late {
+    const { message, query } = asked;
+    if (chase !== undefined) return this.#chase(asked, wire, chase);
+    const { forwarder, instance } = this.#parts;
+    if (isLoopName(labels, instance)) {
+      const answer = { rcode: RCODE.NOERROR, answers: [loopRecord(instance)], authority: [], additional: [] };
+      return this.#finish(asked, new Reply(encodedAnswer(wire, { type: query.type, zone: '' }, answer), 0));
     }
-    const { zone, answer, target } = chase;
-    const found = chaseWithin(answer, target, query.type, name => this.#parts.answers.zoneOf(name));
-    const reply = (end: Answer) =>
-      finish(message, query, replyOf(wire, { type: query.type, zone: zone.name }, end), limit);
-    if (found.target === undefined) return reply(found.answer);
-    return this.#ask(wireName(found.target), query, bytes => {
-      const end = bytes === undefined ? undefined : readMessage(bytes);
-      if (bytes === undefined || end === undefined) return reply({ ...found.answer, rcode: RCODE.SERVFAIL });
-      return reply(chased(found.answer, { bytes, message: end }));
+    if (forwarder.servers.length === 0) return refuse(message, query, RCODE.REFUSED);
+    return this.#ask(asked, wire, upstream => {
+      if (upstream === undefined) return refuse(message, query, RCODE.SERVFAIL);
+      this.#turns += 1;
+      return this.#finish(asked, relayed(query, upstream, this.#turns));
     });
   }
 
+  #chase(asked: Asked, wire: Buffer, { zone, found, target }: NonNullable<Elsewhere['chase']>): Late {
+    const { answers, forwarder } = this.#parts;
+    const { type } = asked.query;
+    const hasUpstreams = forwarder.servers.length > 0;
+    const chase = chaseWithin({ zones: answers.zones, hasUpstreams }, zone.answer(found), { target, type });
+    this.#turns += 1;
+    const from = this.#turns;
+    const reply = (answer: Answer, isTruncated = false) =>
+      this.#finish(asked, new Reply(encodedAnswer(wire, { type, zone: zone.name, isTruncated }, answer), from));
+    // RFC 1034 §4.3.2: who can ask nobody answers with what he has.
+    if (!chase.isElsewhere || !hasUpstreams) return reply(chase.answer);
+    return this.#ask(asked, wireName(chase.names.at(-1) ?? target), upstream => {
+      if (upstream === undefined) return reply({ ...chase.answer, rcode: RCODE.SERVFAIL });
+      const { bytes, message } = upstream;
+      const end = { ...answerOf(bytes, message, message.records), rcode: rcodeForClient(message.rcode) };
+      return reply(chased(chase.answer, end), message.isTruncated);
+    });
+  }
+
+  #finish({ message, query, limit }: Asked, reply: Reply): Buffer {
+    return finish(message, query, reply, { limit, serial: this.#parts.cluster.changedAt });
+  }
+
   /** `use` gets what upstream servers say of the name; undefined = nothing. */
-  #ask(name: Buffer, { type, flags, edns }: Query, use: (answer: Buffer | undefined) => Buffer): Late {
+  #ask({ query }: Asked, name: Buffer, use: (upstream: Upstream | undefined) => Buffer): Late {
     const { cache, forwarder } = this.#parts;
-    const options = {
-      isDnssecOk: edns?.isDnssecOk ?? false,
-      isCheckingDisabled: (flags & FLAG.checkingDisabled) !== 0,
-    };
-    const key = `${name.toString('latin1').toLowerCase()} ${type} ${options.isDnssecOk} ${options.isCheckingDisabled}`;
-    const kept = cache.get(key);
-    if (kept !== undefined) return use(kept);
-    return forwarder.ask(key, questionOf(name, type, options)).then(answer => {
-      if (answer !== undefined) cache.set(key, answer);
-      return use(answer);
+    const question = upstreamQuestion(name, query);
+    const kept = cache.get(question.key);
+    if (kept !== undefined) return use(readUpstream(kept.bytes));
+    const asked = forwarder.ask(question);
+    // RFC 8767 §5: where nobody answered the last time, nobody has to wait for that again.
+    const stale = forwarder.isFailing ? cache.getStale(question.key) : undefined;
+    if (stale !== undefined) return use(readUpstream(stale));
+    return asked.then(answer => {
+      const bytes = isUsable(answer) ? answer.bytes : (cache.getStale(question.key) ?? answer?.bytes);
+      // Others who asked the same get the same bytes, and each changes his.
+      return use(bytes === undefined ? undefined : readUpstream(Buffer.from(bytes)));
     });
   }
 }
 
-function relayed(question: Buffer, query: Query, bytes: Buffer | undefined, limit: number): Buffer {
-  const message = bytes === undefined ? undefined : readMessage(bytes);
-  if (bytes === undefined || message === undefined) return refuse(question, query, RCODE.SERVFAIL);
-  return relay(question, query, { bytes, message }, limit);
+function readUpstream(bytes: Buffer): Upstream | undefined {
+  const message = readMessage(bytes);
+  return message === undefined ? undefined : { bytes, message };
+}
+
+/** @param name lower case */
+export function upstreamQuestion(name: Buffer, { type, flags, edns }: Pick<Query, 'type' | 'flags' | 'edns'>): Question {
+  const isDnssecOk = edns?.isDnssecOk ?? false;
+  const isCheckingDisabled = (flags & FLAG.checkingDisabled) !== 0;
+  const key = `${name.toString('latin1')} ${type} ${isDnssecOk ? 1 : 0}${isCheckingDisabled ? 1 : 0}`;
+  return { key, bytes: questionOf(name, type, { isDnssecOk, isCheckingDisabled }), isDnssecOk };
 }

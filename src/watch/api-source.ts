@@ -12,7 +12,7 @@ import { ServerContact } from './server-contact.ts';
 import type { Store } from './store.ts';
 import { storeTarget } from './store-target.ts';
 import { HttpTransport, type SendChange } from './transport.ts';
-import { TRIMMERS } from './trim.ts';
+import { type EndpointTrimming, TRIMMERS } from './trim.ts';
 
 export interface ApiSourceOptions {
   /** Without it and kubeConfig: `server` without credentials, or the service account of the pod we run in. */
@@ -28,6 +28,8 @@ export interface ApiSourceOptions {
   readonly nodeName?: string;
   /** What else is watched, where the server has it and lets us see it (ServiceCIDRs: Kubernetes 1.33). Default none. */
   readonly optional?: readonly OptionalKind[];
+  /** What of endpoints is kept; default what every consumer needs. */
+  readonly trimming?: EndpointTrimming;
   readonly store: Store;
   readonly log: Log;
   readonly userAgent?: string;
@@ -95,14 +97,14 @@ function optionalWatch<K extends OptionalKind>(
  */
 export async function startApiSource(options: ApiSourceOptions): Promise<ApiSource> {
   const { store, log, signal, server, clock = systemClock, random = Math.random } = options;
-  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto', optional = [] } = options;
+  const { userAgent = 'kproxy-ts', nodeName, endpointsFrom = 'auto', optional = [], trimming } = options;
   const transport = new HttpTransport({ loadKubeConfig: configLoader(options), server, userAgent, clock });
   const contact = new ServerContact({ clock, log, collections: KINDS.length });
   const common = { transport, contact, clock, random, log, signal };
   const query = nodeName === undefined ? {} : { fieldSelector: `metadata.name=${nodeName}` };
   const reflectors = {
     Service: new Reflector({ ...common, resource: SERVICES, target: storeTarget(store, 'Service') }),
-    EndpointSlice: new EndpointsWatch({ from: endpointsFrom, store, reflector: common }),
+    EndpointSlice: new EndpointsWatch({ from: endpointsFrom, store, trimming, reflector: common }),
     Node: new Reflector({ ...common, resource: { ...NODES, query }, target: storeTarget(store, 'Node') }),
   };
   const optionals = optional.map(kind => ({ kind, watch: optionalWatch(kind, store, common) }));

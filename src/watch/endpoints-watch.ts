@@ -5,7 +5,7 @@ import type { ReflectorStats } from './reflector-stats.ts';
 import type { Store } from './store.ts';
 import { EndpointsTarget, storeTarget } from './store-target.ts';
 import type { Transport } from './transport.ts';
-import { TRIMMERS } from './trim.ts';
+import { type EndpointTrimming, trimEndpointSlice } from './trim.ts';
 import { trimEndpoints } from './trim-endpoints.ts';
 
 /** Where endpoints come from; `auto`: EndpointSlices, and Endpoints of a server that lacks discovery.k8s.io/v1. */
@@ -23,6 +23,7 @@ const MOST_BYTES = 32 * 2 ** 20;
 export interface EndpointsWatchOptions {
   readonly from: EndpointsSource;
   readonly store: Store;
+  readonly trimming?: EndpointTrimming | undefined;
   readonly reflector: Omit<ReflectorOptions<unknown>, 'resource' | 'target' | 'beforeList'>;
 }
 
@@ -95,7 +96,7 @@ export class EndpointsWatch implements AsyncDisposable {
   }
 
   #follow(source: Followed): void {
-    const { store, reflector: common, from } = this.#options;
+    const { store, reflector: common, from, trimming } = this.#options;
     this.#followed = source;
     const end = new AbortController();
     const rest = {
@@ -103,8 +104,8 @@ export class EndpointsWatch implements AsyncDisposable {
       signal: AbortSignal.any([common.signal, end.signal]),
       ...(from === 'auto' ? { beforeList: (signal: AbortSignal) => this.#choose(source, end, signal) } : {}),
     };
-    const slices = { kind: 'EndpointSlice', path: SLICES_PATH, trim: TRIMMERS.EndpointSlice };
-    const endpoints = { kind: 'Endpoints', path: ENDPOINTS_PATH, trim: trimEndpoints };
+    const slices = { kind: 'EndpointSlice', path: SLICES_PATH, trim: (raw: unknown) => trimEndpointSlice(raw, trimming) };
+    const endpoints = { kind: 'Endpoints', path: ENDPOINTS_PATH, trim: (raw: unknown) => trimEndpoints(raw, trimming) };
     const next =
       source === 'EndpointSlice'
         ? new Reflector({ ...rest, resource: slices, target: storeTarget(store, 'EndpointSlice') })

@@ -94,6 +94,8 @@ export interface SliceEndpoint {
   readonly nodeName: string;
   readonly zone: string;
   readonly hostname: string;
+  /** targetRef.name, only where it was asked for and there is one. */
+  readonly podName?: string;
   /** hints.forNodes and hints.forZones, names only. */
   readonly nodeHints: readonly string[];
   readonly zoneHints: readonly string[];

@@ -30,10 +30,10 @@ const PLAIN = { Service: 'services', Node: 'nodes', Namespace: 'namespaces', Pod
 
 type Marks = (typeof PLAIN)[keyof typeof PLAIN];
 
-interface WritableDirty extends Dirty, Record<Marks, Set<string>> {
+type WritableDirty = Record<Marks, Set<string>> & {
   hasRemovals: boolean;
   hasServiceCIDRs: boolean;
-}
+};
 
 const NO_SLICES: ImmutableMap<string, EndpointSlice> = ImmutableMap();
 

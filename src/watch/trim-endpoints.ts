@@ -5,18 +5,21 @@
 import { ipFamily } from '../net/ip.ts';
 import { addressOf, childOf, compactOf, EMPTY, type Fields, mapItems, textOf } from './fields.ts';
 import type { EndpointSlice, IPFamily, SliceEndpoint } from './objects.ts';
-import { HEADLESS_LABEL } from './trim.ts';
+import { type EndpointTrimming, HEADLESS_LABEL, PLAIN_TRIMMING, withPodName } from './trim.ts';
 import { type Trimmed, trimNamed } from './trim-named.ts';
 import { slicePortOf } from './trim-ports.ts';
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 
 /** Endpoints know no terminating pods: those that leave are gone from both lists. */
-function endpointReader(isReady: boolean): (address: Fields) => SliceEndpoint | undefined {
+function endpointReader(
+  isReady: boolean,
+  trimming: EndpointTrimming,
+): (address: Fields) => SliceEndpoint | undefined {
   return address => {
     const ip = addressOf(address, 'ip', address.raw.ip);
     if (ip === undefined) return undefined;
-    return {
+    const endpoint = {
       addresses: [ip],
       ready: isReady,
       serving: isReady,
@@ -27,17 +30,18 @@ function endpointReader(isReady: boolean): (address: Fields) => SliceEndpoint | 
       nodeHints: EMPTY,
       zoneHints: EMPTY,
     };
+    return withPodName(endpoint, address, trimming);
   };
 }
 
 /** Trims Endpoints. They belong to the Service of the same name; without addresses there is no slice. */
-export function trimEndpoints(raw: unknown): Trimmed<readonly EndpointSlice[]> {
+export function trimEndpoints(raw: unknown, trimming = PLAIN_TRIMMING): Trimmed<readonly EndpointSlice[]> {
   return trimNamed('Endpoints', raw, (fields, { namespace, name, fields: metadata }) => {
     const isHeadless = HEADLESS_LABEL in childOf(metadata, 'labels').raw;
     let index = 0;
     const perSubset = mapItems(fields, 'subsets', subset => {
-      const ready = mapItems(subset, 'addresses', endpointReader(true));
-      const endpoints = [...ready, ...mapItems(subset, 'notReadyAddresses', endpointReader(false))];
+      const ready = mapItems(subset, 'addresses', endpointReader(true, trimming));
+      const endpoints = [...ready, ...mapItems(subset, 'notReadyAddresses', endpointReader(false, trimming))];
       const ports = mapItems(subset, 'ports', slicePortOf);
       const number = index;
       index += 1;

@@ -135,14 +135,34 @@ function namesReader(): (fields: Fields, name: string) => readonly string[] {
   };
 }
 
-function endpointReader(family: IPFamily): (endpoint: Fields) => SliceEndpoint | undefined {
+export interface EndpointTrimming {
+  /** Keeps targetRef.name, about 50 bytes for each endpoint: only names of endpoints in DNS use it, and only where that is configured. */
+  readonly keepsPodNames: boolean;
+}
+
+export const PLAIN_TRIMMING: EndpointTrimming = { keepsPodNames: false };
+
+/** The endpoint with its targetRef.name, when it is asked for; else as it is, so that nothing is spent on it. */
+export function withPodName(
+  endpoint: SliceEndpoint,
+  fields: Fields,
+  { keepsPodNames }: EndpointTrimming,
+): SliceEndpoint {
+  const podName = keepsPodNames ? textOf(childOf(fields, 'targetRef'), 'name') : '';
+  return podName === '' ? endpoint : { ...endpoint, podName };
+}
+
+function endpointReader(
+  family: IPFamily,
+  trimming: EndpointTrimming,
+): (endpoint: Fields) => SliceEndpoint | undefined {
   const namesOf = namesReader();
   return endpoint => {
     const addresses = endpointAddressesOf(endpoint, family);
     if (addresses.length === 0) return undefined;
     const conditions = childOf(endpoint, 'conditions');
     const hints = childOf(endpoint, 'hints');
-    return {
+    const trimmed = {
       addresses,
       ready: flagOf(conditions, 'ready', true),
       serving: flagOf(conditions, 'serving', true),
@@ -153,6 +173,7 @@ function endpointReader(family: IPFamily): (endpoint: Fields) => SliceEndpoint |
       nodeHints: namesOf(hints, 'forNodes'),
       zoneHints: namesOf(hints, 'forZones'),
     };
+    return withPodName(trimmed, endpoint, trimming);
   };
 }
 
@@ -166,7 +187,7 @@ function changeTriggerOf(metadata: Fields): number {
  * Trims a discovery.k8s.io/v1 EndpointSlice. One without the label kubernetes.io/service-name belongs to no Service: no
  * object and no Problem. One of FQDNs has nothing to forward to: no object and one Problem.
  */
-export function trimEndpointSlice(raw: unknown): Trimmed<EndpointSlice> {
+export function trimEndpointSlice(raw: unknown, trimming = PLAIN_TRIMMING): Trimmed<EndpointSlice> {
   return trimNamed('EndpointSlice', raw, (fields, { namespace, name, fields: metadata }) => {
     const labels = childOf(metadata, 'labels');
     const serviceName = textOf(labels, SERVICE_NAME_LABEL);
@@ -184,7 +205,7 @@ export function trimEndpointSlice(raw: unknown): Trimmed<EndpointSlice> {
       isHeadless: HEADLESS_LABEL in labels.raw,
       changeTriggerMs: changeTriggerOf(metadata),
       ports: mapItems(fields, 'ports', slicePortOf),
-      endpoints: mapItems(fields, 'endpoints', endpointReader(family)),
+      endpoints: mapItems(fields, 'endpoints', endpointReader(family, trimming)),
     };
   });
 }

@@ -4,7 +4,8 @@ import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
 import { Store } from '../../watch/store.ts';
-import type { EngineReadings, Explanation } from '../engine.ts';
+import type { Explanation } from '../explain.ts';
+import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
 import { changesOf, everything } from './feed.ts';
@@ -90,7 +91,7 @@ export class NodeDns implements AsyncDisposable {
   }
 
   /** Of each worker; none while there are none. */
-  async readings(): Promise<readonly EngineReadings[]> {
+  async readings(): Promise<readonly DnsReadings[]> {
     return (await this.#running?.workers.readings()) ?? [];
   }
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { SOCKET_NAME } from '../../dump/server.ts';
 import { askSocket } from '../../http/socket.ts';
-import type { Explanation } from '../engine.ts';
+import type { Explanation } from '../explain.ts';
 import { explanationText } from '../explain-text.ts';
 import { TYPE } from '../records.ts';
 import { DNS_QUERY_PATH } from './query-route.ts';

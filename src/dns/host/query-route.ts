@@ -1,6 +1,6 @@
 /** How `kproxy-ts dns query` asks the daemon: `POST /v1/dns/query` on its socket, with `{"name": text, "type": number}`. */
 import { JSON_TYPE, type Reply, type Route, TEXT } from '../../http/routes.ts';
-import type { Explanation } from '../engine.ts';
+import type { Explanation } from '../explain.ts';
 
 export const DNS_QUERY_PATH = '/v1/dns/query';
 

@@ -7,6 +7,7 @@ const ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '.
 const YOUNG_GENERATION_MB = 4;
 
 export interface DnsThreadOptions extends WorkerData {
+  readonly onFault: (error: unknown) => void;
   readonly onUpstreamFailure: (server: SocketAddress, message: string) => void;
   /** It ended though nobody ended it. */
   readonly onDeath: (error: Error) => void;
@@ -20,8 +21,8 @@ export class DnsThread implements AsyncDisposable {
   #isEnding = false;
   #isDead = false;
 
-  constructor({ settings, onUpstreamFailure, onDeath }: DnsThreadOptions) {
-    const workerData: WorkerData = { settings };
+  constructor({ settings, instance, onFault, onUpstreamFailure, onDeath }: DnsThreadOptions) {
+    const workerData: WorkerData = { settings, instance };
     this.#worker = new Worker(ENTRY, {
       workerData,
       name: 'dns',
@@ -39,6 +40,7 @@ export class DnsThread implements AsyncDisposable {
     });
     this.#worker.on('message', (message: FromWorker) => {
       if (message.kind === 'upstream-failure') onUpstreamFailure(message.server, message.message);
+      else if (message.kind === 'fault') onFault(message.error);
       else this.#settle(message);
     });
   }
@@ -73,7 +75,7 @@ export class DnsThread implements AsyncDisposable {
     this.#worker.postMessage(message);
   }
 
-  #settle(message: Exclude<FromWorker, { readonly kind: 'upstream-failure' }>): void {
+  #settle(message: Extract<FromWorker, { readonly id: number }>): void {
     const pending = this.#pending.get(message.id);
     this.#pending.delete(message.id);
     if (message.kind === 'result') pending?.resolve(message.value);

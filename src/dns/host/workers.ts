@@ -1,11 +1,16 @@
+import { randomBytes } from 'node:crypto';
 import type { Logger } from '../../log.ts';
-import type { DnsChange, EngineReadings, Explanation } from '../engine.ts';
+import type { DnsChange } from '../engine.ts';
+import type { Explanation } from '../explain.ts';
+import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import type { ListenFailure, Notice, SocketAddress } from '../worker/messages.ts';
 import { DnsThread } from './thread.ts';
 
 /** Changes of one message: a copy of them is made in one go. */
 const CHANGES_PER_MESSAGE = 500;
+/** See EngineOptions: a name that nobody else has. */
+const INSTANCE_BYTES = 8;
 
 export interface WorkersOptions {
   readonly count: number;
@@ -20,9 +25,11 @@ export class Workers implements AsyncDisposable {
   readonly #threads: readonly DnsThread[];
 
   constructor({ count, settings, log, onDeath }: WorkersOptions) {
-    const onUpstreamFailure = ({ address, port }: SocketAddress, message: string) =>
-      log.debug({ upstream: `${address} ${port}` }, `upstream: ${message}`);
-    this.#threads = Array.from({ length: count }, () => new DnsThread({ settings, onUpstreamFailure, onDeath }));
+    const onUpstreamFailure = (server: SocketAddress, message: string) => log.warn({ upstream: server }, message);
+    const onFault = (error: unknown) => log.error({ err: error }, 'an answer failed, please report this');
+    const instance = randomBytes(INSTANCE_BYTES).toString('hex');
+    const options = { settings, instance, onUpstreamFailure, onFault, onDeath };
+    this.#threads = Array.from({ length: count }, () => new DnsThread(options));
   }
 
   configure(settings: DnsSettings): void {
@@ -52,7 +59,7 @@ export class Workers implements AsyncDisposable {
   }
 
   /** Of each worker. */
-  readings(): Promise<readonly EngineReadings[]> {
+  readings(): Promise<readonly DnsReadings[]> {
     return Promise.all(this.#threads.map(thread => thread.call('readings')));
   }
 

@@ -2,11 +2,16 @@
 import { RCODE, TYPE } from '../records.ts';
 import { type Message, readMessage } from '../wire/message.ts';
 
-/** RFC 2308 §5, RFC 8767 §4: nobody should believe anything for longer. */
+/** RFC 8767 §4, RFC 2308 §5: nobody should believe anything for longer. */
 const LONGEST_S = 86_400;
 const LONGEST_NEGATIVE_S = 3600;
-/** Of an entry, beside its message. */
-const OVERHEAD_BYTES = 300;
+/** RFC 9520 §3.2: failures for at least a second, and no longer than somebody waits who tries again. */
+const FAILURE_S = 2;
+/** RFC 8767 §5: an answer whose time is over is better than none, for so long, and then for 30 s. */
+const STALE_S = 3600;
+const STALE_TTL_S = 30;
+/** Of an entry, beside its message and its key: objects, their places in the map. */
+const OVERHEAD_BYTES = 400;
 
 interface Entry {
   readonly bytes: Buffer;
@@ -14,6 +19,13 @@ interface Entry {
   readonly ttls: readonly number[];
   readonly storedAtMs: number;
   readonly endsAtMs: number;
+  readonly isFailure: boolean;
+}
+
+export interface Cached {
+  /** With what is left of its TTLs. */
+  readonly bytes: Buffer;
+  readonly ageMs: number;
 }
 
 export interface CacheOptions {
@@ -24,12 +36,18 @@ export interface CacheOptions {
 
 /** The least recently used answer goes first. */
 export class AnswerCache {
-  readonly #options: CacheOptions;
+  readonly #now: () => number;
+  #maxBytes: number;
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
+  hits = 0;
+  misses = 0;
+  evictions = 0;
+  stale = 0;
 
-  constructor(options: CacheOptions) {
-    this.#options = options;
+  constructor({ maxBytes, now }: CacheOptions) {
+    this.#maxBytes = maxBytes;
+    this.#now = now;
   }
 
   get size(): number {
@@ -40,58 +58,100 @@ export class AnswerCache {
     return this.#bytes;
   }
 
-  /** The answer with what is left of its TTLs; undefined where there is none any more. */
-  get(key: string): Buffer | undefined {
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return undefined;
-    const nowMs = this.#options.now();
-    this.#entries.delete(key);
-    if (entry.endsAtMs <= nowMs) {
-      this.#bytes -= sizeOf(entry);
-      return undefined;
-    }
-    this.#entries.set(key, entry);
-    const age = Math.floor((nowMs - entry.storedAtMs) / 1000);
-    const bytes = Buffer.from(entry.bytes);
-    for (const at of entry.ttls) bytes.writeUInt32BE(Math.max(0, bytes.readUInt32BE(at) - age), at);
-    return bytes;
+  resize(maxBytes: number): void {
+    this.#maxBytes = maxBytes;
+    this.#trim();
   }
 
-  /** Keeps an answer that says for how long; others aren't kept. */
+  clear(): void {
+    this.#entries.clear();
+    this.#bytes = 0;
+  }
+
+  /** Undefined where there is none, or its time is over. */
+  get(key: string): Cached | undefined {
+    const cached = this.peek(key);
+    if (cached === undefined) {
+      this.misses += 1;
+      return undefined;
+    }
+    const entry = this.#entries.get(key)!;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    this.hits += 1;
+    return cached;
+  }
+
+  /** The same without a trace. */
+  peek(key: string): Cached | undefined {
+    const entry = this.#entries.get(key);
+    const nowMs = this.#now();
+    if (entry === undefined || entry.endsAtMs <= nowMs) return undefined;
+    const ageMs = nowMs - entry.storedAtMs;
+    const age = Math.floor(ageMs / 1000);
+    return { bytes: withTtls(entry, ttl => Math.max(0, ttl - age)), ageMs };
+  }
+
+  /** An answer whose time is over, where nobody has a better one (RFC 8767). */
+  getStale(key: string): Buffer | undefined {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.isFailure || entry.endsAtMs + STALE_S * 1000 <= this.#now()) return undefined;
+    this.stale += 1;
+    return withTtls(entry, ttl => Math.min(ttl, STALE_TTL_S));
+  }
+
+  /** Keeps an answer that says for how long; others aren't kept. A failure never takes the place of an answer. */
   set(key: string, bytes: Buffer): void {
     const message = readMessage(bytes);
     const seconds = message === undefined ? 0 : lifetimeOf(message, bytes);
     if (message === undefined || seconds === 0) return;
-    const nowMs = this.#options.now();
-    const ttls = message.records.filter(({ type }) => type !== TYPE.OPT).map(({ ttlAt }) => ttlAt);
+    const isFailure = message.rcode === RCODE.SERVFAIL;
     const before = this.#entries.get(key);
-    if (before !== undefined) this.#bytes -= sizeOf(before);
-    this.#entries.delete(key);
-    const entry = { bytes: Buffer.from(bytes), ttls, storedAtMs: nowMs, endsAtMs: nowMs + seconds * 1000 };
+    if (isFailure && before?.isFailure === false) return;
+    this.#delete(key, before);
+    const nowMs = this.#now();
+    const ttls = message.records.filter(({ type }) => type !== TYPE.OPT).map(({ ttlAt }) => ttlAt);
+    // Memory of its own: a piece of Buffer's pool would keep all of that.
+    const own = Buffer.allocUnsafeSlow(bytes.length);
+    bytes.copy(own);
+    const entry = { bytes: own, ttls, storedAtMs: nowMs, endsAtMs: nowMs + seconds * 1000, isFailure };
     this.#entries.set(key, entry);
-    this.#bytes += sizeOf(entry);
+    this.#bytes += sizeOf(key, entry);
     this.#trim();
   }
 
   #trim(): void {
     for (const [key, entry] of this.#entries) {
-      if (this.#bytes <= this.#options.maxBytes) return;
-      this.#entries.delete(key);
-      this.#bytes -= sizeOf(entry);
+      if (this.#bytes <= this.#maxBytes) return;
+      this.#delete(key, entry);
+      this.evictions += 1;
     }
+  }
+
+  #delete(key: string, entry: Entry | undefined): void {
+    if (entry === undefined) return;
+    this.#entries.delete(key);
+    this.#bytes -= sizeOf(key, entry);
   }
 }
 
-function sizeOf({ bytes }: Entry): number {
-  return bytes.length + OVERHEAD_BYTES;
+function withTtls({ bytes, ttls }: Entry, change: (ttl: number) => number): Buffer {
+  const copy = Buffer.from(bytes);
+  for (const at of ttls) copy.writeUInt32BE(change(ttlOf(copy.readUInt32BE(at))), at);
+  return copy;
+}
+
+function sizeOf(key: string, { bytes, ttls }: Entry): number {
+  return key.length + bytes.length + 8 * ttls.length + OVERHEAD_BYTES;
 }
 
 /** Seconds; 0 = not to be kept. */
-function lifetimeOf({ rcode, records }: Message, bytes: Buffer): number {
-  if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return 0;
+function lifetimeOf({ rcode, records, isTruncated }: Message, bytes: Buffer): number {
+  if (rcode === RCODE.SERVFAIL) return FAILURE_S;
+  if (isTruncated || (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN)) return 0;
   const answers = records.filter(({ section }) => section === 'answer');
   const shortest = Math.min(...answers.map(({ ttl }) => ttlOf(ttl)), LONGEST_S);
-  const hasData = rcode === RCODE.NOERROR && answers.some(({ type }) => type !== TYPE.CNAME);
+  const hasData = rcode === RCODE.NOERROR && answers.some(({ type }) => type !== TYPE.CNAME && type !== TYPE.RRSIG);
   if (hasData) return shortest;
   const soa = records.find(({ section, type }) => section === 'authority' && type === TYPE.SOA);
   // RFC 2308 §5: without SOA a negative answer isn't kept. Its last field is the minimum.

@@ -1,56 +1,168 @@
-/** Questions about other names: to the upstream servers, one after the other, in a time in which a client still waits. */
+/** Questions about other names: to the upstream servers in their order, in a time in which a client still waits. */
 import { RCODE } from '../records.ts';
-import { readMessage } from '../wire/message.ts';
-import { exchange, type Server } from './exchange.ts';
+import type { UpstreamServer } from '../settings.ts';
+import { belonging } from './belonging.ts';
+import { ExchangeError, exchange } from './exchange.ts';
+import { askInTurn } from './in-turn.ts';
+import { isLoopAnswer, loopQuestion } from './loop.ts';
+import { ServerState } from './server-state.ts';
 
-/** A resolver's own patience is 5 s (resolv.conf(5)). */
-const ALL_MS = 4500;
-const EACH_MS = 1500;
+/** A resolver's own patience is 5 s (resolv.conf(5)); where every server failed the last time, less is likely to be enough. */
+const MOST_MS = 4500;
+const MOST_FAILING_MS = 2000;
+/** A server that takes longer isn't waited for alone. */
+const HEDGE_MS = 600;
+/** How often one server is asked the same. */
+const MOST_TURNS = 3;
 
 export interface ForwarderOptions {
   /** In the order in which they are asked. */
-  readonly servers: readonly Server[];
+  readonly servers: readonly UpstreamServer[];
   /** Questions under way; more are turned away at once. */
   readonly maxConcurrent: number;
-  /** A server had no answer that can be used. */
-  readonly onFailure: (server: Server, error: unknown) => void;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** See loop.ts. */
+  readonly instance: string;
+  /** What a question was answered with, once however many wait for it. */
+  readonly onAnswer: (key: string, bytes: Buffer) => void;
+  /** A server that had answered before has no answer that can be used, or turns out to be ourselves. */
+  readonly onFailure: (server: UpstreamServer, error: Error) => void;
+}
+
+/** What makes questions the same, and the question itself. */
+export interface Question {
+  readonly key: string;
+  readonly bytes: Buffer;
+  readonly isDnssecOk: boolean;
+}
+
+export interface UpstreamAnswer {
+  /** Nothing but what belongs to the question. */
+  readonly bytes: Buffer;
+  readonly rcode: number;
+  readonly server: UpstreamServer;
+  readonly ms: number;
 }
 
 export class Forwarder {
-  readonly #options: ForwarderOptions;
-  /** By question: who asks the same waits for the same answer. */
-  readonly #pending = new Map<string, Promise<Buffer | undefined>>();
+  #options: ForwarderOptions;
+  #servers: readonly ServerState[];
+  /** Who asks the same waits for the same answer. */
+  readonly #pending = new Map<string, Promise<UpstreamAnswer | undefined>>();
+  /** Questions that were turned away. */
+  rejected = 0;
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
+    this.#servers = options.servers.map(server => new ServerState(server));
   }
 
-  /** The answer of the first server that has one; undefined = none had, or too many are asked already. @param key what makes questions the same */
-  ask(key: string, query: Buffer): Promise<Buffer | undefined> {
-    const known = this.#pending.get(key);
+  get servers(): readonly ServerState[] {
+    return this.#servers;
+  }
+
+  /** No server answered the last time. */
+  get isFailing(): boolean {
+    return this.#servers.every(({ isFailing, isLoop }) => isFailing || isLoop);
+  }
+
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  /** What is known of servers that stay is kept. */
+  configure({ servers, maxConcurrent }: Pick<ForwarderOptions, 'servers' | 'maxConcurrent'>): void {
+    this.#options = { ...this.#options, servers, maxConcurrent };
+    const known = new Map(this.#servers.map(state => [keyOf(state.server), state]));
+    this.#servers = servers.map(server => known.get(keyOf(server)) ?? new ServerState(server));
+  }
+
+  /** The first good answer, or the first that says why there is none; undefined = no server had one, or too many are asked already. Never rejects. */
+  ask(question: Question): Promise<UpstreamAnswer | undefined> {
+    const known = this.#pending.get(question.key);
     if (known !== undefined) return known;
-    if (this.#pending.size >= this.#options.maxConcurrent) return Promise.resolve(undefined);
-    const asked = this.#askAll(query).finally(() => this.#pending.delete(key));
-    this.#pending.set(key, asked);
+    if (this.#pending.size >= this.#options.maxConcurrent) {
+      this.rejected += 1;
+      return Promise.resolve(undefined);
+    }
+    const asked = this.#askServers(question).then(answer => {
+      this.#pending.delete(question.key);
+      if (answer !== undefined) this.#options.onAnswer(question.key, answer.bytes);
+      return answer;
+    });
+    this.#pending.set(question.key, asked);
     return asked;
   }
 
-  async #askAll(query: Buffer): Promise<Buffer | undefined> {
-    const { servers, onFailure } = this.#options;
-    const all = AbortSignal.timeout(ALL_MS);
-    let refusal: Buffer | undefined;
-    for (let attempt = 0; attempt < 2 * servers.length && !all.aborted; attempt += 1) {
-      const server = servers[attempt % servers.length]!;
-      try {
-        const answer = await exchange(query, server, AbortSignal.any([all, AbortSignal.timeout(EACH_MS)]));
-        const rcode = readMessage(answer)?.rcode;
-        if (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN) return answer;
-        refusal ??= answer;
-      } catch (error) {
-        onFailure(server, error);
-      }
-      if (refusal !== undefined && attempt >= servers.length - 1) break;
-    }
-    return refusal;
+  #askServers(question: Question): Promise<UpstreamAnswer | undefined> {
+    this.#probe();
+    const usable = this.#servers.filter(({ isLoop }) => !isLoop);
+    const healthy = usable.filter(({ isFailing }) => !isFailing);
+    const order = [...healthy, ...usable.filter(({ isFailing }) => isFailing)];
+    return askInTurn({
+      subjects: Array.from({ length: MOST_TURNS }, () => order).flat(),
+      ask: (state, signal) => this.#askOne(state, question, signal),
+      isGood: isUsable,
+      hedgeMs: HEDGE_MS,
+      mostMs: healthy.length > 0 ? MOST_MS : MOST_FAILING_MS,
+    });
   }
+
+  async #askOne(state: ServerState, question: Question, signal: AbortSignal): Promise<UpstreamAnswer | undefined> {
+    const { now } = this.#options;
+    const { server } = state;
+    const startedAtMs = now();
+    state.requests += 1;
+    state.inFlight += 1;
+    try {
+      const { bytes, message } = await exchange(question.bytes, server, signal);
+      const own = belonging(bytes, message, question.isDnssecOk);
+      if (own === undefined) throw new ExchangeError(`${server.address}: an answer that can't be read`);
+      const ms = now() - startedAtMs;
+      state.answered(message.rcode, ms);
+      return { bytes: own, rcode: message.rcode, server, ms };
+    } catch (error) {
+      // Another one was faster; that is no failure as long as this one had time.
+      if (!signal.aborted || now() - startedAtMs >= HEDGE_MS) this.#failed(state, error);
+      return undefined;
+    } finally {
+      state.inFlight -= 1;
+    }
+  }
+
+  #failed(state: ServerState, error: unknown): void {
+    const isNew = !state.isFailing;
+    state.failed();
+    if (isNew) this.#options.onFailure(state.server, error instanceof Error ? error : new ExchangeError(String(error)));
+  }
+
+  /** Whether servers that failed are back, and whether one of them is ourselves, is found out beside the questions of clients. */
+  #probe(): void {
+    const nowMs = this.#options.now();
+    for (const state of this.#servers) if (state.takesProbe(nowMs)) void this.#probeOne(state);
+  }
+
+  async #probeOne(state: ServerState): Promise<void> {
+    const { now, instance, onFailure } = this.#options;
+    const startedAtMs = now();
+    try {
+      const { bytes, message } = await exchange(loopQuestion(instance), state.server, AbortSignal.timeout(MOST_FAILING_MS));
+      const wasLoop = state.isLoop;
+      state.isLoop = isLoopAnswer(bytes, message, instance);
+      state.answered(message.rcode, now() - startedAtMs);
+      if (state.isLoop && !wasLoop) onFailure(state.server, new ExchangeError(`${state.server.address} asks us`));
+    } catch (error) {
+      this.#failed(state, error);
+    }
+  }
+}
+
+/** An answer, rather than a failure of the server. */
+export function isUsable(answer: UpstreamAnswer | undefined): answer is UpstreamAnswer {
+  return answer?.rcode === RCODE.NOERROR || answer?.rcode === RCODE.NXDOMAIN;
+}
+
+function keyOf({ address, port }: UpstreamServer): string {
+  return `${address} ${port}`;
 }

@@ -1,39 +1,40 @@
 /** An upstream server's answer as it goes to who asked. Pure. */
-import { TYPE } from '../records.ts';
-import type { Message } from '../wire/message.ts';
-import { optBytes, writeOpt } from '../wire/opt.ts';
-import { FLAG, HEADER_BYTES, type Query } from '../wire/query.ts';
+import { RCODE, type Rcode, TYPE } from '../records.ts';
+import { Reply } from '../reply.ts';
+import type { Message, RawRecord } from '../wire/message.ts';
+import { FLAG, type Query } from '../wire/query.ts';
+import type { Turn } from '../wire/response.ts';
 
-/**
- * With his id and his letters in the question, with OPT if he had one (the server's was about us and him), and not more than `limit` bytes: what has no
- * room is left out, and the answer says so.
- */
-export function relay(
-  question: Buffer,
-  query: Query,
+/** @param from see Reply; the bytes are the caller's own, and are changed */
+export function relayed(
+  { flags, edns }: Query,
   { bytes, message }: { readonly bytes: Buffer; readonly message: Message },
-  limit: number,
-): Buffer {
-  const opt = optBytes(query.edns);
-  // What follows OPT is a signature of the message as it was (TSIG), if anything.
-  const own = message.records.findIndex(({ type }) => type === TYPE.OPT);
-  const records = own === -1 ? message.records : message.records.slice(0, own);
-  const fitting = records.filter(({ end }) => end + opt <= limit);
-  const end = fitting.at(-1)?.end ?? message.nameEnd + 4;
-  const out = Buffer.alloc(end + opt);
-  bytes.copy(out, 0, 0, end);
-  question.copy(out, HEADER_BYTES, HEADER_BYTES, message.nameEnd);
-  const count = (section: string) => fitting.filter(record => record.section === section).length;
-  const isCut = records.some(({ section, end: last }) => section !== 'additional' && last > end);
-  const kept = message.flags & (FLAG.response | FLAG.authoritative | FLAG.truncated | FLAG.recursionAvailable | 0x000f);
-  out.writeUInt16BE(query.id, 0);
-  out.writeUInt16BE(
-    kept | (query.flags & (FLAG.recursionDesired | FLAG.checkingDisabled)) | (isCut ? FLAG.truncated : 0),
-    2,
-  );
-  out.writeUInt16BE(count('answer'), 6);
-  out.writeUInt16BE(count('authority'), 8);
-  out.writeUInt16BE(count('additional') + (opt === 0 ? 0 : 1), 10);
-  if (query.edns !== undefined) writeOpt(out.subarray(end), query.edns, message.rcode);
-  return out;
+  from: number,
+): Reply {
+  // Whether it was validated is told who asked for that.
+  const asksForAd = edns?.isDnssecOk === true || (flags & FLAG.authenticData) !== 0;
+  const kept = message.flags & (FLAG.truncated | (asksForAd ? FLAG.authenticData : 0));
+  bytes.writeUInt16BE(FLAG.response | FLAG.recursionAvailable | kept | rcodeForClient(message.rcode), 2);
+  return new Reply({ bytes, turn: turnOf(bytes, message.records), serialAt: 0, echoes: [] }, from);
+}
+
+/** What a client is told where servers said something that isn't his business. */
+export function rcodeForClient(rcode: number): Rcode {
+  if (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN || rcode === RCODE.REFUSED) return rcode;
+  return RCODE.SERVFAIL;
+}
+
+/** Addresses at the end of the answer, which stand one behind the other and are of the same size: one name's. */
+function turnOf(bytes: Buffer, records: readonly RawRecord[]): Turn | undefined {
+  const isAddress = ({ section, type }: RawRecord) =>
+    section === 'answer' && (type === TYPE.A || type === TYPE.AAAA);
+  const addresses = records.filter(isAddress);
+  const [first] = addresses;
+  if (first === undefined || addresses.length < 2) return undefined;
+  const size = first.end - first.at;
+  // Type and owner too: of equal size, and up to their data the same.
+  const head = bytes.subarray(first.at, first.dataAt - 6);
+  const isLike = ({ at, end }: RawRecord, i: number) =>
+    at === first.at + i * size && end === at + size && bytes.subarray(at, at + head.length).equals(head);
+  return addresses.every(isLike) ? { at: first.at, size, count: addresses.length } : undefined;
 }

@@ -1,9 +1,8 @@
 /** Whole messages, as upstream servers send them. RFC 1035 §4.1. Nothing here throws, whatever the bytes are. */
 import { TYPE } from '../records.ts';
+import { MOST_LABEL_BYTES, MOST_NAME_BYTES } from './names.ts';
 import { endOfName, endOfOwner, FLAG, HEADER_BYTES } from './query.ts';
 
-const MOST_NAME_BYTES = 255;
-const MOST_LABEL_BYTES = 63;
 const POINTER_BITS = 0xc0;
 /** Every pointer has to lead before itself; more of them than labels in a name make no sense. */
 const MOST_POINTERS = 127;
@@ -26,8 +25,9 @@ export interface RawRecord {
 export interface Message {
   readonly id: number;
   readonly flags: number;
-  /** Without what EDNS adds. */
+  /** With what EDNS adds (RFC 6891 §6.1.3). */
   readonly rcode: number;
+  readonly isTruncated: boolean;
   /** Where the question's name ends; it begins at HEADER_BYTES. */
   readonly nameEnd: number;
   readonly type: number;
@@ -43,7 +43,10 @@ export function readMessage(bytes: Buffer): Message | undefined {
   const records = recordsOf(bytes, nameEnd + 4);
   if (records === undefined) return undefined;
   const type = bytes.readUInt16BE(nameEnd);
-  return { id: bytes.readUInt16BE(0), flags, rcode: flags & 15, nameEnd, type, records };
+  const opt = records.find(record => record.section === 'additional' && record.type === TYPE.OPT);
+  const rcode = (flags & 15) | ((opt === undefined ? 0 : bytes[opt.ttlAt]!) << 4);
+  const isTruncated = (flags & FLAG.truncated) !== 0;
+  return { id: bytes.readUInt16BE(0), flags, rcode, isTruncated, nameEnd, type, records };
 }
 
 function recordsOf(bytes: Buffer, from: number): RawRecord[] | undefined {

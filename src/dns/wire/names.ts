@@ -3,13 +3,25 @@
  * nobody's here, but can be asked for.
  */
 
-/** The labels of an uncompressed name that ends with the root label, as text without the closing dot; '' is the root. */
-export function nameText(bytes: Buffer, from = 0): string {
+/** RFC 1035 §2.3.4, with the root label. */
+export const MOST_NAME_BYTES = 255;
+export const MOST_LABEL_BYTES = 63;
+
+/** The labels of an uncompressed name that ends with the root label, as text. @param name its bytes as latin1 */
+export function labelsIn(name: string): string[] {
   const labels: string[] = [];
-  for (let at = from; bytes[at] !== undefined && bytes[at] !== 0; at += bytes[at]! + 1) {
-    labels.push(labelText(bytes.toString('latin1', at + 1, at + 1 + bytes[at]!)));
+  for (let at = 0; at < name.length; ) {
+    const length = name.charCodeAt(at);
+    if (length === 0) break;
+    labels.push(labelText(name.slice(at + 1, at + 1 + length)));
+    at += length + 1;
   }
-  return labels.join('.');
+  return labels;
+}
+
+/** The same as one text without the closing dot; '' is the root. */
+export function nameText(bytes: Buffer, from = 0): string {
+  return labelsIn(bytes.toString('latin1', from)).join('.');
 }
 
 function labelText(label: string): string {
@@ -18,7 +30,7 @@ function labelText(label: string): string {
 }
 
 /** The labels of a name in text. */
-function labelsOf(name: string): readonly Buffer[] {
+function labelBytesOf(name: string): readonly Buffer[] {
   if (name === '') return [];
   if (!name.includes('\\')) return name.split('.').map(label => Buffer.from(label, 'latin1'));
   const plain = (label: string) =>
@@ -28,7 +40,11 @@ function labelsOf(name: string): readonly Buffer[] {
   return (name.match(/(?:[^.\\]|\\\d{3}|\\.)+/g) ?? []).map(label => Buffer.from(plain(label), 'latin1'));
 }
 
-/** A name as bytes, uncompressed, with the root label. */
+/** A name as bytes, uncompressed, with the root label. @throws RangeError where a label or the name is too long, or a label empty */
 export function wireName(name: string): Buffer {
-  return Buffer.concat([...labelsOf(name).flatMap(label => [Buffer.of(label.length), label]), Buffer.of(0)]);
+  const labels = labelBytesOf(name);
+  const bytes = Buffer.concat([...labels.flatMap(label => [Buffer.of(label.length), label]), Buffer.of(0)]);
+  const isWhole = labels.every(({ length }) => length > 0 && length <= MOST_LABEL_BYTES);
+  if (!isWhole || bytes.length > MOST_NAME_BYTES) throw new RangeError(`not a name that DNS can tell: ${name}`);
+  return bytes;
 }

@@ -9,10 +9,12 @@ export function optBytes(edns: Edns | undefined): number {
   return edns === undefined ? 0 : OPT_BYTES;
 }
 
-/** @param out zeros; the asker's own size comes back, as CoreDNS does it */
-export function writeOpt(out: Buffer, { udpBytes, isDnssecOk }: Edns, rcode: number): void {
-  out.writeUInt16BE(TYPE.OPT, 1);
-  out.writeUInt16BE(udpBytes, 3);
-  out[5] = rcode >> 4;
-  out[7] = isDnssecOk ? 0x80 : 0;
+/** Writes the record to `out` from `at` on; the asker's own size comes back, as CoreDNS does it. */
+export function writeOpt(out: Buffer, at: number, { udpBytes, isDnssecOk }: Edns, rcode: number): void {
+  out.fill(0, at, at + OPT_BYTES);
+  out[at + 2] = TYPE.OPT;
+  out[at + 3] = udpBytes >> 8;
+  out[at + 4] = udpBytes & 255;
+  out[at + 5] = rcode >> 4;
+  if (isDnssecOk) out[at + 7] = 0x80;
 }

@@ -1,11 +1,10 @@
 /** Questions as they come in. RFC 1035 §4.1, RFC 6891 (EDNS). Nothing here throws, whatever the bytes are. */
 import { RCODE, TYPE } from '../records.ts';
+import { MOST_LABEL_BYTES, MOST_NAME_BYTES } from './names.ts';
 
 export const HEADER_BYTES = 12;
 /** RFC 1035 §2.3.4, RFC 6891 §6.2.5 */
 export const PLAIN_UDP_BYTES = 512;
-const MOST_NAME_BYTES = 255;
-const MOST_LABEL_BYTES = 63;
 const POINTER_BITS = 0xc0;
 const CLASS_IN = 1;
 
@@ -17,6 +16,7 @@ export const FLAG = {
   truncated: 0x0200,
   recursionDesired: 0x0100,
   recursionAvailable: 0x0080,
+  authenticData: 0x0020,
   checkingDisabled: 0x0010,
 } as const;
 
@@ -29,7 +29,7 @@ export interface Query {
   readonly id: number;
   /** The header's second 16 bits. */
   readonly flags: number;
-  /** Where the question's name ends in the message, behind its root label; it begins at HEADER_BYTES. */
+  /** Where the question's name ends in the message, behind its root label; it begins at HEADER_BYTES, and is HEADER_BYTES where there is none. */
   readonly nameEnd: number;
   readonly type: number;
   readonly edns: Edns | undefined;
@@ -40,24 +40,33 @@ export interface Query {
 /** Undefined for what gets no answer at all: less than a header, or an answer (RFC 1035 §7.3: two servers could go on for ever). */
 export function readQuery(bytes: Buffer): Query | undefined {
   if (bytes.length < HEADER_BYTES) return undefined;
-  const flags = bytes.readUInt16BE(2);
+  const flags = uint16(bytes, 2);
   if ((flags & FLAG.response) !== 0) return undefined;
-  const base = { id: bytes.readUInt16BE(0), flags };
-  const refused = (refusal: number) => ({ ...base, nameEnd: HEADER_BYTES, type: 0, edns: undefined, refusal });
-  if ((flags & FLAG.opcode) !== 0) return refused(RCODE.NOTIMP);
-  const answers = bytes.readUInt16BE(6);
-  if (bytes.readUInt16BE(4) !== 1) return refused(RCODE.FORMERR);
+  if ((flags & FLAG.opcode) !== 0) return withoutQuestion(bytes, RCODE.NOTIMP);
+  if (uint16(bytes, 4) !== 1) return withoutQuestion(bytes, RCODE.FORMERR);
   const nameEnd = endOfName(bytes, HEADER_BYTES);
-  if (nameEnd === undefined || nameEnd + 4 > bytes.length) return refused(RCODE.FORMERR);
-  const type = bytes.readUInt16BE(nameEnd);
-  const isIn = bytes.readUInt16BE(nameEnd + 2) === CLASS_IN;
-  const records = answers + bytes.readUInt16BE(8) + bytes.readUInt16BE(10);
-  const known = { ...base, nameEnd, type };
-  const edns = records === 0 ? undefined : ednsOf(bytes, nameEnd + 4, records);
-  if (edns === 'malformed') return { ...known, edns: undefined, refusal: RCODE.FORMERR };
-  const told = { udpBytes: edns?.udpBytes ?? PLAIN_UDP_BYTES, isDnssecOk: edns?.isDnssecOk ?? false };
-  if (edns !== undefined && edns.version !== 0) return { ...known, edns: told, refusal: RCODE.BADVERS };
-  return { ...known, edns: edns && told, refusal: isIn ? undefined : RCODE.REFUSED };
+  if (nameEnd === undefined || nameEnd + 4 > bytes.length) return withoutQuestion(bytes, RCODE.FORMERR);
+  const type = uint16(bytes, nameEnd);
+  const records = uint16(bytes, 6) + uint16(bytes, 8) + uint16(bytes, 10);
+  const opt = records === 0 ? undefined : optOf(bytes, nameEnd + 4, records);
+  const isMalformed = opt === 'malformed';
+  const edns = isMalformed ? undefined : opt;
+  const refusal = isMalformed ? RCODE.FORMERR : refusalOf(uint16(bytes, nameEnd + 2), edns);
+  return { id: uint16(bytes, 0), flags, nameEnd, type, edns, refusal };
+}
+
+function withoutQuestion(bytes: Buffer, refusal: number): Query {
+  return { id: uint16(bytes, 0), flags: uint16(bytes, 2), nameEnd: HEADER_BYTES, type: 0, edns: undefined, refusal };
+}
+
+function refusalOf(dnsClass: number, edns: Opt | undefined): number | undefined {
+  if (edns !== undefined && edns.version !== 0) return RCODE.BADVERS;
+  return dnsClass === CLASS_IN ? undefined : RCODE.REFUSED;
+}
+
+/** Without Buffer's checks, which cost more than the reading. */
+function uint16(bytes: Buffer, at: number): number {
+  return (bytes[at]! << 8) | bytes[at + 1]!;
 }
 
 /** Behind a name without pointers; undefined where there is none. */
@@ -76,18 +85,18 @@ interface Opt extends Edns {
 }
 
 /** The OPT record among those from `from` on; a second one is an error (RFC 6891 §6.1.1). */
-function ednsOf(bytes: Buffer, from: number, records: number): Opt | 'malformed' | undefined {
+function optOf(bytes: Buffer, from: number, records: number): Opt | 'malformed' | undefined {
   let at = from;
   let found: Opt | undefined;
   for (let count = 0; count < records; count += 1) {
     const end = endOfOwner(bytes, at);
     if (end === undefined || end + 10 > bytes.length) return 'malformed';
-    if (bytes.readUInt16BE(end) === TYPE.OPT) {
+    if (uint16(bytes, end) === TYPE.OPT) {
       if (found !== undefined || end !== at + 1) return 'malformed';
-      const udpBytes = Math.max(PLAIN_UDP_BYTES, bytes.readUInt16BE(end + 2));
+      const udpBytes = Math.max(PLAIN_UDP_BYTES, uint16(bytes, end + 2));
       found = { udpBytes, version: bytes[end + 5]!, isDnssecOk: (bytes[end + 6]! & 0x80) !== 0 };
     }
-    at = end + 10 + bytes.readUInt16BE(end + 8);
+    at = end + 10 + uint16(bytes, end + 8);
     if (at > bytes.length) return 'malformed';
   }
   return found;

@@ -8,7 +8,7 @@ const OPT_BYTES = 11;
 const OWN_UDP_BYTES = 1232;
 const DNSSEC_OK = 0x80;
 
-/** A question to a resolver, id 0. @param name as bytes, with the root label */
+/** A question to a resolver, id 0, which wants to hear whether the answer was validated (RFC 6840 §5.7). @param name as bytes, with the root label */
 export function questionOf(
   name: Buffer,
   type: number,
@@ -16,7 +16,7 @@ export function questionOf(
 ): Buffer {
   const end = HEADER_BYTES + name.length + 4;
   const out = Buffer.alloc(end + OPT_BYTES);
-  out.writeUInt16BE(FLAG.recursionDesired | (isCheckingDisabled ? FLAG.checkingDisabled : 0), 2);
+  out.writeUInt16BE(FLAG.recursionDesired | FLAG.authenticData | (isCheckingDisabled ? FLAG.checkingDisabled : 0), 2);
   out.writeUInt16BE(1, 4);
   out.writeUInt16BE(1, 10);
   name.copy(out, HEADER_BYTES);

@@ -2,7 +2,7 @@
 import { parseIPv4, parseIPv6 } from '../../net/ip.ts';
 import { type Answer, type DnsRecord, TYPE } from '../records.ts';
 import { wireName } from './names.ts';
-import { HEADER_BYTES } from './query.ts';
+import { FLAG, HEADER_BYTES } from './query.ts';
 
 const CLASS_IN = 1;
 const POINTER = 0xc000;
@@ -17,39 +17,46 @@ export interface Echo {
   readonly length: number;
 }
 
-/** Where each record begins, so that an answer can be cut, and its addresses turned. */
+/** Addresses of one name: `count` records of `size` bytes from `at` on, which may stand in any order. */
+export interface Turn {
+  readonly at: number;
+  readonly size: number;
+  readonly count: number;
+}
+
+/** An answer's bytes, and what of them changes each time it goes out. */
 export interface Encoded {
   readonly bytes: Buffer;
-  /** Offsets of the records; of each section how many there are. */
-  readonly records: readonly number[];
-  readonly counts: { readonly answers: number; readonly authority: number; readonly additional: number };
+  /** Undefined where there is nothing to turn. */
+  readonly turn: Turn | undefined;
+  /** Where the serial of our SOA is; 0 = nowhere. */
+  readonly serialAt: number;
   readonly echoes: readonly Echo[];
 }
 
+const NO_ECHOES: readonly Echo[] = [];
+
 /**
- * Header (flags and id 0), the question and the records. What records share with the question, as a whole or from `zone` on, has its letters' case,
- * whatever that is; the rest of their names is as it is in the records. @param question name in lower case as bytes, with the root label
- * @throws RangeError beyond 64 kB
+ * Header (id 0), the question and the records. What records share with the question, as a whole or from `zone` on, has its letters' case, whatever that
+ * is; the rest of their names is as it is in the records. What is beyond 64 kB is left out, and the answer says so. @param question name in lower case
+ * as bytes, with the root label; `flags` of the header without rcode
  */
 export function encode(
   question: Buffer,
-  { type, zone }: { readonly type: number; readonly zone: string },
+  { type, zone, flags }: { readonly type: number; readonly zone: string; readonly flags: number },
   answer: Answer,
 ): Encoded {
   const writer = new Writer(question, wireName(zone).length);
   writer.uint16(type);
   writer.uint16(CLASS_IN);
-  const all = [answer.answers, answer.authority, answer.additional];
-  const records = all.flat().map(record => {
-    const at = writer.length;
-    writer.record(record);
-    return at;
-  });
-  const [answers = 0, authority = 0, additional = 0] = all.map(({ length }) => length);
+  const counts = [answer.answers, answer.authority, answer.additional].map(records => writer.section(records));
+  const isCut = counts[0]! < answer.answers.length || counts[1]! < answer.authority.length;
   const bytes = writer.bytes();
+  bytes.writeUInt16BE(flags | (isCut ? FLAG.truncated : 0) | (answer.rcode & 15), 2);
   bytes.writeUInt16BE(1, 4);
-  for (const [i, count] of [answers, authority, additional].entries()) bytes.writeUInt16BE(count, 6 + 2 * i);
-  return { bytes, records, counts: { answers, authority, additional }, echoes: writer.echoes };
+  for (const [i, count] of counts.entries()) bytes.writeUInt16BE(count, 6 + 2 * i);
+  const { echoes, turn, serialAt } = writer;
+  return { bytes, turn, serialAt, echoes: echoes.length === 0 ? NO_ECHOES : echoes };
 }
 
 function suffixKey(rest: Buffer): string {
@@ -63,6 +70,12 @@ class Writer {
   readonly #known = new Map<string, number>();
   readonly #questionEnd: number;
   readonly echoes: Echo[] = [];
+  serialAt = 0;
+  #turn: Turn = { at: 0, size: 0, count: 0 };
+  #turnedName = '';
+  /** The owner of the record before, and the pointer to it; 0 = too far to point there. */
+  #owner = '';
+  #pointer = 0;
 
   constructor(question: Buffer, zoneBytes: number) {
     this.#room(question.length);
@@ -75,8 +88,40 @@ class Writer {
     this.#questionEnd = this.length;
   }
 
+  get turn(): Turn | undefined {
+    return this.#turn.count > 1 ? this.#turn : undefined;
+  }
+
   bytes(): Buffer {
     return Buffer.from(this.#buffer.subarray(0, this.length));
+  }
+
+  /** As many of the records as there is room for. */
+  section(records: readonly DnsRecord[]): number {
+    for (const [count, record] of records.entries()) {
+      const at = this.length;
+      this.#record(record);
+      if (this.length <= MOST_BYTES) {
+        this.#noteTurn(record, at);
+        continue;
+      }
+      this.length = at;
+      while ((this.echoes.at(-1)?.at ?? 0) >= at) this.echoes.pop();
+      return count;
+    }
+    return records.length;
+  }
+
+  /** The first addresses that stand one behind the other are what is turned: those of one name have one size. */
+  #noteTurn({ type, name }: DnsRecord, at: number): void {
+    if (type !== TYPE.A && type !== TYPE.AAAA) return;
+    const { at: first, size, count } = this.#turn;
+    if (count === 0) {
+      this.#turn = { at, size: this.length - at, count: 1 };
+      this.#turnedName = name;
+    } else if (name === this.#turnedName && at === first + size * count && this.length === at + size) {
+      this.#turn = { at: first, size, count: count + 1 };
+    }
   }
 
   uint16(value: number): void {
@@ -89,8 +134,8 @@ class Writer {
     this.length = this.#buffer.writeUInt32BE(value >>> 0, this.length);
   }
 
-  record(record: DnsRecord): void {
-    this.name(record.name);
+  #record(record: DnsRecord): void {
+    this.#ownerName(record.name);
     this.uint16(record.type);
     this.uint16(CLASS_IN);
     this.uint32(record.ttl);
@@ -98,6 +143,18 @@ class Writer {
     this.uint16(0);
     this.#data(record);
     this.#buffer.writeUInt16BE(this.length - at - 2, at);
+  }
+
+  #ownerName(name: string): void {
+    if (name === this.#owner && this.#pointer !== 0) {
+      this.uint16(this.#pointer);
+      return;
+    }
+    const at = this.length;
+    this.name(name);
+    const first = this.#buffer.readUInt16BE(at);
+    this.#owner = name;
+    this.#pointer = first >= POINTER ? first : at <= MOST_POINTED && name !== '' ? POINTER | at : 0;
   }
 
   name(name: string): void {
@@ -160,6 +217,7 @@ class Writer {
       case TYPE.SOA:
         this.name(record.primary);
         this.name(record.mailbox);
+        this.serialAt = this.length;
         for (const value of [record.serial, record.refresh, record.retry, record.expire, record.minimum])
           this.uint32(value);
     }
@@ -177,9 +235,8 @@ class Writer {
   }
 
   #room(bytes: number): void {
-    if (this.length + bytes > MOST_BYTES) throw new RangeError(`a DNS message of more than ${MOST_BYTES} bytes`);
     if (this.length + bytes <= this.#buffer.length) return;
-    const larger = Buffer.alloc(Math.min(MOST_BYTES, Math.max(this.#buffer.length * 2, this.length + bytes)));
+    const larger = Buffer.alloc(Math.max(this.#buffer.length * 2, this.length + bytes));
     this.#buffer.copy(larger);
     this.#buffer = larger;
   }

@@ -12,17 +12,12 @@ if (parentPort === null) throw new TypeError('not a worker thread');
 const port = parentPort;
 const send = (message: FromWorker) => port.postMessage(message);
 
-const { settings } = workerData as WorkerData;
 const engine = new Engine({
-  settings,
+  ...(workerData as WorkerData),
   now: () => performance.now(),
   wallClock: () => Date.now(),
-  onUpstreamFailure: ({ address, port: serverPort }, error) =>
-    send({
-      kind: 'upstream-failure',
-      server: { address, port: serverPort },
-      message: error instanceof Error ? error.message : String(error),
-    }),
+  onUpstreamFailure: (server, { message }) => send({ kind: 'upstream-failure', server, message }),
+  onFault: error => send({ kind: 'fault', error }),
 });
 const listeners = new Listeners((message, client, isTcp) => engine.respond(message, client, isTcp));
 const changes = new Turns<DnsChange>(list => engine.apply(list), CHANGES_PER_TURN);

@@ -1,10 +1,14 @@
 /** What the main thread and a worker of DNS say to each other: plain data. */
-import type { DnsChange, EngineReadings, Explanation } from '../engine.ts';
+import type { DnsChange } from '../engine.ts';
+import type { Explanation } from '../explain.ts';
+import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 
 /** What a worker begins with. */
 export interface WorkerData {
   readonly settings: DnsSettings;
+  /** See EngineOptions. */
+  readonly instance: string;
 }
 
 export interface SocketAddress {
@@ -21,7 +25,7 @@ export interface ListenFailure extends SocketAddress {
 export interface WorkerCalls {
   /** Listens at exactly these from now on, as far as it can; others' questions are answered before their sockets close. */
   listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]>;
-  readings(): EngineReadings;
+  readings(): DnsReadings;
   explain(name: string, type: number): Promise<Explanation>;
   /** Once more messages came before this have been worked off. */
   settled(): Promise<void>;
@@ -45,5 +49,7 @@ export interface Call {
 export type FromWorker =
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'error'; readonly id: number; readonly message: string }
-  /** An upstream server had no answer that could be used. */
-  | { readonly kind: 'upstream-failure'; readonly server: SocketAddress; readonly message: string };
+  /** An upstream server stopped answering, or asks us. */
+  | { readonly kind: 'upstream-failure'; readonly server: SocketAddress; readonly message: string }
+  /** An error of ours: the client got SERVFAIL. */
+  | { readonly kind: 'fault'; readonly error: unknown };

@@ -1,4 +1,5 @@
-/** The cluster's objects as names see them. Pure but for the index, which changes in place. */
+/** The cluster's objects as names see them. Plain data, which threads can send each other; the index of it changes in place. Pure. */
+import { labelOfAddress } from './reverse.ts';
 
 export interface DnsPort {
   /** '' = unnamed: no SRV record of its own. */
@@ -6,6 +7,13 @@ export interface DnsPort {
   /** TCP, UDP or SCTP. */
   readonly protocol: string;
   readonly port: number;
+}
+
+/** Endpoints with the same ports, those of a slice: one text, because an object for each would cost ten times its memory. */
+export interface DnsEndpointGroup {
+  readonly ports: readonly DnsPort[];
+  /** A line for each endpoint: its canonical address and, behind a space, its label where that isn't made of the address. Never empty. */
+  readonly packed: string;
 }
 
 /** An address behind a Service that is ready, or published though it isn't. */
@@ -22,41 +30,85 @@ export interface DnsService {
   readonly kind: 'cluster-ip' | 'headless' | 'external-name';
   /** Canonical. */
   readonly clusterIPs: readonly string[];
+  /** Lower case, without the closing dot; '' of the other kinds. */
   readonly externalName: string;
   readonly ports: readonly DnsPort[];
-  readonly endpoints: readonly DnsEndpoint[];
+  readonly groups: readonly DnsEndpointGroup[];
 }
+
+/** @param label undefined = made of the address */
+export function packedEndpoint(ip: string, label?: string): string {
+  return label === undefined ? ip : `${ip} ${label}`;
+}
+
+export function* endpointsOf({ groups }: DnsService): Iterable<DnsEndpoint> {
+  for (const { ports, packed } of groups) {
+    for (const line of packed.split('\n')) {
+      const space = line.indexOf(' ');
+      const ip = space === -1 ? line : line.slice(0, space);
+      yield { ip, label: space === -1 ? labelOfAddress(ip) : line.slice(space + 1), ports };
+    }
+  }
+}
+
+export function endpointCount({ groups }: DnsService): number {
+  return groups.reduce((count, { packed }) => count + packed.split('\n').length, 0);
+}
+
+/** Most addresses lead to one Service: a list for each would cost more than the addresses. */
+type AddressIndex = Map<string, DnsService | readonly DnsService[]>;
 
 /** What a name is looked up in: Services by namespace and name, and by the addresses that lead back to them. */
 export class Cluster {
   readonly #services = new Map<string, Map<string, DnsService>>();
   readonly #namespaces = new Set<string>();
-  readonly #byClusterIP = new Map<string, Set<DnsService>>();
-  readonly #byEndpoint = new Map<string, Set<DnsService>>();
+  readonly #pods = new Map<string, Set<string>>();
+  readonly #byClusterIP: AddressIndex = new Map();
+  readonly #byEndpoint: AddressIndex = new Map();
   /** Seconds since 1970 of the last change: the serial of the zones. */
   changedAt = 0;
+  /** Before it is, nobody can say what there is not. */
+  isSynced = false;
 
   service(namespace: string, name: string): DnsService | undefined {
     return this.#services.get(namespace)?.get(name);
+  }
+
+  servicesIn(namespace: string): Iterable<DnsService> {
+    return this.#services.get(namespace)?.values() ?? [];
   }
 
   hasNamespace(namespace: string): boolean {
     return this.#namespaces.has(namespace);
   }
 
-  /** Services with the cluster IP; more than one only while the API server corrects itself. */
-  servicesAt(clusterIP: string): Iterable<DnsService> {
-    return this.#byClusterIP.get(clusterIP) ?? [];
+  /** Whether a pod of the namespace has the address. */
+  hasPod(namespace: string, ip: string): boolean {
+    return this.#pods.get(namespace)?.has(ip) === true;
   }
 
-  /** Services with an endpoint at the address. */
-  servicesBehind(ip: string): Iterable<DnsService> {
-    return this.#byEndpoint.get(ip) ?? [];
+  /** Services with the cluster IP; more than one only while the API server corrects itself. By namespace and name. */
+  servicesAt(clusterIP: string): readonly DnsService[] {
+    return servicesOf(this.#byClusterIP, clusterIP);
+  }
+
+  /** Services with an endpoint at the address, by namespace and name. */
+  servicesBehind(ip: string): readonly DnsService[] {
+    return servicesOf(this.#byEndpoint, ip);
   }
 
   setNamespace(namespace: string, exists: boolean): void {
     if (exists) this.#namespaces.add(namespace);
     else this.#namespaces.delete(namespace);
+  }
+
+  /** Addresses that pods of the namespace have now, and those that none of them has any more. */
+  setPods(namespace: string, added: readonly string[], removed: readonly string[]): void {
+    const ips = this.#pods.get(namespace) ?? new Set<string>();
+    for (const ip of removed) ips.delete(ip);
+    for (const ip of added) ips.add(ip);
+    if (ips.size === 0) this.#pods.delete(namespace);
+    else this.#pods.set(namespace, ips);
   }
 
   /** Replaces the Service of that name; `service` undefined = it is gone. */
@@ -70,24 +122,43 @@ export class Cluster {
       return;
     }
     this.#services.set(namespace, owned.set(name, service));
-    for (const ip of service.clusterIPs) added(this.#byClusterIP, ip, service);
-    for (const { ip } of service.endpoints) added(this.#byEndpoint, ip, service);
+    for (const ip of service.clusterIPs) add(this.#byClusterIP, ip, service);
+    for (const { ip } of endpointsOf(service)) add(this.#byEndpoint, ip, service);
   }
 
   #forget(service: DnsService): void {
-    for (const ip of service.clusterIPs) removed(this.#byClusterIP, ip, service);
-    for (const { ip } of service.endpoints) removed(this.#byEndpoint, ip, service);
+    for (const ip of service.clusterIPs) remove(this.#byClusterIP, ip, service);
+    for (const { ip } of endpointsOf(service)) remove(this.#byEndpoint, ip, service);
   }
 }
 
-function added(index: Map<string, Set<DnsService>>, ip: string, service: DnsService): void {
-  const services = index.get(ip);
-  if (services === undefined) index.set(ip, new Set([service]));
-  else services.add(service);
+function servicesOf(index: AddressIndex, ip: string): readonly DnsService[] {
+  const found = index.get(ip);
+  if (found === undefined) return [];
+  return isList(found) ? found.toSorted(byName) : [found];
 }
 
-function removed(index: Map<string, Set<DnsService>>, ip: string, service: DnsService): void {
-  const services = index.get(ip);
-  services?.delete(service);
-  if (services?.size === 0) index.delete(ip);
+function isList(found: DnsService | readonly DnsService[]): found is readonly DnsService[] {
+  return Array.isArray(found);
+}
+
+function byName(one: DnsService, other: DnsService): number {
+  const [a, b] = [`${one.namespace}/${one.name}`, `${other.namespace}/${other.name}`];
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function add(index: AddressIndex, ip: string, service: DnsService): void {
+  const known = index.get(ip);
+  if (known === undefined || known === service) index.set(ip, service);
+  else if (!isList(known)) index.set(ip, [known, service]);
+  else if (!known.includes(service)) index.set(ip, [...known, service]);
+}
+
+function remove(index: AddressIndex, ip: string, service: DnsService): void {
+  const known = index.get(ip);
+  if (known === undefined) return;
+  const left = isList(known) ? known.filter(other => other !== service) : known === service ? [] : [known];
+  const [first, second] = left;
+  if (first === undefined) index.delete(ip);
+  else index.set(ip, second === undefined ? first : left);
 }

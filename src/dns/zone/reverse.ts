@@ -10,18 +10,34 @@ export function addressOfReverse(labels: readonly string[]): string | undefined 
   return kind === 'ip6' ? ofNibbles(parts) : undefined;
 }
 
+/** Whether the name is above those of addresses: `244.10.in-addr.arpa`. */
+export function isAboveReverse(labels: readonly string[]): boolean {
+  const [kind, parts] = [labels.at(-2), labels.slice(0, -2)];
+  if (labels.at(-1) !== 'arpa') return false;
+  if (kind === 'ip6') return parts.length < 32 && parts.every(isNibble);
+  return kind === 'in-addr' && parts.length < 4 && parts.every(isByte);
+}
+
+function isByte(part: string): boolean {
+  return /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255;
+}
+
+function isNibble(part: string): boolean {
+  return /^[0-9a-f]$/.test(part);
+}
+
 function ofBytes(parts: readonly string[]): string | undefined {
   if (parts.length !== 4) return undefined;
   let bits = 0;
   for (const part of parts) {
-    if (!/^(?:0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
+    if (!isByte(part)) return undefined;
     bits = bits * 256 + Number(part);
   }
   return formatIPv4(bits);
 }
 
 function ofNibbles(parts: readonly string[]): string | undefined {
-  if (parts.length !== 32 || !parts.every(part => /^[0-9a-f]$/.test(part))) return undefined;
+  if (parts.length !== 32 || !parts.every(isNibble)) return undefined;
   const groups = Array.from({ length: 8 }, (_, i) => Number.parseInt(parts.slice(4 * i, 4 * i + 4).join(''), 16));
   return formatIPv6(groups);
 }

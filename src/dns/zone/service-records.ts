@@ -1,6 +1,6 @@
 /** The records of one Service, and of the endpoints behind it. Pure. Specification 1.1.0 §2.3, §2.4; weights as CoreDNS has them. */
 import { type DnsRecord, type RecordData, TYPE } from '../records.ts';
-import type { DnsEndpoint, DnsPort, DnsService } from './cluster.ts';
+import { type DnsEndpoint, type DnsPort, type DnsService, endpointsOf } from './cluster.ts';
 
 /** What a name has of a type: nothing = it exists and has other types. */
 export interface Found {
@@ -40,8 +40,11 @@ export function serviceRecords(owner: Owner, service: DnsService): Found {
     return { answers: [{ name, ttl, type: TYPE.CNAME, target: service.externalName }] };
   }
   if (type === TYPE.SRV) return portRecords(owner, service, () => true);
-  const ips = service.kind === 'headless' ? service.endpoints.map(({ ip }) => ip) : service.clusterIPs;
-  return { answers: addressRecords(owner, ips) };
+  return { answers: addressRecords(owner, service.kind === 'headless' ? endpointIPs(service) : service.clusterIPs) };
+}
+
+function endpointIPs(service: DnsService): readonly string[] {
+  return Array.from(endpointsOf(service), ({ ip }) => ip);
 }
 
 /** Names below a Service: endpoints, `_port._protocol` (CoreDNS lets the underscores be left out), and `_protocol`, which exists where a port is below it. */
@@ -63,12 +66,12 @@ function isWord(label: string, word: string): boolean {
   return word !== '' && (label.startsWith('_') ? label.slice(1) : label) === word.toLowerCase();
 }
 
-function portsOf({ kind, ports, endpoints }: DnsService): readonly DnsPort[] {
-  return kind === 'headless' ? endpoints.flatMap(endpoint => endpoint.ports) : ports;
+function portsOf({ kind, ports, groups }: DnsService): readonly DnsPort[] {
+  return kind === 'headless' ? groups.flatMap(group => group.ports) : ports;
 }
 
-function endpointRecords(owner: Owner, { endpoints }: DnsService, label: string): Found | undefined {
-  const named = endpoints.filter(endpoint => endpoint.label === label);
+function endpointRecords(owner: Owner, service: DnsService, label: string): Found | undefined {
+  const named = [...endpointsOf(service)].filter(endpoint => endpoint.label === label);
   if (named.length === 0) return undefined;
   if (owner.type === TYPE.SRV) return endpointPorts(owner, named, { matches: () => true, targetOf: () => owner.name });
   return {
@@ -83,12 +86,12 @@ function portRecords(owner: Owner, service: DnsService, matches: (port: DnsPort)
   const { name, ttl, serviceName: target } = owner;
   if (service.kind === 'headless') {
     const targetOf = ({ label }: DnsEndpoint) => `${label}.${target}`;
-    return endpointPorts(owner, service.endpoints, { matches, targetOf });
+    return endpointPorts(owner, [...endpointsOf(service)], { matches, targetOf });
   }
   const weight = weightAmong(service.clusterIPs.length);
-  const answers = service.ports
-    .filter(matches)
-    .map(({ port }) => ({ name, ttl, type: TYPE.SRV, priority: 0, weight, port, target }) as const);
+  // One record where TCP and UDP have the same number: RFC 2181 §5 knows no two of the same data.
+  const numbers = new Set(service.ports.filter(matches).map(({ port }) => port));
+  const answers = Array.from(numbers, port => ({ name, ttl, type: TYPE.SRV, priority: 0, weight, port, target }) as const);
   return { answers, additional: addressRecords({ name: target, type: TYPE.SRV, ttl }, service.clusterIPs) };
 }
 
@@ -113,8 +116,10 @@ function endpointPorts(
   for (const { endpoint, port, key } of all) {
     const target = targetOf(endpoint);
     const weight = weightAmong(counts.get(key) ?? 1);
-    answers.set(`${target} ${key}`, { name, ttl, type: TYPE.SRV, priority: 0, weight, port: port.port, target });
-    ips.set(target, [...(ips.get(target) ?? []), endpoint.ip]);
+    answers.set(`${target} ${port.port}`, { name, ttl, type: TYPE.SRV, priority: 0, weight, port: port.port, target });
+    const own = ips.get(target);
+    if (own === undefined) ips.set(target, [endpoint.ip]);
+    else own.push(endpoint.ip);
   }
   const additional = [...ips].flatMap(([target, list]) => addressRecords({ name: target, type: TYPE.SRV, ttl }, list));
   return { answers: [...answers.values()], additional };

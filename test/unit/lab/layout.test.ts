@@ -113,8 +113,11 @@ describe('manifests', () => {
 
   test('the daemon’s configuration and the kubeconfig point at this lab', () => {
     expect(kubeconfig()).toContain("server: 'http://192.168.77.1:6443'");
-    const text = proxyConfiguration({ node: nodes[0], mode: 'iptables', kubeconfigFile: '/x/kubeconfig', ...both });
+    const of = { node: nodes[0], mode: 'iptables', kubeconfigFile: '/x/kubeconfig', ...both };
+    const text = proxyConfiguration({ ...of, hasDns: false });
     expect(text).toContain('kubeconfig: /x/kubeconfig\n');
     expect(text).toContain('hostnameOverride: node-a\nmode: "iptables"\n');
+    expect(text).not.toContain('dns:');
+    expect(proxyConfiguration({ ...of, hasDns: true })).toContain('service: kube-system/kube-dns\n');
   });
 });

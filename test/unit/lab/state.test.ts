@@ -3,13 +3,14 @@ import { markedEnv, parseStat } from '../../../src/lab/process.ts';
 import { type LabState, parseState } from '../../../src/lab/state.ts';
 
 const state: LabState = {
-  version: 2,
+  version: 3,
   name: 'x',
   startedAt: '2026-01-01T00:00:00Z',
   phase: 'starting',
   owner: { pid: 7, startTime: '123' },
   namespaces: ['kpx-x-node-a'],
   hasIPv6: true,
+  hasDns: false,
   mode: 'iptables',
   daemonProgram: '/x/kproxy-ts',
   control: null,

@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import packet, { type DecodedPacket } from 'dns-packet';
+import packet, { type Packet } from 'dns-packet';
 import type { DnsCase } from './suite.ts';
 
 export interface Server {
@@ -10,9 +10,26 @@ export interface Server {
   readonly port: number;
 }
 
+/** As dns-packet has it; what `data` is depends on the type. */
+export interface DecodedRecord {
+  readonly name: string;
+  readonly type: string;
+  readonly ttl?: number;
+  readonly data: unknown;
+  /** Of OPT. */
+  readonly extendedRcode?: number;
+  readonly udpPayloadSize?: number;
+  readonly ednsVersion?: number;
+  readonly flags?: number;
+}
+
 export interface Reply {
   readonly bytes: Buffer;
-  readonly packet: DecodedPacket;
+  readonly id: number;
+  readonly isTruncated: boolean;
+  readonly answers: readonly DecodedRecord[];
+  readonly authorities: readonly DecodedRecord[];
+  readonly additionals: readonly DecodedRecord[];
 }
 
 const PATIENCE_MS = 5000;
@@ -33,7 +50,7 @@ export async function ask(
     ednsVersion: edns?.version ?? 0,
     options: [],
   };
-  const question = packet.encode({
+  const question = encoded({
     type: 'query',
     id: 1 + Math.floor(Math.random() * 65_535),
     flags: query.rd === false ? 0 : packet.RECURSION_DESIRED,
@@ -41,9 +58,18 @@ export async function ask(
     additionals: edns === undefined ? [] : [opt],
   });
   const bytes = await (transport === 'tcp' ? byTcp : byUdp)(question, server);
-  const decoded = packet.decode(bytes);
-  if (decoded.id !== question.readUInt16BE(0)) throw new Error(`an answer with another id: ${decoded.id}`);
-  return { bytes, packet: decoded };
+  const { id, flag_tc: isTruncated, answers, authorities, additionals } = decodedReply(bytes);
+  if (id !== question.readUInt16BE(0)) throw new Error(`an answer with another id: ${id}`);
+  return { bytes, id, isTruncated, answers, authorities, additionals };
+}
+
+/** dns-packet takes more than its types say: any type of record, any class. */
+export function encoded(message: object): Buffer {
+  return packet.encode(message as Packet);
+}
+
+function decodedReply(bytes: Buffer): Omit<Reply, 'bytes' | 'isTruncated'> & { readonly flag_tc: boolean } {
+  return packet.decode(bytes) as unknown as Reply & { readonly flag_tc: boolean };
 }
 
 async function byUdp(question: Buffer, { address, port }: Server): Promise<Buffer> {

@@ -1,6 +1,5 @@
 /** What an answer should have been, and wasn't. Sections compare as sets; names without regard to case unless a case says otherwise. Pure. */
-import type { DecodedAnswer } from 'dns-packet';
-import type { Reply } from './ask.ts';
+import type { DecodedRecord, Reply } from './ask.ts';
 import type { DnsCase, VectorRecord } from './suite.ts';
 
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
@@ -8,29 +7,30 @@ const BADVERS = 16;
 const FLAG_BITS: Readonly<Record<string, number>> = { qr: 0x8000, aa: 0x400, tc: 0x200, rd: 0x100, ra: 0x80, ad: 0x20 };
 
 /** A line for each thing that is otherwise than it should be. */
-export function complaints(wanted: DnsCase, { bytes, packet }: Reply): readonly string[] {
-  const opt = packet.additionals.find(({ type }) => type === 'OPT');
+export function complaints(wanted: DnsCase, reply: Reply): readonly string[] {
+  const { bytes } = reply;
+  const opt = reply.additionals.find(({ type }) => type === 'OPT');
   const rcode = (bytes[3]! & 15) | ((opt?.extendedRcode ?? 0) << 4);
   const name = rcode === BADVERS ? 'BADVERS' : (RCODES[rcode] ?? String(rcode));
   const found: string[] = name === wanted.rcode ? [] : [`rcode ${wanted.rcode} expected, seen ${name}`];
-  found.push(...sectionComplaints(wanted, packet), ...flagComplaints(wanted, bytes), ...ednsComplaints(wanted, opt));
+  found.push(...sectionComplaints(wanted, reply), ...flagComplaints(wanted, bytes), ...ednsComplaints(wanted, opt));
   if (bytes.length > (wanted.maxSize ?? 65_535)) found.push(`${bytes.length} bytes, at most ${wanted.maxSize} expected`);
   return found;
 }
 
-function sectionComplaints(wanted: DnsCase, packet: Reply['packet']): string[] {
+function sectionComplaints(wanted: DnsCase, reply: Reply): string[] {
   const cased = (text: string) => (wanted.exactCase === true ? text : text.toLowerCase());
-  if (wanted.answerSubset === true) return subsetComplaints(wanted, packet.answers);
+  if (wanted.answerSubset === true) return subsetComplaints(wanted, reply.answers);
   const sections = [
-    ['answer', wanted.answer, packet.answers],
-    ['authority', wanted.authority, packet.authorities],
-    ['additional', wanted.additional, packet.additionals.filter(({ type }) => type !== 'OPT')],
+    ['answer', wanted.answer, reply.answers],
+    ['authority', wanted.authority, reply.authorities],
+    ['additional', wanted.additional, reply.additionals.filter(({ type }) => type !== 'OPT')],
   ] as const;
   const found = sections.flatMap(([section, records = [], seen]) => {
     const [expected, got] = [records.map(record => cased(vectorText(record))), seen.map(record => cased(text(record)))];
     return isSame(expected, got) ? [] : [`${section}:\n  expected ${expected.join('; ')}\n  seen     ${got.join('; ')}`];
   });
-  return [...found, ...orderComplaints(packet.answers)];
+  return [...found, ...orderComplaints(reply.answers)];
 }
 
 /** Each expected record has one that is seen; a record of any TTL takes any. */
@@ -44,7 +44,7 @@ function isSame(expected: readonly string[], seen: readonly string[]): boolean {
   return expected.length === seen.length && expected.every(take);
 }
 
-function subsetComplaints({ answer = [] }: DnsCase, seen: readonly DecodedAnswer[]): string[] {
+function subsetComplaints({ answer = [] }: DnsCase, seen: readonly DecodedRecord[]): string[] {
   const all = new Set(answer.map(record => vectorText(record).toLowerCase()));
   const strangers = seen.map(record => text(record).toLowerCase()).filter(line => !all.has(line));
   if (strangers.length > 0) return [`answers that aren't expected: ${strangers.join('; ')}`];
@@ -52,7 +52,7 @@ function subsetComplaints({ answer = [] }: DnsCase, seen: readonly DecodedAnswer
 }
 
 /** A CNAME stands before its target. */
-function orderComplaints(answers: readonly DecodedAnswer[]): string[] {
+function orderComplaints(answers: readonly DecodedRecord[]): string[] {
   return answers.flatMap((record, at) => {
     if (record.type !== 'CNAME') return [];
     const target = String(record.data).toLowerCase();
@@ -69,7 +69,7 @@ function flagComplaints({ flags = {} }: DnsCase, bytes: Buffer): string[] {
   });
 }
 
-function ednsComplaints({ edns }: DnsCase, opt: DecodedAnswer | undefined): string[] {
+function ednsComplaints({ edns }: DnsCase, opt: DecodedRecord | undefined): string[] {
   if (edns === undefined) return [];
   if (edns === null) return opt === undefined ? [] : ['no OPT record expected'];
   if (opt === undefined) return ['an OPT record expected'];
@@ -84,7 +84,7 @@ function vectorText({ name, ttl, type, rdata }: VectorRecord): string {
   return `${name} ${ttl ?? '*'} ${type} ${rdata}`;
 }
 
-function text(record: DecodedAnswer): string {
+function text(record: DecodedRecord): string {
   return `${absolute(record.name)} ${record.ttl ?? 0} ${record.type} ${dataText(record)}`;
 }
 
@@ -93,7 +93,7 @@ function absolute(name: string): string {
 }
 
 /** In presentation form, the serial of SOA as `*`. */
-function dataText({ type, data }: DecodedAnswer): string {
+function dataText({ type, data }: DecodedRecord): string {
   const fields = data as Readonly<Record<string, string>>;
   switch (type) {
     case 'SRV':

@@ -111,6 +111,7 @@ async function startServer(options: SuiteOptions, api: ApiServer): Promise<Serve
     await startApiSource({
       server: api.url,
       nodeName: NODE_NAME,
+      trimming: { keepsPodNames: options.endpointPodNames ?? false },
       optional: ['Namespace', ...(options.podMode === 'verified' ? (['Pod'] as const) : [])],
       store,
       log,

@@ -3,6 +3,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import packet from 'dns-packet';
+import { encoded } from './ask.ts';
 import type { SuiteOptions, VectorRecord } from './suite.ts';
 
 export interface Upstream extends AsyncDisposable {
@@ -46,12 +47,12 @@ async function udpSocket(port: number): Promise<Socket> {
 }
 
 function answerTo(bytes: Buffer, records: readonly VectorRecord[], isTruncated: boolean): Buffer {
-  const { id, questions } = packet.decode(bytes);
+  const { id, questions = [] } = packet.decode(bytes);
   const [question] = questions;
   const ofName = records.filter(({ name }) => name.toLowerCase() === `${question?.name.toLowerCase() ?? ''}.`);
   const found = ofName.filter(({ type }) => type === question?.type);
   const flags = packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE | (isTruncated ? packet.TRUNCATED_RESPONSE : 0);
-  return packet.encode({
+  return encoded({
     type: 'response',
     id,
     flags: flags | (ofName.length === 0 ? 3 : 0),

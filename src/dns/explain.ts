@@ -1,0 +1,177 @@
+/** Why a question is answered as it is: the same answer as a client gets, and what it was made of. */
+import type { Answers, Elsewhere } from './answers.ts';
+import { chaseWithin } from './chase.ts';
+import type { Resolver } from './resolver.ts';
+import { upstreamQuestion } from './resolver.ts';
+import { rcodeName, typeName } from './types.ts';
+import type { AnswerCache } from './upstream/cache.ts';
+import type { Forwarder } from './upstream/forwarder.ts';
+import { readMessage } from './wire/message.ts';
+import { labelsIn, wireName } from './wire/names.ts';
+import { type PresentedRecord, presented } from './wire/presentation.ts';
+import { readQuery } from './wire/query.ts';
+import { questionOf } from './wire/question.ts';
+import { type Cluster, type DnsService, endpointCount } from './zone/cluster.ts';
+import { addressOfReverse } from './zone/reverse.ts';
+import { isReverse, type Zone, zoneOf } from './zone/zone.ts';
+
+export type ExplainStep =
+  /** The name is in a zone of ours; before the cluster is known nothing can be said of it. */
+  | { readonly kind: 'zone'; readonly zone: string; readonly isSynced: boolean }
+  | { readonly kind: 'outside'; readonly name: string }
+  | { readonly kind: 'namespace'; readonly namespace: string; readonly exists: boolean }
+  | { readonly kind: 'no-service'; readonly namespace: string; readonly name: string }
+  | {
+      readonly kind: 'service';
+      readonly namespace: string;
+      readonly name: string;
+      readonly serviceKind: DnsService['kind'];
+      readonly clusterIPs: readonly string[];
+      readonly externalName: string;
+      /** Ready ones, or published though they aren't. */
+      readonly endpoints: number;
+      /** Its name doesn't exist for want of endpoints. */
+      readonly isHidden: boolean;
+    }
+  | { readonly kind: 'no-address'; readonly ip: string }
+  | { readonly kind: 'kept'; readonly ageMs: number }
+  | { readonly kind: 'cname'; readonly target: string }
+  /** The zone has no such name, and others are asked. */
+  | { readonly kind: 'fallthrough'; readonly zone: string }
+  | { readonly kind: 'cache'; readonly name: string; readonly ageMs: number }
+  | { readonly kind: 'upstream'; readonly name: string; readonly server: string; readonly ms: number; readonly rcode: string }
+  /** No server had an answer, or there is none to ask. */
+  | { readonly kind: 'no-upstream'; readonly name: string; readonly servers: number };
+
+export interface Explanation {
+  readonly name: string;
+  readonly type: string;
+  readonly rcode: string;
+  readonly records: readonly PresentedRecord[];
+  readonly steps: readonly ExplainStep[];
+}
+
+export interface ExplainParts {
+  readonly cluster: Cluster;
+  readonly answers: Answers;
+  readonly resolver: Resolver;
+  readonly cache: AnswerCache;
+  readonly forwarder: Forwarder;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+}
+
+/** @param name with or without the closing dot, in any case. @throws RangeError for what is no name */
+export async function explain(parts: ExplainParts, name: string, type: number): Promise<Explanation> {
+  const lower = name.replace(/\.$/, '').toLowerCase();
+  const wire = wireName(lower);
+  const message = questionOf(wire, type, { isDnssecOk: false, isCheckingDisabled: false });
+  const query = readQuery(message);
+  if (query === undefined) throw new TypeError('a question of our own that cannot be read');
+  // What is kept is looked for before the answer is made, which keeps it.
+  const path = new Path(parts, labelsIn(wire.toString('latin1')), type);
+  const own = path.steps(wire);
+  const [answer, last] = await Promise.all([parts.resolver.answer(message, query, true), path.upstreamStep()]);
+  const read = readMessage(answer);
+  return {
+    name: `${lower}.`,
+    type: typeName(type),
+    rcode: rcodeName(read?.rcode ?? -1),
+    records: read === undefined ? [] : presented(answer, read),
+    steps: last === undefined ? own : [...own, last],
+  };
+}
+
+/** The way that a question takes. */
+class Path {
+  readonly #parts: ExplainParts;
+  readonly #labels: readonly string[];
+  readonly #type: number;
+  /** The name that upstream servers are asked for, if it comes to that. */
+  #asked: string | undefined;
+
+  constructor(parts: ExplainParts, labels: readonly string[], type: number) {
+    this.#parts = parts;
+    this.#labels = labels;
+    this.#type = type;
+  }
+
+  steps(wire: Buffer): readonly ExplainStep[] {
+    const { answers, now } = this.#parts;
+    const kept = answers.keptFor(wire, this.#type);
+    const outcome = answers.find(this.#labels, wire, this.#type);
+    const steps = this.#placeSteps(this.#labels);
+    if (kept !== undefined) steps.push({ kind: 'kept', ageMs: now() - kept.about.nowMs });
+    return 'labels' in outcome ? [...steps, ...this.#elsewhere(outcome)] : steps;
+  }
+
+  /** To be called when the question is on its way: who asks the same waits for the same answer. */
+  async upstreamStep(): Promise<ExplainStep | undefined> {
+    const name = this.#asked;
+    if (name === undefined) return undefined;
+    const { cache, forwarder } = this.#parts;
+    const servers = forwarder.servers.length;
+    if (servers === 0) return { kind: 'no-upstream', name, servers };
+    const question = upstreamQuestion(wireName(name), { type: this.#type, flags: 0, edns: undefined });
+    const cached = cache.peek(question.key);
+    if (cached !== undefined) return { kind: 'cache', name, ageMs: cached.ageMs };
+    const answer = await forwarder.ask(question);
+    if (answer === undefined) return { kind: 'no-upstream', name, servers };
+    const { server, ms, rcode } = answer;
+    return { kind: 'upstream', name, server: serverText(server), ms, rcode: rcodeName(rcode) };
+  }
+
+  #elsewhere({ chase }: Elsewhere): readonly ExplainStep[] {
+    const { answers, forwarder } = this.#parts;
+    const zone = zoneOf(answers.zones, this.#labels);
+    if (chase === undefined) {
+      this.#asked = this.#labels.join('.');
+      return zone === undefined ? [] : [{ kind: 'fallthrough', zone: zone.name }];
+    }
+    const { found, target } = chase;
+    const hasUpstreams = forwarder.servers.length > 0;
+    const way = { zones: answers.zones, hasUpstreams };
+    const { names, isElsewhere } = chaseWithin(way, chase.zone.answer(found), { target, type: this.#type });
+    if (isElsewhere) this.#asked = names.at(-1);
+    return names.flatMap(name => [{ kind: 'cname', target: name } as const, ...this.#placeSteps(name.split('.'))]);
+  }
+
+  #placeSteps(labels: readonly string[]): ExplainStep[] {
+    const { answers, cluster } = this.#parts;
+    const zone = zoneOf(answers.zones, labels);
+    if (zone === undefined) return [{ kind: 'outside', name: labels.join('.') }];
+    const first = { kind: 'zone', zone: zone.name, isSynced: cluster.isSynced } as const;
+    if (!cluster.isSynced) return [first];
+    return [first, ...(isReverse(zone.name) ? reverseSteps(zone, labels, cluster) : forwardSteps(zone, labels, cluster))];
+  }
+}
+
+function forwardSteps(zone: Zone, labels: readonly string[], cluster: Cluster): readonly ExplainStep[] {
+  const last = labels.length - zone.labels.length - 1;
+  const [kind, namespace, name] = [labels[last], labels[last - 1], labels[last - 2]];
+  if ((kind !== 'svc' && kind !== 'pod') || namespace === undefined) return [];
+  const exists = cluster.hasNamespace(namespace);
+  const first = { kind: 'namespace', namespace, exists } as const;
+  if (!exists || kind === 'pod' || name === undefined) return [first];
+  const service = cluster.service(namespace, name);
+  return [first, service === undefined ? { kind: 'no-service', namespace, name } : serviceStep(zone, service)];
+}
+
+function reverseSteps(zone: Zone, labels: readonly string[], cluster: Cluster): readonly ExplainStep[] {
+  const ip = addressOfReverse(labels);
+  if (ip === undefined) return [];
+  const at = cluster.servicesAt(ip).slice(0, 1);
+  const services = at.length > 0 ? at : cluster.servicesBehind(ip);
+  return services.length === 0 ? [{ kind: 'no-address', ip }] : services.map(service => serviceStep(zone, service));
+}
+
+function serviceStep(zone: Zone, service: DnsService): ExplainStep {
+  const { namespace, name, kind: serviceKind, clusterIPs, externalName } = service;
+  const more = { endpoints: endpointCount(service), isHidden: zone.isHidden(service) };
+  return { kind: 'service', namespace, name, serviceKind, clusterIPs, externalName, ...more };
+}
+
+/** `192.0.2.1:53`, `[2001:db8::1]:53`. */
+export function serverText({ address, port }: { readonly address: string; readonly port: number }): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}

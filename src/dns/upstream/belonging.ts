@@ -1,0 +1,127 @@
+/**
+ * What of an upstream server's answer belongs to the question: the chain of CNAMEs from its name and the records at the end, SOA of a negative answer, and
+ * DNSSEC's proofs where they were asked for. Nothing else is kept or passed on (RFC 2181 §5.4.1, RFC 5452 §6): neither additional records nor other names. Pure.
+ */
+import { type Answer, type DnsRecord, type Rcode, TYPE } from '../records.ts';
+import { expandedData, expandedName, type Message, type RawRecord } from '../wire/message.ts';
+import { nameText } from '../wire/names.ts';
+import { HEADER_BYTES } from '../wire/query.ts';
+import { encode } from '../wire/response.ts';
+
+const CLASS_IN = 1;
+/** NSEC and NSEC3: that there is nothing, or no better match for a wildcard. */
+const DENIALS: ReadonlySet<number> = new Set([TYPE.NSEC, TYPE.NSEC3]);
+/** Behind so many bytes the data of RRSIG has the signer's name. */
+const SIGNER_AT = 18;
+
+interface Named {
+  readonly record: RawRecord;
+  /** Its owner, lower case. */
+  readonly name: string;
+}
+
+/** The answer's own bytes where nothing has to go but from its end; else written anew. Undefined = no answer to the question, however it is read. */
+export function belonging(bytes: Buffer, message: Message, isDnssecOk: boolean): Buffer | undefined {
+  const named = namedRecords(bytes, message);
+  if (named === undefined) return undefined;
+  const kept = keptRecords(bytes, message, named, isDnssecOk);
+  const isStart = kept.every(({ record }, i) => record === named[i]?.record);
+  return isStart ? firstRecords(bytes, message, kept) : rewritten(bytes, message, kept);
+}
+
+function namedRecords(bytes: Buffer, { records }: Message): readonly Named[] | undefined {
+  const named: Named[] = [];
+  for (const record of records) {
+    const name = expandedName(bytes, record.at);
+    if (name === undefined) return undefined;
+    named.push({ record, name: nameText(name).toLowerCase() });
+  }
+  return named;
+}
+
+function keptRecords(bytes: Buffer, message: Message, named: readonly Named[], isDnssecOk: boolean): readonly Named[] {
+  const inClass = named.filter(({ record }) => record.class === CLASS_IN);
+  const chain = chainOf(bytes, message, inClass);
+  const last = chain.at(-1) ?? '';
+  const isWanted = ({ record: { type } }: Named) =>
+    type === message.type || type === TYPE.CNAME || message.type === TYPE.ANY || (type === TYPE.RRSIG && isDnssecOk);
+  const answers = inClass.filter(each => {
+    if (each.record.section !== 'answer') return false;
+    if (each.record.type === TYPE.DNAME) return chain.some(name => isBelow(name, each.name));
+    return isWanted(each) && chain.includes(each.name);
+  });
+  const soa = inClass.find(({ record, name }) => record.section === 'authority' && record.type === TYPE.SOA && isBelow(last, name));
+  const zone = soa?.name ?? signerOf(bytes, answers, last);
+  const proofs = inClass.filter(
+    each =>
+      each.record.section === 'authority' &&
+      (each === soa || (zone !== undefined && isDnssecOk && isProof(each) && isBelow(each.name, zone))),
+  );
+  return [...answers, ...proofs];
+}
+
+function isProof({ record: { type } }: Named): boolean {
+  return type === TYPE.RRSIG || DENIALS.has(type);
+}
+
+/** The question's name, and where CNAMEs lead from it. */
+function chainOf(bytes: Buffer, message: Message, named: readonly Named[]): readonly string[] {
+  const question = expandedName(bytes, HEADER_BYTES);
+  const chain = [question === undefined ? '' : nameText(question).toLowerCase()];
+  const links = new Map<string, string>();
+  for (const { record, name } of named) {
+    if (record.section !== 'answer' || record.type !== TYPE.CNAME || links.has(name)) continue;
+    const target = expandedData(bytes, record);
+    if (target !== undefined) links.set(name, nameText(target).toLowerCase());
+  }
+  if (message.type === TYPE.CNAME) return chain;
+  for (let next = links.get(chain[0]!); next !== undefined && !chain.includes(next); next = links.get(next)) {
+    chain.push(next);
+  }
+  return chain;
+}
+
+/** The zone that a positive answer was signed in. */
+function signerOf(bytes: Buffer, answers: readonly Named[], last: string): string | undefined {
+  const signature = answers.find(({ record, name }) => record.type === TYPE.RRSIG && name === last)?.record;
+  const name = signature === undefined ? undefined : expandedName(bytes, signature.dataAt + SIGNER_AT);
+  const signer = name === undefined ? undefined : nameText(name).toLowerCase();
+  return signer !== undefined && isBelow(last, signer) ? signer : undefined;
+}
+
+/** Or the same. */
+function isBelow(name: string, above: string): boolean {
+  return above === '' || name === above || name.endsWith(`.${above}`);
+}
+
+/** Pointers lead to what is before them, so that what is behind can go. */
+function firstRecords(bytes: Buffer, { nameEnd }: Message, kept: readonly Named[]): Buffer {
+  const end = kept.at(-1)?.record.end ?? nameEnd + 4;
+  const out = Buffer.from(bytes.subarray(0, end));
+  const count = (wanted: string) => kept.filter(({ record }) => record.section === wanted).length;
+  for (const [i, section] of ['answer', 'authority', 'additional'].entries()) out.writeUInt16BE(count(section), 6 + 2 * i);
+  return out;
+}
+
+function rewritten(bytes: Buffer, message: Message, kept: readonly Named[]): Buffer {
+  const answer = answerOf(bytes, message, kept.map(({ record }) => record));
+  const question = bytes.subarray(HEADER_BYTES, message.nameEnd);
+  return encode(question, { type: message.type, zone: '', flags: message.flags & ~15 }, answer).bytes;
+}
+
+/** Records of a message, with names of their own. */
+export function answerOf(bytes: Buffer, { rcode }: Message, records: readonly RawRecord[]): Answer {
+  const of = (wanted: string): readonly DnsRecord[] =>
+    records.filter(({ section }) => section === wanted).flatMap(record => ownRecord(bytes, record));
+  return { rcode: rcode as Rcode, answers: of('answer'), authority: of('authority'), additional: [] };
+}
+
+function ownRecord(bytes: Buffer, record: RawRecord): readonly DnsRecord[] {
+  const [owner, raw] = [expandedName(bytes, record.at), expandedData(bytes, record)];
+  if (owner === undefined || raw === undefined) return [];
+  const { ttl, type } = record;
+  const name = nameText(owner);
+  // As a name, so that the records of its target can point to it.
+  if (type === TYPE.CNAME) return [{ name, ttl, type, target: nameText(raw) }];
+  return [{ name, ttl, type, raw }];
+}
