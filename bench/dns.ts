@@ -38,7 +38,8 @@ async function rates(): Promise<Row[]> {
 }
 
 async function memory(): Promise<Row[]> {
-  const resident = async (workers: number) => (await measure<{ rss: number }>('../dns/resident', [SERVICES, workers])).rss;
+  const resident = async (workers: number) =>
+    (await measure<{ rss: number }>('../dns/resident', [SERVICES, workers])).rss;
   const [none, one, two] = [await resident(0), await resident(1), await resident(2)];
   const cells = (value: number, beside: number) => ({ ours: mb(value), beside: mb(beside) });
   return [

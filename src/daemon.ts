@@ -87,7 +87,13 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await warnOfPredecessors({ log, takesOver });
   const predecessor = new Predecessor({ used: mode, takesOver, configuration: () => live.configuration, log });
   const syncPeriodMs = () => live.configuration[mode.name].syncPeriodMs;
-  const dns = new NodeDns({ store, nodeName, configuration, log: log.child({ component: 'dns' }), networks: interfaceNetworks });
+  const dns = new NodeDns({
+    store,
+    nodeName,
+    configuration,
+    log: log.child({ component: 'dns' }),
+    networks: interfaceNetworks,
+  });
   resources.use(dns);
   // Before the families, whose plans take longer.
   store.onDirty(dirty => dns.note(dirty));

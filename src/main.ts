@@ -92,15 +92,19 @@ function addDnsQuery(program: Command): void {
     .command('dns')
     .description('about the names that this node answers')
     .command('query')
-    .description("ask the daemon for a name, and say where the answer is from: which object, kept answer or upstream server")
+    .description(
+      'ask the daemon for a name, and say where the answer is from: which object, kept answer or upstream server',
+    )
     .argument('<name>', 'whole, as web.default.svc.cluster.local')
     .argument('[type]', 'A, AAAA, SRV, PTR, ... or TYPE and a number', 'A')
     .addOption(new Option('-o, --output <format>', 'how to show it').choices(['text', 'json']).default('text'))
     .addOption(runtimeDirOption())
-    .action(async (name: string, type: string, flags: { readonly output: 'text' | 'json'; readonly runtimeDir: string }) => {
-      const { queryCommand } = await import('./dns/host/query-command.ts');
-      await queryCommand({ name, type, ...flags });
-    });
+    .action(
+      async (name: string, type: string, flags: { readonly output: 'text' | 'json'; readonly runtimeDir: string }) => {
+        const { queryCommand } = await import('./dns/host/query-command.ts');
+        await queryCommand({ name, type, ...flags });
+      },
+    );
 }
 
 function addConfigCheck(program: Command): void {

@@ -16,12 +16,18 @@ export function serviceName(i: number): string {
 export async function putHeadless(url: string, endpoints: number): Promise<void> {
   const { namespace, name } = HEADLESS;
   const ports = [{ name: 'http', port: 80, protocol: 'TCP' }];
-  await post(`${url}/api/v1/namespaces/${namespace}/services`, { metadata: { name }, spec: { clusterIP: 'None', ports } });
+  await post(`${url}/api/v1/namespaces/${namespace}/services`, {
+    metadata: { name },
+    spec: { clusterIP: 'None', ports },
+  });
   await post(`${url}/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`, {
     metadata: { name, labels: { 'kubernetes.io/service-name': name } },
     addressType: 'IPv4',
     ports,
-    endpoints: Array.from({ length: endpoints }, (_, i) => ({ addresses: [`10.63.0.${i + 1}`], conditions: { ready: true } })),
+    endpoints: Array.from({ length: endpoints }, (_, i) => ({
+      addresses: [`10.63.0.${i + 1}`],
+      conditions: { ready: true },
+    })),
   });
 }
 

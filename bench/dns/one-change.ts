@@ -1,8 +1,9 @@
 /** one-change.ts SERVICES: how long it takes from a change in the store, as a watch event makes it, until its name is answered anew. Milliseconds. */
-import { createLogger } from '../../src/log.ts';
+
 import { parseConfiguration } from '../../src/config/load.ts';
 import { NodeDns } from '../../src/dns/host/node-dns.ts';
 import { run } from '../../src/linux/exec.ts';
+import { createLogger } from '../../src/log.ts';
 import { Store } from '../../src/watch/store.ts';
 import { ask } from '../../test/conformance/runner/dns/ask.ts';
 import { quantiles } from '../nftables/quantiles.ts';
@@ -42,7 +43,10 @@ async function oneChange(change: number): Promise<number> {
   const startedAt = performance.now();
   store.upsert('Service', { ...before, clusterIPs: [address] });
   for (;;) {
-    const { answers } = await ask({ qname: serviceName(change), qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port: DNS_PORT });
+    const { answers } = await ask({ qname: serviceName(change), qtype: 'A', rcode: '' }, 'udp', {
+      address: '127.0.0.1',
+      port: DNS_PORT,
+    });
     if (answers.some(({ data }) => data === address)) return performance.now() - startedAt;
   }
 }

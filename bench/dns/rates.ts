@@ -25,7 +25,10 @@ try {
   const names = Array.from({ length: services }, (_, i) => serviceName(i));
   const queries = await writeQueries(join(directory, 'services'), names);
   const headless = await writeQueries(join(directory, 'headless'), [headlessName]);
-  const minimal = spawn(process.execPath, [fileURLToPath(new URL('./minimal.ts', import.meta.url)), String(MINIMAL_PORT)]);
+  const minimal = spawn(process.execPath, [
+    fileURLToPath(new URL('./minimal.ts', import.meta.url)),
+    String(MINIMAL_PORT),
+  ]);
   await once(minimal.stdout, 'data');
   const rates: { ours: number[]; minimal: number[] } = { ours: [], minimal: [] };
   await ratePerSecond({ port: DNS_PORT, queries, seconds: 2 });
@@ -43,7 +46,15 @@ try {
   const tcp = await ratePerSecond({ port: DNS_PORT, queries, seconds: SECONDS, transport: 'tcp' });
   const ofHeadless = await ratePerSecond({ port: DNS_PORT, queries: headless, seconds: SECONDS, transport: 'tcp' });
   process.stdout.write(
-    JSON.stringify({ ours, minimal: median(rates.minimal), p50, p99, resyncP99: resynced.p99, tcp, headless: ofHeadless }),
+    JSON.stringify({
+      ours,
+      minimal: median(rates.minimal),
+      p50,
+      p99,
+      resyncP99: resynced.p99,
+      tcp,
+      headless: ofHeadless,
+    }),
   );
 } finally {
   await rm(directory, { recursive: true });

@@ -1,9 +1,9 @@
 /** The section `dns` of NodeConfiguration: its fields, and what they say once they are read. */
 import * as z from 'zod/mini';
-import { canonicalIP } from '../net/ip.ts';
 import type { UpstreamServer } from '../dns/settings.ts';
 import type { PodNames } from '../dns/zone/zone.ts';
-import { checked, choice, cidrs, flag, integer, text } from './field-kinds.ts';
+import { canonicalIP } from '../net/ip.ts';
+import { checked, choice, cidrsIfSet, flag, integer, text } from './field-kinds.ts';
 
 const DNS_PORT = 53;
 const MOST_WORKERS = 16;
@@ -98,7 +98,7 @@ export const DNS_FIELDS = {
   /** Of each worker: bytes of upstream answers that are kept. */
   cacheBytes: integer(4 * MIB, { min: 0 }),
   /** Who is answered; not set = clusterCIDR, the pod CIDRs and networks of the node; private ranges where no clusterCIDR is known. */
-  clients: z.optional(cidrs()),
+  clients: cidrsIfSet(),
   /** Questions a second of one client to one worker, but for clients on the node itself; 0 = no limit. */
   queriesPerSecond: integer(10_000, { min: 0 }),
   /** Where this server is reached, for NS records; not set = the addresses of the Node. */
@@ -132,7 +132,8 @@ export interface DnsConfiguration {
 }
 
 export function dnsConfiguration(fields: DnsFields): DnsConfiguration {
-  const { enabled, service, workers, ttl, pods, namespaces, endpointPodNames, resolvConf, maxConcurrent, cacheBytes } = fields;
+  const { enabled, service, workers, ttl, pods, namespaces, endpointPodNames, resolvConf, maxConcurrent, cacheBytes } =
+    fields;
   const names = [...new Set(fields.zones)];
   const { clients, selfIPs, upstreams } = fields;
   return {

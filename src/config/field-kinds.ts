@@ -89,6 +89,9 @@ const cidr = checked('must be a CIDR such as 10.0.0.0/8 or fd00::/8', canonicalC
 export const cidrs = (byDefault: readonly string[] = []) =>
   z._default(z.array(cidr, { error: 'must be a list of CIDRs' }), [...byDefault]);
 
+/** Like `cidrs`, undefined when not set: none and any are different things. */
+export const cidrsIfSet = () => z.optional(z.array(cidr, { error: 'must be a list of CIDRs' }));
+
 /** kube-proxy's nodePortAddresses: CIDRs, or the one word `primary`. */
 export function cidrsOrPrimary() {
   const entry = checked('must be a CIDR such as 10.0.0.0/8, or `primary`', value =>

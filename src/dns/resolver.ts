@@ -127,7 +127,10 @@ function readUpstream(bytes: Buffer): Upstream | undefined {
 }
 
 /** @param name lower case */
-export function upstreamQuestion(name: Buffer, { type, flags, edns }: Pick<Query, 'type' | 'flags' | 'edns'>): Question {
+export function upstreamQuestion(
+  name: Buffer,
+  { type, flags, edns }: Pick<Query, 'type' | 'flags' | 'edns'>,
+): Question {
   const isDnssecOk = edns?.isDnssecOk ?? false;
   const isCheckingDisabled = (flags & FLAG.checkingDisabled) !== 0;
   const key = `${name.toString('latin1')} ${type} ${isDnssecOk ? 1 : 0}${isCheckingDisabled ? 1 : 0}`;

@@ -104,7 +104,11 @@ export class EndpointsWatch implements AsyncDisposable {
       signal: AbortSignal.any([common.signal, end.signal]),
       ...(from === 'auto' ? { beforeList: (signal: AbortSignal) => this.#choose(source, end, signal) } : {}),
     };
-    const slices = { kind: 'EndpointSlice', path: SLICES_PATH, trim: (raw: unknown) => trimEndpointSlice(raw, trimming) };
+    const slices = {
+      kind: 'EndpointSlice',
+      path: SLICES_PATH,
+      trim: (raw: unknown) => trimEndpointSlice(raw, trimming),
+    };
     const endpoints = { kind: 'Endpoints', path: ENDPOINTS_PATH, trim: (raw: unknown) => trimEndpoints(raw, trimming) };
     const next =
       source === 'EndpointSlice'

@@ -31,7 +31,14 @@ export class FileSourceError extends Error {
 /** A running source. */
 export type FileSource = AsyncDisposable;
 
-const KINDS = ['Service', 'EndpointSlice', 'Node', 'ServiceCIDR', 'Namespace', 'Pod'] as const satisfies readonly Kind[];
+const KINDS = [
+  'Service',
+  'EndpointSlice',
+  'Node',
+  'ServiceCIDR',
+  'Namespace',
+  'Pod',
+] as const satisfies readonly Kind[];
 /** A writer that writes on within this time is waited for: half a file may well be valid YAML. */
 const QUIET_MS = 50;
 /** ... but no longer than this. */

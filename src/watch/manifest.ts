@@ -1,8 +1,8 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { isRecord } from './fields.ts';
 import type { Kind, ObjectByKind, Problem } from './objects.ts';
-import type { Trimmed } from './trim-named.ts';
 import { TRIMMERS } from './trim.ts';
+import type { Trimmed } from './trim-named.ts';
 
 /** One object of a manifest file; its problems name the file. */
 export type ManifestObject = {

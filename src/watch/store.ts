@@ -275,7 +275,12 @@ export class Store {
   /** The marks of the batch under way, which begins with the first. */
   #dirtyNow(): WritableDirty {
     if (this.#dirty === undefined) {
-      const keys = { services: new Set<string>(), nodes: new Set<string>(), namespaces: new Set<string>(), pods: new Set<string>() };
+      const keys = {
+        services: new Set<string>(),
+        nodes: new Set<string>(),
+        namespaces: new Set<string>(),
+        pods: new Set<string>(),
+      };
       this.#dirty = { ...keys, hasRemovals: false, hasServiceCIDRs: false };
       queueMicrotask(() => this.#flush());
     }

@@ -1,5 +1,5 @@
 /** Objects of the cluster as a whole, and of its nodes: trims Nodes, ServiceCIDRs, Namespaces and Pods. */
-import { addressOf, childOf, type Fields, entriesOf, listOf, mapItems, rangesOf, textOf } from './fields.ts';
+import { addressOf, childOf, entriesOf, type Fields, listOf, mapItems, rangesOf, textOf } from './fields.ts';
 import type { Namespace, Node, NodeAddress, Pod, ServiceCIDR } from './objects.ts';
 import { type Trimmed, trimNamed } from './trim-named.ts';
 
@@ -51,7 +51,8 @@ export function trimPod(raw: unknown): Trimmed<Pod> {
     const status = childOf(fields, 'status');
     if (ENDED.includes(textOf(status, 'phase'))) return undefined;
     const ips = mapItems(status, 'podIPs', item => addressOf(item, 'ip', item.raw.ip));
-    const first = ips.length === 0 && textOf(status, 'podIP') !== '' ? addressOf(status, 'podIP', status.raw.podIP) : undefined;
+    const first =
+      ips.length === 0 && textOf(status, 'podIP') !== '' ? addressOf(status, 'podIP', status.raw.podIP) : undefined;
     return { namespace, name, ips: first === undefined ? ips : [first] };
   });
 }

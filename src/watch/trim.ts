@@ -16,7 +16,6 @@ import {
   listOf,
   mapItems,
   noteProblem,
-  rangesOf,
   textOf,
   wordOf,
 } from './fields.ts';
@@ -152,10 +151,7 @@ export function withPodName(
   return podName === '' ? endpoint : { ...endpoint, podName };
 }
 
-function endpointReader(
-  family: IPFamily,
-  trimming: EndpointTrimming,
-): (endpoint: Fields) => SliceEndpoint | undefined {
+function endpointReader(family: IPFamily, trimming: EndpointTrimming): (endpoint: Fields) => SliceEndpoint | undefined {
   const namesOf = namesReader();
   return endpoint => {
     const addresses = endpointAddressesOf(endpoint, family);

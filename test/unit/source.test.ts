@@ -48,7 +48,8 @@ async function startCluster(name: string, services: readonly string[]) {
 }
 
 async function start(kubeconfigPath: string): Promise<ClusterSource> {
-  source = await ClusterSource.start({ optional: () => [],
+  source = await ClusterSource.start({
+    optional: () => [],
     configuration: { ...configuration, kubeconfigPath },
     source: undefined,
     nodeName: 'a',

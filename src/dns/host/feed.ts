@@ -34,9 +34,17 @@ export function* changesOf(
 }
 
 /** All that there is, to a worker that knows nothing. */
-export function everything(empty: Snapshot, now: Snapshot, options: FeedOptions): Generator<DnsChange, void, undefined> {
+export function everything(
+  empty: Snapshot,
+  now: Snapshot,
+  options: FeedOptions,
+): Generator<DnsChange, void, undefined> {
   const { services, namespaces, pods } = now;
-  const keys = { services: new Set(services.keys()), namespaces: new Set(namespaces.keys()), pods: new Set(pods.keys()) };
+  const keys = {
+    services: new Set(services.keys()),
+    namespaces: new Set(namespaces.keys()),
+    pods: new Set(pods.keys()),
+  };
   return changesOf(empty, now, keys, options);
 }
 

@@ -170,7 +170,11 @@ export class NodeDns implements AsyncDisposable {
   async #tellAll(workers: Workers): Promise<void> {
     const { store } = this.#options;
     const { dns } = this.#configuration;
-    await Promise.all([store.synced, store.listed('Namespace'), dns.pods === 'verified' ? store.listed('Pod') : undefined]);
+    await Promise.all([
+      store.synced,
+      store.listed('Namespace'),
+      dns.pods === 'verified' ? store.listed('Pod') : undefined,
+    ]);
     if (this.#running?.workers !== workers) return;
     this.#told = store.snapshot;
     workers.apply(everything(new Store().snapshot, this.#told, dns));

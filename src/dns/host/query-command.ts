@@ -25,7 +25,8 @@ export class QueryError extends Error {
 /** `kproxy-ts dns query NAME [TYPE]`: the daemon's answer and where it is from. @throws QueryError */
 export async function queryCommand({ name, type, output, runtimeDir }: QueryCommandOptions): Promise<void> {
   const number = typeNumber(type);
-  if (number === undefined) throw new QueryError(`${type} is no type of record; one without a name is TYPE and its number`);
+  if (number === undefined)
+    throw new QueryError(`${type} is no type of record; one without a name is TYPE and its number`);
   const explanation = await askDaemon(join(runtimeDir, SOCKET_NAME), JSON.stringify({ name, type: number }));
   process.stdout.write(output === 'json' ? `${JSON.stringify(explanation, null, 2)}\n` : explanationText(explanation));
 }

@@ -1,7 +1,8 @@
 /** What the configuration means on this node. Pure. */
+
+import type { LocalDetection } from '../../config/configuration.ts';
 import type { DnsConfiguration } from '../../config/dns-fields.ts';
 import { NODE_ADDRESSES } from '../../config/dns-fields.ts';
-import type { LocalDetection } from '../../config/configuration.ts';
 import type { Node } from '../../watch/objects.ts';
 import type { DnsSettings, UpstreamServer } from '../settings.ts';
 import type { SocketAddress } from '../worker/messages.ts';

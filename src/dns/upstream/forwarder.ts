@@ -147,7 +147,11 @@ export class Forwarder {
     const { now, instance, onFailure } = this.#options;
     const startedAtMs = now();
     try {
-      const { bytes, message } = await exchange(loopQuestion(instance), state.server, AbortSignal.timeout(MOST_FAILING_MS));
+      const { bytes, message } = await exchange(
+        loopQuestion(instance),
+        state.server,
+        AbortSignal.timeout(MOST_FAILING_MS),
+      );
       const wasLoop = state.isLoop;
       state.isLoop = isLoopAnswer(bytes, message, instance);
       state.answered(message.rcode, now() - startedAtMs);

@@ -34,7 +34,10 @@ export class Listeners {
   /** Both or neither: a client that is told to ask again by TCP must find it. */
   async #listen({ address, port }: SocketAddress): Promise<AsyncDisposableStack> {
     await using servers = new AsyncDisposableStack();
-    const respond = (isTcp: boolean): Respond => (message, client) => this.#answer(message, client, isTcp);
+    const respond =
+      (isTcp: boolean): Respond =>
+      (message, client) =>
+        this.#answer(message, client, isTcp);
     // Other workers, and the process that follows this one, share the port.
     servers.use(await UdpServer.open({ address, port, respond: respond(false), sharesPort: true }));
     servers.use(await TcpServer.open({ address, port, respond: respond(true), sharesPort: true }));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ConfigurationError } from '../../../src/config/error.ts';
-import { loadConfiguration, parseConfiguration } from '../../../src/config/load.ts';
+import { defaultConfiguration, loadConfiguration, parseConfiguration } from '../../../src/config/load.ts';
 
 const HEADER =
   'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nclusterCIDR: 10.244.0.0/16\n';
@@ -188,6 +188,7 @@ services: { allowedExternalIPs: [192.0.2.7/24] }
       },
       nodePortAddresses: ['192.168.1.0/24', 'fd00::/64'],
       allowedExternalIPs: ['192.0.2.0/24'],
+      dns: defaultConfiguration().configuration.dns,
       hasServiceMetrics: false,
       oomScoreAdj: -999,
       verbosity: 0,
@@ -301,9 +302,9 @@ iptables: { localhostNodePorts: false }
   });
 
   test('name what of our own document is unknown or for a later version', () => {
-    const { warnings } = parse(`---\n${NODE_HEADER}dns: {}\nfoo: 1\niptables: { variants: nft }\n`);
+    const { warnings } = parse(`---\n${NODE_HEADER}cni: {}\nfoo: 1\niptables: { variants: nft }\n`);
     expect(warnings).toEqual([
-      'NodeConfiguration dns comes in a later version; not used by this one',
+      'NodeConfiguration cni comes in a later version; not used by this one',
       'unknown field NodeConfiguration foo, ignored',
       'unknown field NodeConfiguration iptables.variants, ignored',
     ]);

@@ -14,7 +14,8 @@ export function complaints(wanted: DnsCase, reply: Reply): readonly string[] {
   const name = rcode === BADVERS ? 'BADVERS' : (RCODES[rcode] ?? String(rcode));
   const found: string[] = name === wanted.rcode ? [] : [`rcode ${wanted.rcode} expected, seen ${name}`];
   found.push(...sectionComplaints(wanted, reply), ...flagComplaints(wanted, bytes), ...ednsComplaints(wanted, opt));
-  if (bytes.length > (wanted.maxSize ?? 65_535)) found.push(`${bytes.length} bytes, at most ${wanted.maxSize} expected`);
+  if (bytes.length > (wanted.maxSize ?? 65_535))
+    found.push(`${bytes.length} bytes, at most ${wanted.maxSize} expected`);
   return found;
 }
 
@@ -28,7 +29,9 @@ function sectionComplaints(wanted: DnsCase, reply: Reply): string[] {
   ] as const;
   const found = sections.flatMap(([section, records = [], seen]) => {
     const [expected, got] = [records.map(record => cased(vectorText(record))), seen.map(record => cased(text(record)))];
-    return isSame(expected, got) ? [] : [`${section}:\n  expected ${expected.join('; ')}\n  seen     ${got.join('; ')}`];
+    return isSame(expected, got)
+      ? []
+      : [`${section}:\n  expected ${expected.join('; ')}\n  seen     ${got.join('; ')}`];
   });
   return [...found, ...orderComplaints(reply.answers)];
 }
@@ -48,7 +51,9 @@ function subsetComplaints({ answer = [] }: DnsCase, seen: readonly DecodedRecord
   const all = new Set(answer.map(record => vectorText(record).toLowerCase()));
   const strangers = seen.map(record => text(record).toLowerCase()).filter(line => !all.has(line));
   if (strangers.length > 0) return [`answers that aren't expected: ${strangers.join('; ')}`];
-  return seen.length > 0 && seen.length < all.size ? [] : [`${seen.length} of ${all.size} answers, some but not all expected`];
+  return seen.length > 0 && seen.length < all.size
+    ? []
+    : [`${seen.length} of ${all.size} answers, some but not all expected`];
 }
 
 /** A CNAME stands before its target. */
@@ -56,7 +61,9 @@ function orderComplaints(answers: readonly DecodedRecord[]): string[] {
   return answers.flatMap((record, at) => {
     if (record.type !== 'CNAME') return [];
     const target = String(record.data).toLowerCase();
-    return answers.slice(0, at).some(({ name }) => name.toLowerCase() === target) ? [`${record.name}: behind its target`] : [];
+    return answers.slice(0, at).some(({ name }) => name.toLowerCase() === target)
+      ? [`${record.name}: behind its target`]
+      : [];
   });
 }
 

@@ -10,7 +10,10 @@ export interface Upstream extends AsyncDisposable {
   readonly port: number;
 }
 
-export async function startUpstream({ records, truncated = false }: NonNullable<SuiteOptions['upstream']>): Promise<Upstream> {
+export async function startUpstream({
+  records,
+  truncated = false,
+}: NonNullable<SuiteOptions['upstream']>): Promise<Upstream> {
   const answer = (question: Buffer) => answerTo(question, records, truncated);
   const server = createServer(socket => {
     let bytes = Buffer.alloc(0);

@@ -20,7 +20,9 @@ function storeWith(): Store {
 describe('the feed', () => {
   test('tells all that there is', () => {
     const changes = [...everything(new Store().snapshot, storeWith().snapshot, ALL)];
-    const names = changes.map(change => `${change.kind} ${change.kind === 'namespace' ? change.name : change.namespace}`);
+    const names = changes.map(
+      change => `${change.kind} ${change.kind === 'namespace' ? change.name : change.namespace}`,
+    );
     expect(names.toSorted()).toEqual([
       'namespace default',
       'namespace other',

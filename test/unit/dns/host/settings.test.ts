@@ -65,10 +65,16 @@ describe('addresses', () => {
   });
 
   test.each([
-    ['{ listen: ["0.0.0.0:53"] }', 'dns.listen[0]: must be IP:port or node:port, and no unspecified address, is "0.0.0.0:53"'],
-    ['{ listen: ["10.0.0.1"] }', 'dns.listen[0]: must be IP:port or node:port, and no unspecified address, is "10.0.0.1"'],
+    [
+      '{ listen: ["0.0.0.0:53"] }',
+      'dns.listen[0]: must be IP:port or node:port, and no unspecified address, is "0.0.0.0:53"',
+    ],
+    [
+      '{ listen: ["10.0.0.1"] }',
+      'dns.listen[0]: must be IP:port or node:port, and no unspecified address, is "10.0.0.1"',
+    ],
     ['{ upstreams: [dns.example.com] }', 'dns.upstreams[0]: must be IP or IP:port of a resolver, is "dns.example.com"'],
-    ['{ zones: [.] }', 'dns.zones[0]: must be a zone such as cluster.local, is "."'],
+    ['{ zones: ["."] }', 'dns.zones[0]: must be a zone such as cluster.local, is "."'],
     ['{ ttl: 3601 }', 'dns.ttl: must be between 0 and 3600, is 3601'],
     ['{ pods: all }', 'dns.pods: must be one of disabled, insecure, verified, is "all"'],
     ['{ service: kube-dns }', 'dns.service: must be namespace/name of a Service, is "kube-dns"'],
