@@ -2,7 +2,8 @@ import { hostname } from 'node:os';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
-import { NodeDns } from './dns/host/node-dns.ts';
+import { addDnsMetrics } from './dns/host/metrics.ts';
+import { NodeDns, type NodeDnsOptions } from './dns/host/node-dns.ts';
 import { DNS_QUERY_ROUTE, dnsQueryRoute } from './dns/host/query-route.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
 import type { FamilyProxy } from './family-proxy.ts';
@@ -20,7 +21,7 @@ import { oomScoreSetter } from './linux/oom-score.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { levelOfVerbosity } from './log-level.ts';
 import { addWatchMetrics } from './metric-readings.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 import { chooseMode } from './modes.ts';
 import { nodeProxies } from './node-proxies.ts';
 import { warnOfPredecessors } from './predecessors.ts';
@@ -87,16 +88,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await warnOfPredecessors({ log, takesOver });
   const predecessor = new Predecessor({ used: mode, takesOver, configuration: () => live.configuration, log });
   const syncPeriodMs = () => live.configuration[mode.name].syncPeriodMs;
-  const dns = new NodeDns({
-    store,
-    nodeName,
-    configuration,
-    log: log.child({ component: 'dns' }),
-    networks: interfaceNetworks,
-  });
-  resources.use(dns);
-  // Before the families, whose plans take longer.
-  store.onDirty(dirty => dns.note(dirty));
+  const dns = resources.use(nodeDns({ store, nodeName, configuration, metrics, log }));
   const ofHealth = { source: () => sourceHealth(store, source), others: () => dns.missing(), now: Date.now };
   const health = new SyncHealth({ families, syncPeriodMs, ...ofHealth });
   const kernel = new KernelSettings(log);
@@ -125,6 +117,18 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await dns.configure(live.configuration);
   await writer.run(signal);
   return 0;
+}
+
+/** Names; they hear of changes before the families, whose plans take longer. */
+function nodeDns({
+  metrics,
+  log,
+  ...common
+}: Omit<NodeDnsOptions, 'networks' | 'times'> & { metrics: Metrics }): NodeDns {
+  const times = addDnsMetrics(metrics.registry, async () => dns.readings());
+  const dns = new NodeDns({ ...common, times, networks: interfaceNetworks, log: log.child({ component: 'dns' }) });
+  common.store.onDirty(dirty => dns.note(dirty));
+  return dns;
 }
 
 /** Only the nftables mode has a rule for what no Service has, and only names need the others. */

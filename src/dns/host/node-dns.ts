@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Configuration } from '../../config/configuration.ts';
 import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
+import { changesBetween, type StoreChanges } from '../../watch/changes.ts';
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
 import { Store } from '../../watch/store.ts';
 import type { Explanation } from '../explain.ts';
@@ -9,6 +10,7 @@ import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
 import { changesOf, everything } from './feed.ts';
+import type { DnsTimes } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
 import { listenAddresses, settingsOf } from './settings.ts';
 import { Workers } from './workers.ts';
@@ -18,6 +20,7 @@ export interface NodeDnsOptions {
   readonly nodeName: string;
   readonly configuration: Configuration;
   readonly log: Logger;
+  readonly times?: DnsTimes;
   /** The networks of this machine's interfaces, CIDRs. */
   readonly networks: () => readonly string[];
 }
@@ -71,8 +74,10 @@ export class NodeDns implements AsyncDisposable {
   note(dirty: Dirty): void {
     const { store, nodeName } = this.#options;
     if (this.#running !== undefined && this.#told !== undefined) {
-      this.#running.workers.apply(changesOf(this.#told, store.snapshot, dirty, this.#configuration.dns));
+      const before = this.#told;
       this.#told = store.snapshot;
+      this.#running.workers.apply(changesOf(before, store.snapshot, dirty, this.#configuration.dns));
+      this.#time(this.#running.workers, changesBetween(before, store.snapshot, dirty));
     }
     if (dirty.nodes.has(nodeName)) this.#reconcileLater();
   }
@@ -106,6 +111,22 @@ export class NodeDns implements AsyncDisposable {
     clearTimeout(this.#again);
     await this.#work;
     await this.#running?.workers[Symbol.asyncDispose]();
+  }
+
+  /** Observes how long it takes until changes are answered. */
+  #time(workers: Workers, { services, slices }: StoreChanges): void {
+    const { times } = this.#options;
+    if (times === undefined || services.length + slices.length === 0) return;
+    const startedAt = performance.now();
+    workers.settled().then(
+      () => {
+        times.update.observe((performance.now() - startedAt) / 1000);
+        for (const { changeTriggerMs } of slices) {
+          if (changeTriggerMs > 0) times.programming.observe(Math.max(0, Date.now() - changeTriggerMs) / 1000);
+        }
+      },
+      () => undefined, // they ended before: others begin with everything
+    );
   }
 
   /** Makes what runs as the configuration and the node are now; one at a time. */
