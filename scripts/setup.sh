@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs what the project needs (Debian packages, npm packages with our own Node) and builds dist/. Quick when nothing is missing.
+# --tests, --bench: also the Debian packages that only those use.
 set -eu
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin" # where Debian keeps most of them, and where a user's PATH doesn't look
@@ -20,6 +21,15 @@ need conntrack conntrack
 need procps sysctl
 need curl curl
 need kubernetes-client kubectl
+case "${1:-}" in
+  --tests) # clients of DNS: glibc's are in every Debian
+    need bind9-dnsutils dig
+    need bind9-host host
+    need knot-dnsutils kdig
+    need musl-tools musl-gcc
+    ;;
+  --bench) need dnsperf dnsperf ;;
+esac
 
 if [ -n "$missing" ]; then
   command -v apt-get >/dev/null 2>&1 || fail "there is no apt-get here; install what these Debian packages have:$missing"
