@@ -52,7 +52,11 @@ export class Counters {
   malformed = 0;
   faults = 0;
 
-  asked({ type, edns }: Query, bytes: number, { isTcp, isIPv6 }: { readonly isTcp: boolean; readonly isIPv6: boolean }): void {
+  asked(
+    { type, edns }: Query,
+    bytes: number,
+    { isTcp, isIPv6 }: { readonly isTcp: boolean; readonly isIPv6: boolean },
+  ): void {
     const transport = isTcp ? this.#tcp : this.#udp;
     const requests = transport.requests[isIPv6 ? 1 : 0];
     const counted = isNamedType(type) ? type : -1;
@@ -76,7 +80,9 @@ export class Counters {
 
   readings(): QueryReadings {
     const { dnssecRequests, truncated, refused, rateLimited, malformed, faults } = this;
-    const responses = this.#responses.flatMap((count, rcode) => (count === 0 ? [] : [[rcodeName(rcode), count] as const]));
+    const responses = this.#responses.flatMap((count, rcode) =>
+      count === 0 ? [] : [[rcodeName(rcode), count] as const],
+    );
     const [udp, tcp] = [this.#udp, this.#tcp];
     return {
       requests: { ...requestsOf('udp', udp), ...requestsOf('tcp', tcp) },
@@ -91,7 +97,10 @@ export class Counters {
 
 function requestsOf(transport: 'udp' | 'tcp', { requests }: Transport): Record<string, number> {
   const entries = requests.flatMap((counts, i) =>
-    [...counts].map(([type, count]) => [`${transport} ${i === 0 ? 'IPv4' : 'IPv6'} ${type === -1 ? OTHER : typeName(type)}`, count] as const),
+    [...counts].map(
+      ([type, count]) =>
+        [`${transport} ${i === 0 ? 'IPv4' : 'IPv6'} ${type === -1 ? OTHER : typeName(type)}`, count] as const,
+    ),
   );
   return Object.fromEntries(entries);
 }

@@ -25,7 +25,12 @@ const SAMPLED = 64;
 /** What is different in the cluster; plain data. Each says how things are now, so that the last one of an object counts. */
 export type DnsChange =
   /** `service` undefined = it is gone. */
-  | { readonly kind: 'service'; readonly namespace: string; readonly name: string; readonly service: DnsService | undefined }
+  | {
+      readonly kind: 'service';
+      readonly namespace: string;
+      readonly name: string;
+      readonly service: DnsService | undefined;
+    }
   | { readonly kind: 'namespace'; readonly name: string; readonly exists: boolean }
   /** Addresses that pods of the namespace have now, and those that none of them has any more. Only used with `pods: verified`. */
   | {

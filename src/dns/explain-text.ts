@@ -16,8 +16,8 @@ function table(records: readonly PresentedRecord[]): readonly string[] {
   const rows = records.map(({ name, ttl, type, data }) => [name, String(ttl), type, data] as const);
   const width = (column: 0 | 1 | 2) => Math.max(...rows.map(row => row[column].length));
   const [names, ttls, types] = [width(0), width(1), width(2)];
-  return rows.map(([name, ttl, type, data]) =>
-    `  ${name.padEnd(names)}  ${ttl.padStart(ttls)}  ${type.padEnd(types)}  ${data}`,
+  return rows.map(
+    ([name, ttl, type, data]) => `  ${name.padEnd(names)}  ${ttl.padStart(ttls)}  ${type.padEnd(types)}  ${data}`,
   );
 }
 

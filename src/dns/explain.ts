@@ -39,7 +39,13 @@ export type ExplainStep =
   /** The zone has no such name, and others are asked. */
   | { readonly kind: 'fallthrough'; readonly zone: string }
   | { readonly kind: 'cache'; readonly name: string; readonly ageMs: number }
-  | { readonly kind: 'upstream'; readonly name: string; readonly server: string; readonly ms: number; readonly rcode: string }
+  | {
+      readonly kind: 'upstream';
+      readonly name: string;
+      readonly server: string;
+      readonly ms: number;
+      readonly rcode: string;
+    }
   /** No server had an answer, or there is none to ask. */
   | { readonly kind: 'no-upstream'; readonly name: string; readonly servers: number };
 
@@ -142,7 +148,10 @@ class Path {
     if (zone === undefined) return [{ kind: 'outside', name: labels.join('.') }];
     const first = { kind: 'zone', zone: zone.name, isSynced: cluster.isSynced } as const;
     if (!cluster.isSynced) return [first];
-    return [first, ...(isReverse(zone.name) ? reverseSteps(zone, labels, cluster) : forwardSteps(zone, labels, cluster))];
+    return [
+      first,
+      ...(isReverse(zone.name) ? reverseSteps(zone, labels, cluster) : forwardSteps(zone, labels, cluster)),
+    ];
   }
 }
 

@@ -20,7 +20,11 @@ interface About {
 export class KeptReply extends Reply {
   readonly about: About;
 
-  constructor(encoded: Encoded, from: number, { place, about }: { place: { source: Buffer; at: number }; about: About }) {
+  constructor(
+    encoded: Encoded,
+    from: number,
+    { place, about }: { place: { source: Buffer; at: number }; about: About },
+  ) {
     super(encoded, from, place);
     this.about = about;
   }

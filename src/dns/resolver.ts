@@ -114,7 +114,8 @@ export class Resolver {
     const stale = forwarder.isFailing ? cache.getStale(question.key) : undefined;
     if (stale !== undefined) return use(readUpstream(stale));
     return asked.then(answer => {
-      const bytes = isUsable(answer) ? answer.bytes : (cache.getStale(question.key) ?? answer?.bytes);
+      const isGood = answer !== undefined && isUsable(answer);
+      const bytes = isGood ? answer.bytes : (cache.getStale(question.key) ?? answer?.bytes);
       // Others who asked the same get the same bytes, and each changes his.
       return use(bytes === undefined ? undefined : readUpstream(Buffer.from(bytes)));
     });
@@ -127,7 +128,10 @@ function readUpstream(bytes: Buffer): Upstream | undefined {
 }
 
 /** @param name lower case */
-export function upstreamQuestion(name: Buffer, { type, flags, edns }: Pick<Query, 'type' | 'flags' | 'edns'>): Question {
+export function upstreamQuestion(
+  name: Buffer,
+  { type, flags, edns }: Pick<Query, 'type' | 'flags' | 'edns'>,
+): Question {
   const isDnssecOk = edns?.isDnssecOk ?? false;
   const isCheckingDisabled = (flags & FLAG.checkingDisabled) !== 0;
   const key = `${name.toString('latin1')} ${type} ${isDnssecOk ? 1 : 0}${isCheckingDisabled ? 1 : 0}`;

@@ -11,10 +11,7 @@ import { slicePortOf } from './trim-ports.ts';
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 
 /** Endpoints know no terminating pods: those that leave are gone from both lists. */
-function endpointReader(
-  isReady: boolean,
-  trimming: EndpointTrimming,
-): (address: Fields) => SliceEndpoint | undefined {
+function endpointReader(isReady: boolean, trimming: EndpointTrimming): (address: Fields) => SliceEndpoint | undefined {
   return address => {
     const ip = addressOf(address, 'ip', address.raw.ip);
     if (ip === undefined) return undefined;

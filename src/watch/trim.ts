@@ -201,10 +201,7 @@ export function withPodName(
   return podName === '' ? endpoint : { ...endpoint, podName };
 }
 
-function endpointReader(
-  family: IPFamily,
-  trimming: EndpointTrimming,
-): (endpoint: Fields) => SliceEndpoint | undefined {
+function endpointReader(family: IPFamily, trimming: EndpointTrimming): (endpoint: Fields) => SliceEndpoint | undefined {
   const namesOf = namesReader();
   return endpoint => {
     const addresses = endpointAddressesOf(endpoint, family);

@@ -50,7 +50,9 @@ function keptRecords(bytes: Buffer, message: Message, named: readonly Named[], i
     if (each.record.type === TYPE.DNAME) return chain.some(name => isBelow(name, each.name));
     return isWanted(each) && chain.includes(each.name);
   });
-  const soa = inClass.find(({ record, name }) => record.section === 'authority' && record.type === TYPE.SOA && isBelow(last, name));
+  const soa = inClass.find(
+    ({ record, name }) => record.section === 'authority' && record.type === TYPE.SOA && isBelow(last, name),
+  );
   const zone = soa?.name ?? signerOf(bytes, answers, last);
   const proofs = inClass.filter(
     each =>
@@ -99,12 +101,17 @@ function firstRecords(bytes: Buffer, { nameEnd }: Message, kept: readonly Named[
   const end = kept.at(-1)?.record.end ?? nameEnd + 4;
   const out = Buffer.from(bytes.subarray(0, end));
   const count = (wanted: string) => kept.filter(({ record }) => record.section === wanted).length;
-  for (const [i, section] of ['answer', 'authority', 'additional'].entries()) out.writeUInt16BE(count(section), 6 + 2 * i);
+  for (const [i, section] of ['answer', 'authority', 'additional'].entries())
+    out.writeUInt16BE(count(section), 6 + 2 * i);
   return out;
 }
 
 function rewritten(bytes: Buffer, message: Message, kept: readonly Named[]): Buffer {
-  const answer = answerOf(bytes, message, kept.map(({ record }) => record));
+  const answer = answerOf(
+    bytes,
+    message,
+    kept.map(({ record }) => record),
+  );
   const question = bytes.subarray(HEADER_BYTES, message.nameEnd);
   return encode(question, { type: message.type, zone: '', flags: message.flags & ~15 }, answer).bytes;
 }

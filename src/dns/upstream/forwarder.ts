@@ -147,7 +147,11 @@ export class Forwarder {
     const { now, instance, onFailure } = this.#options;
     const startedAtMs = now();
     try {
-      const { bytes, message } = await exchange(loopQuestion(instance), state.server, AbortSignal.timeout(MOST_FAILING_MS));
+      const { bytes, message } = await exchange(
+        loopQuestion(instance),
+        state.server,
+        AbortSignal.timeout(MOST_FAILING_MS),
+      );
       const wasLoop = state.isLoop;
       state.isLoop = isLoopAnswer(bytes, message, instance);
       state.answered(message.rcode, now() - startedAtMs);
@@ -159,8 +163,8 @@ export class Forwarder {
 }
 
 /** An answer, rather than a failure of the server. */
-export function isUsable(answer: UpstreamAnswer | undefined): answer is UpstreamAnswer {
-  return answer?.rcode === RCODE.NOERROR || answer?.rcode === RCODE.NXDOMAIN;
+export function isUsable({ rcode }: UpstreamAnswer): boolean {
+  return rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN;
 }
 
 function keyOf({ address, port }: UpstreamServer): string {

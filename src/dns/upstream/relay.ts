@@ -26,8 +26,7 @@ export function rcodeForClient(rcode: number): Rcode {
 
 /** Addresses at the end of the answer, which stand one behind the other and are of the same size: one name's. */
 function turnOf(bytes: Buffer, records: readonly RawRecord[]): Turn | undefined {
-  const isAddress = ({ section, type }: RawRecord) =>
-    section === 'answer' && (type === TYPE.A || type === TYPE.AAAA);
+  const isAddress = ({ section, type }: RawRecord) => section === 'answer' && (type === TYPE.A || type === TYPE.AAAA);
   const addresses = records.filter(isAddress);
   const [first] = addresses;
   if (first === undefined || addresses.length < 2) return undefined;

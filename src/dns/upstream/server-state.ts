@@ -1,5 +1,5 @@
 /** What is known of an upstream server: passive health, and what it was asked. Pure. */
-import { newHistogram, type Histogram, observe } from '../histogram.ts';
+import { type Histogram, newHistogram, observe } from '../histogram.ts';
 import type { UpstreamServer } from '../settings.ts';
 
 /** Between questions that only find out whether a server is back, and whether one that leads to ourselves still does. */

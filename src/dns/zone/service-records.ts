@@ -91,7 +91,10 @@ function portRecords(owner: Owner, service: DnsService, matches: (port: DnsPort)
   const weight = weightAmong(service.clusterIPs.length);
   // One record where TCP and UDP have the same number: RFC 2181 §5 knows no two of the same data.
   const numbers = new Set(service.ports.filter(matches).map(({ port }) => port));
-  const answers = Array.from(numbers, port => ({ name, ttl, type: TYPE.SRV, priority: 0, weight, port, target }) as const);
+  const answers = Array.from(
+    numbers,
+    port => ({ name, ttl, type: TYPE.SRV, priority: 0, weight, port, target }) as const,
+  );
   return { answers, additional: addressRecords({ name: target, type: TYPE.SRV, ttl }, service.clusterIPs) };
 }
 

@@ -164,11 +164,13 @@ export class Zone {
 
   #namesOf(ip: string): readonly string[] {
     for (const service of this.#cluster.servicesAt(ip)) return [this.#nameOf(service)];
-    const names = this.#cluster.servicesBehind(ip).flatMap(service =>
-      [...endpointsOf(service)]
-        .filter(endpoint => endpoint.ip === ip)
-        .map(({ label }) => `${label}.${this.#nameOf(service)}`),
-    );
+    const names = this.#cluster
+      .servicesBehind(ip)
+      .flatMap(service =>
+        [...endpointsOf(service)]
+          .filter(endpoint => endpoint.ip === ip)
+          .map(({ label }) => `${label}.${this.#nameOf(service)}`),
+      );
     return [...new Set(names)].toSorted();
   }
 
