@@ -2,7 +2,7 @@
  * Answers about our zones. The bytes of an answer are kept for its question until something that it is about changes: nothing is kept by time, so no
  * answer is older than what is known of the cluster. Only names that exist are kept: others are as many as somebody likes to make up.
  */
-import { KeptReplies, type KeptReply } from './kept-replies.ts';
+import { KeptReplies, type KeptReply, type Subject } from './kept-replies.ts';
 import { RCODE, type Rcode, TYPE } from './records.ts';
 import { encodedAnswer, Reply } from './reply.ts';
 import { labelsIn } from './wire/names.ts';
@@ -80,10 +80,10 @@ export class Answers {
     return this.#kept.get(this.#keyOf(wire.length, type));
   }
 
-  /** A Service was, or is, so. */
+  /** A Service was so, or is so from now on. @param service as the cluster has it */
   forget(service: DnsService): void {
     if (this.#kept.size === 0) return;
-    this.#kept.forget(`${service.namespace}/${service.name}`);
+    this.#kept.forget(service);
     for (const ip of service.clusterIPs) this.#kept.forget(ip);
     for (const { ip } of endpointsOf(service)) this.#kept.forget(ip);
   }
@@ -118,11 +118,19 @@ export class Answers {
     const { zone, found } = outcome;
     const encoded = encodedAnswer(question, { type, zone: zone.name }, zone.answer(found));
     this.#rebuilt += 1;
-    const subject = subjectOf(labels, zone);
+    const subject = this.#subjectOf(labels, zone);
     if (subject !== undefined) {
       this.#kept.keep(encoded, this.#rebuilt, { key, subject, nowMs: this.#options.now() });
     }
     return new Reply(encoded, this.#rebuilt - 1);
+  }
+
+  /** Whose change changes the answer; undefined where more can, or where there are as many names as somebody likes. */
+  #subjectOf(labels: readonly string[], zone: Zone): Subject | undefined {
+    if (isReverse(zone.name)) return addressOfReverse(labels);
+    const last = labels.length - zone.labels.length - 1;
+    const [kind, namespace = '', service = ''] = [labels[last], labels[last - 1], labels[last - 2]];
+    return kind === 'svc' ? this.#options.cluster.service(namespace, service) : undefined;
   }
 }
 
@@ -130,12 +138,4 @@ export class Answers {
 export function chaseOf({ answers }: Found, type: number): string | undefined {
   const [first] = answers;
   return first?.type === TYPE.CNAME && 'target' in first && type !== TYPE.CNAME ? first.target : undefined;
-}
-
-/** Whose change changes the answer; undefined where more can, or where there are as many names as somebody likes. */
-function subjectOf(labels: readonly string[], zone: Zone): string | undefined {
-  if (isReverse(zone.name)) return addressOfReverse(labels);
-  const last = labels.length - zone.labels.length - 1;
-  const [kind, namespace, service] = [labels[last], labels[last - 1], labels[last - 2]];
-  return kind === 'svc' && service !== undefined ? `${namespace}/${service}` : undefined;
 }

@@ -214,7 +214,8 @@ export class Engine {
     const before = this.#cluster.service(namespace, name);
     if (before !== undefined) this.#answers.forget(before);
     this.#cluster.set(namespace, name, service);
-    if (service !== undefined) this.#answers.forget(service);
+    const after = this.#cluster.service(namespace, name);
+    if (after !== undefined) this.#answers.forget(after);
   }
 
   #touch(): void {

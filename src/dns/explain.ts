@@ -107,7 +107,7 @@ class Path {
     const kept = answers.keptFor(wire, this.#type);
     const outcome = answers.find(this.#labels, wire, this.#type);
     const steps = this.#placeSteps(this.#labels);
-    if (kept !== undefined) steps.push({ kind: 'kept', ageMs: now() - kept.about.nowMs });
+    if (kept !== undefined) steps.push({ kind: 'kept', ageMs: now() - kept.keptAtMs });
     return 'labels' in outcome ? [...steps, ...this.#elsewhere(outcome)] : steps;
   }
 

@@ -2,37 +2,45 @@
  * Replies that stay right until something that they are about changes. Their bytes are in one ring of memory; the oldest goes first, however large the
  * others are, and none goes by time. What memory it takes is bounded: the ring, and an object for each reply.
  */
-import { Reply } from './reply.ts';
+import { type Place, Reply } from './reply.ts';
 import type { Encoded } from './wire/response.ts';
+import type { DnsService } from './zone/cluster.ts';
 
 /** One reply may not take more of the ring than that. */
 const LARGEST_SHARE = 1 / 8;
 
+/** Whose change makes a reply void: a Service as it is, or an address. */
+export type Subject = DnsService | string;
+
 interface About {
   /** The question. */
   readonly key: string;
-  /** Whose change makes the reply void: `namespace/name` of a Service, or an address. */
-  readonly subject: string;
+  readonly subject: Subject;
+  /** Monotonic. */
   readonly nowMs: number;
 }
 
 /** A reply in the ring. */
 export class KeptReply extends Reply {
-  readonly about: About;
+  readonly key: string;
+  readonly subject: Subject;
+  /** Monotonic. */
+  readonly keptAtMs: number;
+  /** The reply about the same that was kept before. */
+  previous: KeptReply | undefined;
 
-  constructor(
-    encoded: Encoded,
-    from: number,
-    { place, about }: { place: { source: Buffer; at: number }; about: About },
-  ) {
+  constructor(encoded: Encoded, from: number, { place, about }: { readonly place: Place; readonly about: About }) {
     super(encoded, from, place);
-    this.about = about;
+    this.key = about.key;
+    this.subject = about.subject;
+    this.keptAtMs = Math.floor(about.nowMs);
+    this.previous = undefined;
   }
 }
 
 export interface KeptLimits {
   readonly ringBytes: number;
-  /** Of 300 bytes each. */
+  /** Of some 250 bytes each. */
   readonly mostReplies: number;
 }
 
@@ -42,7 +50,8 @@ export class KeptReplies {
   /** Where the next one is put. The oldest is the first behind it, and the first in the map. */
   #head = 0;
   readonly #replies = new Map<string, KeptReply>();
-  readonly #keys = new Map<string, string[]>();
+  /** The last reply about a subject. */
+  readonly #last = new Map<Subject, KeptReply>();
   /** Replies that had to go for others. */
   evictions = 0;
 
@@ -67,22 +76,22 @@ export class KeptReplies {
     const at = this.#room(length);
     encoded.bytes.copy(this.#ring, at);
     this.#head = at + length;
-    this.#replies.set(about.key, new KeptReply(encoded, from, { place: { source: this.#ring, at }, about }));
-    const keys = this.#keys.get(about.subject);
-    if (keys === undefined) this.#keys.set(about.subject, [about.key]);
-    else keys.push(about.key);
+    const reply = new KeptReply(encoded, from, { place: { source: this.#ring, at }, about });
+    reply.previous = this.#last.get(about.subject);
+    this.#last.set(about.subject, reply);
+    this.#replies.set(about.key, reply);
   }
 
-  forget(subject: string): void {
-    const keys = this.#keys.get(subject);
-    if (keys === undefined) return;
-    for (const key of keys) this.#replies.delete(key);
-    this.#keys.delete(subject);
+  forget(subject: Subject): void {
+    for (let reply = this.#last.get(subject); reply !== undefined; reply = reply.previous) {
+      if (this.#replies.get(reply.key) === reply) this.#replies.delete(reply.key);
+    }
+    this.#last.delete(subject);
   }
 
   clear(): void {
     this.#replies.clear();
-    this.#keys.clear();
+    this.#last.clear();
   }
 
   /** Where so many bytes are free. */
@@ -99,19 +108,18 @@ export class KeptReplies {
   /** The oldest replies, as long as they begin there. */
   #evictBetween(from: number, to: number, most = Number.POSITIVE_INFINITY): void {
     let left = most;
-    for (const { at, about } of this.#replies.values()) {
-      if (left === 0 || at < from || at >= to) return;
-      this.#evict(about);
+    for (const reply of this.#replies.values()) {
+      if (left === 0 || reply.at < from || reply.at >= to) return;
+      this.#evict(reply);
       left -= 1;
     }
   }
 
-  #evict({ key, subject }: About): void {
-    this.#replies.delete(key);
+  /** What was kept before it about the same is gone already: the chain ends here, and with the next one that goes this reply is let go of. */
+  #evict(reply: KeptReply): void {
+    this.#replies.delete(reply.key);
     this.evictions += 1;
-    const keys = this.#keys.get(subject);
-    // Keys stand in the order in which they were kept.
-    keys?.splice(keys.indexOf(key), 1);
-    if (keys?.length === 0) this.#keys.delete(subject);
+    reply.previous = undefined;
+    if (this.#last.get(reply.subject) === reply) this.#last.delete(reply.subject);
   }
 }

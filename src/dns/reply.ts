@@ -4,6 +4,11 @@ import { optBytes, writeOpt } from './wire/opt.ts';
 import { endOfOwner, FLAG, HEADER_BYTES, type Query } from './wire/query.ts';
 import { type Echo, type Encoded, encode, type Turn } from './wire/response.ts';
 
+export interface Place {
+  readonly source: Buffer;
+  readonly at: number;
+}
+
 /** Where a reply's bytes are, and whose turn it is. The bytes may be a part of a larger store. */
 export class Reply {
   readonly source: Buffer;
@@ -16,7 +21,7 @@ export class Reply {
   turned: number;
 
   /** @param from a number that is another one each time: rebuilt replies shall not all begin with the same address */
-  constructor({ bytes, turn, serialAt, echoes }: Encoded, from: number, place = { source: bytes, at: 0 }) {
+  constructor({ bytes, turn, serialAt, echoes }: Encoded, from: number, place: Place = { source: bytes, at: 0 }) {
     this.source = place.source;
     this.at = place.at;
     this.length = bytes.length;

@@ -114,7 +114,8 @@ export class Resolver {
     const stale = forwarder.isFailing ? cache.getStale(question.key) : undefined;
     if (stale !== undefined) return use(readUpstream(stale));
     return asked.then(answer => {
-      const bytes = isUsable(answer) ? answer.bytes : (cache.getStale(question.key) ?? answer?.bytes);
+      const isGood = answer !== undefined && isUsable(answer);
+      const bytes = isGood ? answer.bytes : (cache.getStale(question.key) ?? answer?.bytes);
       // Others who asked the same get the same bytes, and each changes his.
       return use(bytes === undefined ? undefined : readUpstream(Buffer.from(bytes)));
     });

@@ -163,8 +163,8 @@ export class Forwarder {
 }
 
 /** An answer, rather than a failure of the server. */
-export function isUsable(answer: UpstreamAnswer | undefined): answer is UpstreamAnswer {
-  return answer?.rcode === RCODE.NOERROR || answer?.rcode === RCODE.NXDOMAIN;
+export function isUsable({ rcode }: UpstreamAnswer): boolean {
+  return rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN;
 }
 
 function keyOf({ address, port }: UpstreamServer): string {

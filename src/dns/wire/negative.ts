@@ -2,7 +2,7 @@
 import { TYPE } from '../records.ts';
 import { wireName } from './names.ts';
 import { optBytes, writeOpt } from './opt.ts';
-import { FLAG, HEADER_BYTES, type Query } from './query.ts';
+import { FLAG, type Query } from './query.ts';
 
 const POINTER = 0xc000;
 const CLASS_IN = 1;

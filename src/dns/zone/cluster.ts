@@ -1,5 +1,7 @@
 /** The cluster's objects as names see them. Plain data, which threads can send each other; the index of it changes in place. Pure. */
+import { AddressIndex } from './address-index.ts';
 import { labelOfAddress } from './reverse.ts';
+import { SharedParts } from './shared-parts.ts';
 
 export interface DnsPort {
   /** '' = unnamed: no SRV record of its own. */
@@ -55,16 +57,14 @@ export function endpointCount({ groups }: DnsService): number {
   return groups.reduce((count, { packed }) => count + packed.split('\n').length, 0);
 }
 
-/** Most addresses lead to one Service: a list for each would cost more than the addresses. */
-type AddressIndex = Map<string, DnsService | readonly DnsService[]>;
-
 /** What a name is looked up in: Services by namespace and name, and by the addresses that lead back to them. */
 export class Cluster {
   readonly #services = new Map<string, Map<string, DnsService>>();
   readonly #namespaces = new Set<string>();
   readonly #pods = new Map<string, Set<string>>();
-  readonly #byClusterIP: AddressIndex = new Map();
-  readonly #byEndpoint: AddressIndex = new Map();
+  readonly #byClusterIP = new AddressIndex();
+  readonly #byEndpoint = new AddressIndex();
+  readonly #shared = new SharedParts();
   /** Seconds since 1970 of the last change: the serial of the zones. */
   changedAt = 0;
   /** Before it is, nobody can say what there is not. */
@@ -89,12 +89,12 @@ export class Cluster {
 
   /** Services with the cluster IP; more than one only while the API server corrects itself. By namespace and name. */
   servicesAt(clusterIP: string): readonly DnsService[] {
-    return servicesOf(this.#byClusterIP, clusterIP);
+    return this.#byClusterIP.get(clusterIP);
   }
 
   /** Services with an endpoint at the address, by namespace and name. */
   servicesBehind(ip: string): readonly DnsService[] {
-    return servicesOf(this.#byEndpoint, ip);
+    return this.#byEndpoint.get(ip);
   }
 
   setNamespace(namespace: string, exists: boolean): void {
@@ -111,54 +111,24 @@ export class Cluster {
     else this.#pods.set(namespace, ips);
   }
 
-  /** Replaces the Service of that name; `service` undefined = it is gone. */
-  set(namespace: string, name: string, service: DnsService | undefined): void {
+  /** Replaces the Service of that name; `told` undefined = it is gone. */
+  set(namespace: string, name: string, told: DnsService | undefined): void {
     const before = this.service(namespace, name);
     if (before !== undefined) this.#forget(before);
     const owned = this.#services.get(namespace) ?? new Map<string, DnsService>();
-    if (service === undefined) {
+    if (told === undefined) {
       owned.delete(name);
       if (owned.size === 0) this.#services.delete(namespace);
       return;
     }
-    this.#services.set(namespace, owned.set(name, service));
-    for (const ip of service.clusterIPs) add(this.#byClusterIP, ip, service);
-    for (const { ip } of endpointsOf(service)) add(this.#byEndpoint, ip, service);
+    const service = this.#shared.service(told);
+    this.#services.set(service.namespace, owned.set(service.name, service));
+    for (const ip of service.clusterIPs) this.#byClusterIP.add(ip, service);
+    for (const { ip } of endpointsOf(service)) this.#byEndpoint.add(ip, service);
   }
 
   #forget(service: DnsService): void {
-    for (const ip of service.clusterIPs) remove(this.#byClusterIP, ip, service);
-    for (const { ip } of endpointsOf(service)) remove(this.#byEndpoint, ip, service);
+    for (const ip of service.clusterIPs) this.#byClusterIP.remove(ip, service);
+    for (const { ip } of endpointsOf(service)) this.#byEndpoint.remove(ip, service);
   }
-}
-
-function servicesOf(index: AddressIndex, ip: string): readonly DnsService[] {
-  const found = index.get(ip);
-  if (found === undefined) return [];
-  return isList(found) ? found.toSorted(byName) : [found];
-}
-
-function isList(found: DnsService | readonly DnsService[]): found is readonly DnsService[] {
-  return Array.isArray(found);
-}
-
-function byName(one: DnsService, other: DnsService): number {
-  const [a, b] = [`${one.namespace}/${one.name}`, `${other.namespace}/${other.name}`];
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-function add(index: AddressIndex, ip: string, service: DnsService): void {
-  const known = index.get(ip);
-  if (known === undefined || known === service) index.set(ip, service);
-  else if (!isList(known)) index.set(ip, [known, service]);
-  else if (!known.includes(service)) index.set(ip, [...known, service]);
-}
-
-function remove(index: AddressIndex, ip: string, service: DnsService): void {
-  const known = index.get(ip);
-  if (known === undefined) return;
-  const left = isList(known) ? known.filter(other => other !== service) : known === service ? [] : [known];
-  const [first, second] = left;
-  if (first === undefined) index.delete(ip);
-  else index.set(ip, second === undefined ? first : left);
 }

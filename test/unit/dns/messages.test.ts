@@ -2,7 +2,7 @@ import { decode, encode as encodeByOracle, type Answer as OracleAnswer } from 'd
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type DnsRecord, RCODE, TYPE } from '../../../src/dns/records.ts';
-import { finish, refuse, replyOf } from '../../../src/dns/reply.ts';
+import { encodedAnswer, finish, Reply, refuse } from '../../../src/dns/reply.ts';
 import { expandedData, expandedName, readMessage } from '../../../src/dns/wire/message.ts';
 import { nameText, wireName } from '../../../src/dns/wire/names.ts';
 import { lowerName, readQuery } from '../../../src/dns/wire/query.ts';
@@ -52,7 +52,8 @@ function replied(name: string, answers: readonly DnsRecord[], limit: number, ask
   const query = readQuery(asked)!;
   const wire = wireName(name.toLowerCase());
   const answer = { rcode: RCODE.NOERROR, answers, authority: [], additional: [] };
-  return finish(asked, query, replyOf(wire, { type: TYPE.A, zone: 'cluster.local' }, answer), limit);
+  const reply = new Reply(encodedAnswer(wire, { type: TYPE.A, zone: 'cluster.local' }, answer), 0);
+  return finish(asked, query, reply, { limit, serial: 0 });
 }
 
 describe('answers', () => {

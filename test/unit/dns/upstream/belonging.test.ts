@@ -1,0 +1,88 @@
+import { type Answer, decode, encode, type Packet } from 'dns-packet';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { belonging } from '../../../../src/dns/upstream/belonging.ts';
+import { readMessage } from '../../../../src/dns/wire/message.ts';
+
+const NAME = 'www.example.com';
+const A = (name: string, data = '192.0.2.1'): Answer => ({ name, type: 'A', ttl: 60, data });
+const cname = (name: string, data: string): Answer => ({ name, type: 'CNAME', ttl: 60, data });
+const soa = (name: string): Answer => {
+  const data = { mname: 'ns', rname: 'host', serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 60 };
+  return { name, type: 'SOA', ttl: 60, data };
+};
+
+function response(sections: Packet): Buffer {
+  return encode({ type: 'response', id: 1, flags: 0x0180, questions: [{ name: NAME, type: 'A' }], ...sections });
+}
+
+function kept(sections: Packet, isDnssecOk = false) {
+  const bytes = response(sections);
+  const { answers, authorities, additionals, flag_tc } = decode(belonging(bytes, readMessage(bytes)!, isDnssecOk)!);
+  const names = (records: readonly Answer[] = []) => records.map(({ name, type }) => `${name} ${type}`);
+  return { answers: names(answers), authority: names(authorities), additional: names(additionals), flag_tc };
+}
+
+describe('an upstream answer', () => {
+  it('keeps the chain from the question’s name, wherever its parts stand', () => {
+    const answers = [A('b.test'), cname('a.test', 'b.test'), cname(NAME, 'a.test')];
+    expect(kept({ answers }).answers).toEqual(['b.test A', 'a.test CNAME', `${NAME} CNAME`]);
+  });
+
+  it.each([
+    ['other names in the answer', { answers: [A('bank.test', '203.0.113.66'), A(NAME)] }],
+    ['other names behind the answer', { answers: [A(NAME), A('bank.test', '203.0.113.66')] }],
+    ['additional records', { answers: [A(NAME)], additionals: [A('bank.test', '203.0.113.66')] }],
+    [
+      'name servers',
+      { answers: [A(NAME)], authorities: [{ name: 'com', type: 'NS', ttl: 60, data: 'ns.evil.test' } as const] },
+    ],
+    ['other types', { answers: [A(NAME), { name: NAME, type: 'TXT', ttl: 60, data: 'x' } as const] }],
+    ['other classes', { answers: [A(NAME), { ...A(NAME, '203.0.113.66'), class: 'CH' } as Answer] }],
+    ['SOA of other zones', { answers: [A(NAME)], authorities: [soa('bank.test')] }],
+  ])('loses %s', (_what, sections) => {
+    expect(kept(sections)).toEqual({ answers: [`${NAME} A`], authority: [], additional: [], flag_tc: false });
+  });
+
+  it('keeps SOA of a zone that the name is in, where there is nothing', () => {
+    expect(kept({ authorities: [soa('example.com')] }).authority).toEqual(['example.com SOA']);
+    expect(kept({ answers: [cname(NAME, 'a.test')], authorities: [soa('test')] }).authority).toEqual(['test SOA']);
+    expect(kept({ answers: [cname(NAME, 'a.test')], authorities: [soa('example.com')] }).authority).toEqual([]);
+  });
+
+  it('keeps proofs for who asked for them, of that zone', () => {
+    const nsec = (name: string): Answer => ({
+      name,
+      type: 'NSEC',
+      ttl: 60,
+      data: { nextDomain: 'x.test', rrtypes: ['A'] },
+    });
+    const authorities = [soa('example.com'), nsec('a.example.com'), nsec('a.test')];
+    expect(kept({ authorities }, true).authority).toEqual(['example.com SOA', 'a.example.com NSEC']);
+    expect(kept({ authorities }, false).authority).toEqual(['example.com SOA']);
+  });
+
+  it('ends where CNAMEs go in a circle', () => {
+    const answers = [cname(NAME, 'a.test'), cname('a.test', NAME), A('b.test')];
+    expect(kept({ answers }).answers).toEqual([`${NAME} CNAME`, 'a.test CNAME']);
+  });
+
+  it('never throws, and what is left can be read, whatever the bytes are', () => {
+    const base = response({
+      answers: [cname(NAME, 'a.test'), A('bank.test'), A('a.test')],
+      authorities: [soa('test')],
+    });
+    const flips = fc.array(fc.tuple(fc.nat(base.length - 1), fc.nat(255)), { maxLength: 6 });
+    fc.assert(
+      fc.property(flips, fc.boolean(), (changes, isDnssecOk) => {
+        const bytes = Buffer.from(base);
+        for (const [at, value] of changes) bytes[at] = value;
+        const message = readMessage(bytes);
+        if (message === undefined) return;
+        const left = belonging(bytes, message, isDnssecOk);
+        if (left !== undefined) expect(readMessage(left)).toBeDefined();
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
