@@ -2,13 +2,13 @@
  * dns-node-address-main.ts NAME PORT ADDRESS...: stands in for the DNS server of a node, which answers as the lab's pods do, at exactly these addresses, and has
  * their packets delivered to it. Prints `serving`; each line on standard input is a command, whose outcome is printed as a line of JSON.
  */
-import { createSocket, type Socket } from 'node:dgram';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:net';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { NodeAddresses } from '../../src/dns/node-address/node-addresses.ts';
 import { removeNodeAddresses } from '../../src/dns/node-address/removal.ts';
-import { answerDatagrams, serve } from '../../src/lab/echo.ts';
+import { answerDatagrams, serve, startEcho } from '../../src/lab/echo.ts';
 import { createLogger } from '../../src/log.ts';
 
 const BEAT_MS = 200;
@@ -19,12 +19,16 @@ const node = new NodeAddresses({ log });
 const served = (list: readonly string[]) => list.map(ip => ({ ip, port: Number(port) }));
 
 await node.set(served(ips));
-const sockets = await Promise.all(ips.flatMap(ip => [openUdp(ip), openTcp(ip)]));
+await Promise.all(ips.flatMap(ip => [openUdp(ip), openTcp(ip)]));
 await node.beat();
-let timer: NodeJS.Timeout | undefined = setInterval(() => void node.beat(), BEAT_MS);
+let timer = setInterval(beat, BEAT_MS);
 process.stdout.write('serving\n');
 
-async function openUdp(ip: string): Promise<Socket> {
+function beat(): void {
+  node.beat().catch((error: Error) => log.warn(error.message));
+}
+
+async function openUdp(ip: string): Promise<void> {
   const socket = createSocket({
     type: ip.includes(':') ? 'udp6' : 'udp4',
     ipv6Only: ip.includes(':'),
@@ -33,14 +37,12 @@ async function openUdp(ip: string): Promise<Socket> {
   answerDatagrams(socket, identity);
   socket.bind(Number(port), ip);
   await once(socket, 'listening');
-  return socket;
 }
 
-async function openTcp(ip: string): Promise<Server> {
+async function openTcp(ip: string): Promise<void> {
   const server = createServer(socket => serve(socket, identity));
   server.listen({ host: ip, port: Number(port), ipv6Only: true, reusePort: true });
   await once(server, 'listening');
-  return server;
 }
 
 /** Milliseconds of each call, sorted. */
@@ -58,19 +60,21 @@ async function timed(count: number, call: () => Promise<void>): Promise<{ p50: n
 const commands: Readonly<Record<string, (args: readonly string[]) => Promise<unknown>>> = {
   withdraw: async () => {
     clearInterval(timer);
-    timer = undefined;
     await node.withdraw();
   },
-  beat: () => node.beat(),
+  serve: () => {
+    timer = setInterval(beat, BEAT_MS);
+    return node.beat();
+  },
+  // As a program that listens at all addresses of its node.
+  listen: ([at = '']) => startEcho(identity, Number(at)).then(() => undefined),
   set: list => node.set(served(list)),
   measure: async () => ({
     beat: await timed(1000, () => node.beat()),
     set: await timed(100, () => node.set(served(ips))),
   }),
-  close: async () => {
-    await Promise.all(sockets.map(socket => new Promise<void>(resolve => void socket.close(() => resolve()))));
-    await node[Symbol.asyncDispose]();
-  },
+  // Its sockets go on answering.
+  close: () => node[Symbol.asyncDispose](),
   remove: () => removeNodeAddresses(),
 };
 
