@@ -1,13 +1,14 @@
 import packageFile from '../package.json' with { type: 'json' };
 import { type Mode, ModeUnavailableError } from './backends/mode.ts';
 import { defaultConfiguration } from './config/load.ts';
+import { removeNodeAddresses } from './dns/node-address/removal.ts';
 import { FileLock, holderText } from './lifecycle/lock.ts';
 import { prepareRuntimeDir } from './lifecycle/runtime-dir.ts';
 import { loadModes } from './modes.ts';
 import { findKubeProxy } from './take-over/kube-proxy-process.ts';
 
 /**
- * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, and nothing else: what kube-proxy programs, or left and nobody adopted, stays. Refuses (exit status 1) while a daemon
+ * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, the addresses of the DNS Service that we made this node's, and nothing else: what kube-proxy programs, or left and nobody adopted, stays. Refuses (exit status 1) while a daemon
  * has the lock, which would go on without knowing that its rules are gone; a daemon that starts meanwhile waits. Rejects when
  * some cannot be removed.
  */
@@ -20,6 +21,8 @@ export async function cleanupCommand({ runtimeDir }: { runtimeDir: string }): Pr
     process.stderr.write(`${holder} runs here (it holds ${paths.lock}): stop it first, it would miss its rules\n`);
     return 1;
   }
+  const addresses = await removeNodeAddresses();
+  if (addresses.length > 0) process.stdout.write(`${addresses.join(', ')}: no longer on this node\n`);
   const removed = await removeAllModes();
   process.stdout.write(`${removed} chains and rules of kproxy-ts removed\n`);
   return 0;

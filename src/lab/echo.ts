@@ -24,18 +24,24 @@ export async function startEcho(identity: Identity, port: number): Promise<{ tcp
   const tcp = createServer(socket => serve(socket, identity));
   const hasIPv6 = existsSync('/proc/net/if_inet6');
   const udp = createSocket(hasIPv6 ? 'udp6' : 'udp4'); // udp6 bound to :: hears IPv4 too
-  udp.on('message', (message, from) => {
-    const end = message.indexOf('\n');
-    const rest = end < 0 ? '' : message.subarray(end + 1);
-    udp.send([answerLine(identity, from.address, from.port), rest], from.port, from.address);
-  });
+  answerDatagrams(udp, identity);
   tcp.listen({ port, backlog: 4096, host: hasIPv6 ? '::' : '0.0.0.0' });
   udp.bind(port);
   await Promise.all([once(tcp, 'listening'), once(udp, 'listening')]);
   return { tcp, udp };
 }
 
-function serve(socket: Socket, identity: Identity): void {
+/** Answers what comes to a UDP socket. */
+export function answerDatagrams(udp: UdpSocket, identity: Identity): void {
+  udp.on('message', (message, from) => {
+    const end = message.indexOf('\n');
+    const rest = end < 0 ? '' : message.subarray(end + 1);
+    udp.send([answerLine(identity, from.address, from.port), rest], from.port, from.address);
+  });
+}
+
+/** Answers one TCP connection. */
+export function serve(socket: Socket, identity: Identity): void {
   const answer = answerLine(identity, socket.remoteAddress ?? '', socket.remotePort ?? 0);
   let pending = '';
   let isFirst = true;

@@ -1,5 +1,5 @@
 /**
- * Netfilter over netlink: what no command-line tool tells cheaply. Beside addresses.ts the only importer of netlink, which is loaded at the first
+ * Netfilter over netlink: what no command-line tool tells cheaply. Beside addresses.ts and loopback-addresses.ts the only importer of netlink, which is loaded at the first
  * question: it needs native code, and a process that never asks shall not pay for it.
  * Constants are of include/uapi/linux/netlink.h and include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h.
  */

@@ -20,8 +20,10 @@ export interface Verdict {
 
 /** enum nft_payload_bases */
 export const BASE = { network: 1, transport: 2 } as const;
+/** The byte of the TCP header that holds the flags, and its bits (RFC 9293 §3.1). */
+export const TCP_FLAGS = { offset: 13, fin: 1, syn: 2, rst: 4, psh: 8 } as const;
 /** enum nft_meta_keys */
-export const META = { iifname: 6, l4proto: 16 } as const;
+export const META = { iifname: 6, oifname: 7, l4proto: 16 } as const;
 /** enum nft_ct_keys */
 export const CT = { state: 0, status: 2, protoDst: 12, srcIPv4: 19, dstIPv4: 20, srcIPv6: 21, dstIPv6: 22 } as const;
 /** enum ip_conntrack_dir */
@@ -34,6 +36,10 @@ export const CT_STATUS_DNAT = 1 << 5;
 export const FIB = { saddr: 1, daddr: 2, addressType: 3, local: 2 } as const;
 /** enum nft_cmp_ops */
 export const CMP = { eq: 0, neq: 1 } as const;
+/** NFT_LOOKUP_F_INV: true where the set has no such element. */
+export const LOOKUP_INVERTED = 1;
+/** enum nft_socket_keys. Wildcard: whether the packet's socket is bound to no address; no socket, no match. */
+export const SOCKET = { wildcard: 2 } as const;
 /** enum nft_dynset_ops */
 export const DYNSET = { update: 1, delete: 2 } as const;
 /** enum nft_nat_types, NF_NAT_RANGE_PROTO_RANDOM_FULLY of linux/netfilter/nf_nat.h */
@@ -58,6 +64,8 @@ interface Fields {
   masq: { flags: number };
   reject: { type: number; code?: number };
   dynset: { set: string; op: number; sregKey: Register; sregData?: Register; timeout?: bigint };
+  socket: { dreg: Register; key: number };
+  notrack: object;
   counter: object;
 }
 
@@ -105,6 +113,8 @@ const LAYOUT: Layout = {
     sregData: [5, 'register'],
     timeout: [6, 'u64'],
   },
+  socket: { key: [1, 'u32'], dreg: [2, 'register'] },
+  notrack: {},
   counter: {},
 };
 

@@ -35,6 +35,8 @@ export const DUMP = 0x300;
 const CREATE = 0x400;
 const APPEND = 0x800;
 
+/** enum nft_table_flags. Owner: the table goes with the netlink socket that made it, and only that one changes it (Linux 5.12). */
+export const TABLE_FLAGS = { owner: 2 } as const;
 /** enum nft_set_flags */
 export const SET = { interval: 4, map: 8, timeout: 16, dynamic: 32, concatenation: 128 } as const;
 /** Of nft, for printing (its enum datatypes): the kernel only stores them. */
@@ -122,10 +124,10 @@ export class BatchWriter {
     this.#bracket(BATCH_END);
   }
 
-  /** A table that is at work: one that somebody made dormant wakes up. */
-  newTable(comment?: string): void {
+  /** A table that is at work: one that somebody made dormant wakes up. `flags`: of TABLE_FLAGS. */
+  newTable(comment?: string, flags = 0): void {
     this.#begin(NFT.newTable, CREATE);
-    this.out.u32(2, 0);
+    this.out.u32(2, flags);
     if (comment !== undefined) this.#comment(6, comment);
     this.out.end();
   }
@@ -189,6 +191,13 @@ export class BatchWriter {
 
   delSet(name: string): void {
     this.#begin(NFT.delSet);
+    this.out.text(2, name);
+    this.out.end();
+  }
+
+  /** Deletes all elements of a set. */
+  flushSet(name: string): void {
+    this.#begin(NFT.delElement);
     this.out.text(2, name);
     this.out.end();
   }

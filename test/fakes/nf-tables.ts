@@ -112,6 +112,7 @@ export class FakeNfTables implements NftKernel {
     const { set: name, elements } = readElements(message);
     const set = table.sets.get(name);
     if (set === undefined) return ENOENT;
+    if (message.type === NFT.delElement && elements.length === 0) set.elements.clear();
     for (const element of elements) {
       if (message.type === NFT.delElement) {
         const found = elementAt(set, element.key);

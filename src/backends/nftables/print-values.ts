@@ -1,7 +1,7 @@
 /** Values as nft writes them. Pure. */
 
 import { readHostWord } from '../../netfilter/attributes.ts';
-import { CT_STATE, CT_STATUS_DNAT, FIB } from '../../netfilter/expressions.ts';
+import { CT_STATE, CT_STATUS_DNAT, FIB, TCP_FLAGS } from '../../netfilter/expressions.ts';
 
 export function quoted(text: string): string {
   return `"${text}"`;
@@ -40,6 +40,14 @@ export function bitNames(kind: keyof typeof BITS, bytes: Buffer): string {
   const known = BITS[kind].filter(([bit]) => (value & bit) !== 0);
   const names = known.map(([, name]) => name);
   return known.reduce((sum, [bit]) => sum + bit, 0) === value ? names.join(',') : `0x${value.toString(16)}`;
+}
+
+export function tcpFlagsText(bits: number): string {
+  const { offset, ...flags } = TCP_FLAGS;
+  return Object.entries(flags)
+    .filter(([, bit]) => (bits & bit) !== 0)
+    .map(([name]) => name)
+    .join(',');
 }
 
 /** Whose address a fib expression looks up. */

@@ -12,17 +12,20 @@ import {
   type Expression,
   type ExpressionName,
   FIB,
+  LOOKUP_INVERTED,
   META,
   NAT,
   ORIGINAL,
   REJECT,
   type Register,
+  SOCKET,
+  TCP_FLAGS,
   VERDICT,
   type Verdict,
 } from '../../netfilter/expressions.ts';
 import { addressText } from './bytes.ts';
 import type { PlannedRule } from './objects.ts';
-import { bitNames, durationText, protocolText, quoted, sourcesText } from './print-values.ts';
+import { bitNames, durationText, protocolText, quoted, sourcesText, tcpFlagsText } from './print-values.ts';
 
 /** What stands for a rule with expressions that we never write: the Plan doesn't have them. */
 export const FOREIGN_RULE = '(not of kproxy-ts: see nft list ruleset)';
@@ -104,6 +107,7 @@ class RulePrinter {
       case 'fib':
       case 'numgen':
       case 'hash':
+      case 'socket':
         this.#registers.set(expression.dreg, this.#loaded(expression));
         break;
       case 'bitwise':
@@ -127,7 +131,7 @@ class RulePrinter {
     this.#statements.push(statement);
   }
 
-  #statement(expression: Of<'nat' | 'masq' | 'reject' | 'dynset' | 'counter'>): string {
+  #statement(expression: Of<'nat' | 'masq' | 'reject' | 'dynset' | 'notrack' | 'counter'>): string {
     switch (expression.name) {
       case 'nat': {
         const { type, family, addressMin } = expression;
@@ -141,12 +145,13 @@ class RulePrinter {
         return this.#rejection(expression);
       case 'dynset':
         return this.#update(expression);
+      case 'notrack':
       case 'counter':
-        return 'counter';
+        return expression.name;
     }
   }
 
-  #loaded(expression: Of<'payload' | 'meta' | 'ct' | 'fib' | 'numgen' | 'hash'>): Loaded {
+  #loaded(expression: Of<'payload' | 'meta' | 'ct' | 'fib' | 'numgen' | 'hash' | 'socket'>): Loaded {
     switch (expression.name) {
       case 'payload':
         return payload(expression);
@@ -166,6 +171,10 @@ class RulePrinter {
         const { sreg, modulus, seed, offset } = expression;
         const told = `${seed === undefined ? '' : ` seed 0x${seed.toString(16)}`}${offsetText(offset)}`;
         return { text: `jhash ${this.#at(sreg).text} mod ${modulus}${told}`, words: 1, value: hex };
+      }
+      case 'socket': {
+        const key = expression.key === SOCKET.wildcard ? 'wildcard' : expression.key;
+        return { text: `socket ${key}`, words: 1, value: ([number = 0]) => `${number}` };
       }
     }
   }
@@ -187,9 +196,9 @@ class RulePrinter {
     else this.#say(`${text} ${not}${value(data)}/${prefixLength(mask)}`);
   }
 
-  #lookUp({ set, sreg, dreg }: Of<'lookup'>): void {
+  #lookUp({ set, sreg, dreg, flags }: Of<'lookup'>): void {
     const key = this.#joined(sreg);
-    if (dreg === undefined) this.#say(`${key} @${set}`);
+    if (dreg === undefined) this.#say(`${key} ${flags === LOOKUP_INVERTED ? '!= ' : ''}@${set}`);
     else if (dreg === VERDICT) this.#say(`${key} vmap @${set}`);
     else this.#registers.set(dreg, { text: `${key} map @${set}`, words: 1, value: hex });
   }
@@ -236,11 +245,15 @@ function payload({ base, offset, len }: Of<'payload'>): Loaded {
   if (base === BASE.transport && len === 2 && offset <= 2) {
     return { text: offset === 0 ? 'th sport' : 'th dport', words, value: portText };
   }
+  if (base === BASE.transport && len === 1 && offset === TCP_FLAGS.offset) {
+    return { text: 'tcp flags', words, isFlags: true, value: ([bits = 0]) => tcpFlagsText(bits) };
+  }
   return { text: `@${base === BASE.network ? 'nh' : 'th'},${offset * 8},${len * 8}`, words, value: hex };
 }
 
 function meta({ key }: Of<'meta'>): Loaded {
   if (key === META.iifname) return { text: 'iifname', words: 4, value: interfaceText };
+  if (key === META.oifname) return { text: 'oifname', words: 4, value: interfaceText };
   if (key === META.l4proto) return { text: 'meta l4proto', words: 1, value: ([number = 0]) => protocolText(number) };
   return { text: `meta ${key}`, words: 1, value: hex };
 }

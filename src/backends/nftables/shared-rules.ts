@@ -47,6 +47,11 @@ function natChains(options: NftablesOptions, layout: FamilyLayout): Record<strin
   const toDispatch = rules(rule([verdict('jump', CHAINS.services)]));
   const at = (hook: number): BaseChain => ({ type: 'nat', hook, priority: PRIORITY.destinationNat });
   const known = [...frontend(layout, 0), toVerdict(SETS.services)];
+  const nodePorts = toNodePorts(options).map(to =>
+    rule([...to, verdict('goto', CHAINS.nodePorts)], 'addresses for NodePorts'),
+  );
+  // A program on this node may have a cluster IP for an address of its own.
+  const noNodePort = rule([...isClusterIP(layout), verdict('return')], 'no such port');
   return {
     [CHAINS.natPrerouting]: { ...toDispatch, base: at(HOOK.prerouting) },
     [CHAINS.natOutput]: { ...toDispatch, base: at(HOOK.output) },
@@ -54,7 +59,7 @@ function natChains(options: NftablesOptions, layout: FamilyLayout): Record<strin
       rule(known, 'addresses of Services'),
       // Kernels before 6.17 may miss an element at the moment in which it is replaced.
       rule(known, 'again, while elements change'),
-      ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.nodePorts)], 'addresses for NodePorts')),
+      ...(nodePorts.length === 0 ? [] : [noNodePort, ...nodePorts]),
     ),
     [CHAINS.nodePorts]: rules(
       rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.services)]),
@@ -67,7 +72,10 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
   const base: BaseChain = { type: 'nat', hook: HOOK.postrouting, priority: PRIORITY.sourceNat };
   const toMasquerade = verdict('goto', CHAINS.masquerade);
   const others = options.masqueradeAll ? [[]] : fromPods(options, true);
-  const isClusterIP: Expression[] = [originalDestination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
+  const wasClusterIP: Expression[] = [
+    originalDestination(layout, 0),
+    { name: 'lookup', set: SETS.clusterIPs, sreg: 0 },
+  ];
   const itself = (isNodePort: boolean) => rule([...isItself(layout, isNodePort), toMasquerade], 'reaches itself');
   return {
     [CHAINS.natPostrouting]: {
@@ -76,7 +84,7 @@ function sourceChains(options: NftablesOptions, layout: FamilyLayout): Record<st
         rule([...hasBits(FLOW_STATUS, CT_STATUS_DNAT, false), verdict('return')], 'no Service'),
         itself(false),
         rule([...frontend(layout, 0, { view: 'original' }), toVerdict(SETS.external)]),
-        rule([...isClusterIP, verdict('goto', CHAINS.sourceOfClusterIP)]),
+        rule([...wasClusterIP, verdict('goto', CHAINS.sourceOfClusterIP)]),
         ...cameToNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.sourceOfNodePort)])),
       ),
     },
@@ -95,12 +103,11 @@ function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<st
   const isNew = hasBits(FLOW_STATE, CT_STATE.new);
   const checkRouted = rule([...isNew, verdict('jump', CHAINS.checkRouted)]);
   const invalid = rule([...hasBits(FLOW_STATE, CT_STATE.invalid), verdict('drop')], 'conntrack cannot place it');
-  const isClusterIP: Expression[] = [destination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
   const checks = [
     rule([...hasBits(FLOW_STATUS, CT_STATUS_DNAT), verdict('return')], 'has its endpoint'),
     rule([...frontend(layout, 0), toVerdict(SETS.refused)]),
-    ...toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.checkNodePorts)])),
   ];
+  const nodePorts = toNodePorts(options).map(to => rule([...to, verdict('goto', CHAINS.checkNodePorts)]));
   return {
     [CHAINS.filterInput]: {
       ...rules(...(family === 'IPv4' ? [localnetGuard(layout)] : []), rule([...isNew, verdict('jump', CHAINS.check)])),
@@ -108,11 +115,16 @@ function filterChains(options: NftablesOptions, layout: FamilyLayout): Record<st
     },
     [CHAINS.filterForward]: { ...rules(...(dropsInvalid ? [invalid] : []), checkRouted), base: filterAt(HOOK.forward) },
     [CHAINS.filterOutput]: { ...rules(checkRouted), base: filterAt(HOOK.output) },
-    [CHAINS.check]: rules(...checks),
     // A program on this node may have a cluster IP for an address of its own: other ports of it are its business.
+    [CHAINS.check]: rules(
+      ...checks,
+      ...(nodePorts.length === 0 ? [] : [rule([...isClusterIP(layout), verdict('return')], 'no NodePort')]),
+      ...nodePorts,
+    ),
     [CHAINS.checkRouted]: rules(
       ...checks,
-      rule([...isClusterIP, verdict('goto', CHAINS.refuse)], 'no such port'),
+      rule([...isClusterIP(layout), verdict('goto', CHAINS.refuse)], 'no such port'),
+      ...nodePorts,
       ...serviceCIDRs.map(cidr => rule([...toRange(layout, cidr), verdict('drop')], 'no such Service')),
     ),
     [CHAINS.checkNodePorts]: rules(rule([...frontend(layout, 0, { isNodePort: true }), toVerdict(SETS.refused)])),
@@ -150,6 +162,10 @@ function localnetGuard(layout: FamilyLayout): PlannedRule {
   const isSent = hasBits(FLOW_STATUS, CT_STATUS_DNAT, false);
   const expressions = [...toRange(layout, '127.0.0.0/8'), ...isForeign, ...isOpening, ...isSent, verdict('drop')];
   return rule(expressions, 'the network has no business here');
+}
+
+function isClusterIP(layout: FamilyLayout): Expression[] {
+  return [destination(layout, 0), { name: 'lookup', set: SETS.clusterIPs, sreg: 0 }];
 }
 
 /** The client is the endpoint that it was sent to. */

@@ -139,8 +139,11 @@ export class RuleMachine {
       case 'reject':
         return [{ ...machine, end: 'REJECT' }];
       case 'dynset':
+      case 'notrack':
       case 'counter':
         return [machine];
+      case 'socket':
+        throw new TraceError('no packet has a socket here');
     }
   }
 

@@ -1,0 +1,156 @@
+/** The DNS Service's address is served on its node, while the server there lives and is well; else by the Service's endpoints, through the real daemon. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createLab, type Lab } from '../../src/lab/lab.ts';
+import { nodes } from '../../src/lab/layout.ts';
+import type { PodState } from '../../src/lab/state.ts';
+import {
+  awaitUsed,
+  createService,
+  describeLab,
+  endpoint,
+  endpoint6,
+  eventually,
+  labName,
+  sliceObject,
+  slicesPath,
+} from './daemon-lab.ts';
+import { Client, NodeServer } from './dns-node-processes.ts';
+import { UdpTalk } from './udp-talk.ts';
+
+const [nodeA] = nodes;
+const PORT = 53;
+const NODE_PORT = 30053;
+const VIP = { IPv4: '10.96.0.10', IPv6: 'fd00:10:96::a' } as const;
+const DNS_PORTS = [
+  { name: 'dns', protocol: 'UDP', port: PORT, nodePort: NODE_PORT },
+  { name: 'dns-tcp', protocol: 'TCP', port: PORT, nodePort: NODE_PORT },
+] as const;
+const FAMILIES = ['IPv4', 'IPv6'] as const;
+const PROTOCOLS = ['udp', 'tcp'] as const;
+
+for (const mode of ['nftables', 'iptables']) {
+  describeLab(`DNS served on the node, mode ${mode}`, () => {
+    let lab: Lab;
+    let pod: PodState;
+    let remote: PodState;
+    let clients: readonly Client[];
+
+    beforeAll(async () => {
+      lab = await createLab({ name: labName(`dns${mode.slice(0, 1)}`), mode, pods: 2 });
+      [pod, remote] = lab.pods as [PodState, PodState];
+      const fields = { name: 'kube-dns', clusterIP: VIP.IPv4, clusterIP6: VIP.IPv6, ports: DNS_PORTS };
+      await createService(lab, fields, [endpoint(remote)]);
+      const slice6 = { name: 'kube-dns-6', service: 'kube-dns', ports: DNS_PORTS, addressType: 'IPv6' };
+      await lab.api.create(slicesPath(), sliceObject({ ...slice6, endpoints: [endpoint6(remote)] }));
+      for (const family of FAMILIES) await awaitUsed(lab, { service: 'default/kube-dns', pods: [remote], family });
+      clients = [pod.name, nodeA.name].map(from => new Client(lab, from));
+    });
+    afterAll(async () => {
+      for (const client of clients) await client[Symbol.asyncDispose]();
+      await lab.close();
+    });
+
+    const start = (name = 'local') =>
+      NodeServer.start({ lab, node: nodeA.name, name, port: PORT, ips: Object.values(VIP) });
+    /** Who answers, whoever asks by whatever way. */
+    const whoAnswers = async (port = PORT, addresses: readonly string[] = Object.values(VIP)) => {
+      const targets = addresses.flatMap(address => PROTOCOLS.map(protocol => ({ address, port, protocol })));
+      const found = await Promise.all(clients.map(client => client.ask([...targets, ...targets, ...targets])));
+      return [...new Set(found.flat())];
+    };
+    /** Entries of the node's connection table that have anything to do with the address. */
+    const tracked = async () => {
+      const listings = await Promise.all(
+        ['ipv4', 'ipv6'].map(family => lab.exec(nodeA.name, ['conntrack', '-L', '-f', family])),
+      );
+      const lines = listings.flatMap(({ stdout }) => stdout.split('\n'));
+      return lines.filter(line => Object.values(VIP).some(ip => line.includes(`=${ip} `)));
+    };
+    const forget = async () => {
+      for (const family of ['ipv4', 'ipv6']) await lab.exec(nodeA.name, ['conntrack', '-F', '-f', family]);
+    };
+
+    test('without a server, the endpoint answers; with one, only that, and conntrack hears nothing of it', async () => {
+      expect(await whoAnswers()).toEqual([remote.name]);
+      await using server = await start();
+      await forget();
+      expect(await whoAnswers()).toEqual(['local']);
+      expect(await tracked()).toEqual([]);
+      await server.kill();
+      expect(await whoAnswers()).toEqual([remote.name]);
+    });
+
+    test('a client that keeps its port is answered by whoever serves, from one question to the next', async () => {
+      for (const { from } of clients) {
+        for (const family of FAMILIES) {
+          using talk = await UdpTalk.open(lab, from, { address: VIP[family], port: PORT }, 900);
+          expect(await talk.who()).toBe(remote.name);
+          await using server = await start();
+          expect(await talk.who()).toBe('local');
+          await server.kill();
+          expect(await talk.who()).toBe(remote.name);
+        }
+      }
+    });
+
+    test('a server that hangs is passed by within a second, and is back when it goes on', async () => {
+      await using server = await start();
+      server.signal('SIGSTOP');
+      await delay(1100);
+      expect(await whoAnswers()).toEqual([remote.name]);
+      server.signal('SIGCONT');
+      await eventually(async () => expect(await whoAnswers()).toEqual(['local']), 3000);
+    });
+
+    test('a server that withdraws is asked nothing more, though its sockets are open', async () => {
+      await using server = await start();
+      await using held = await lab.talk(pod.name, VIP.IPv4, PORT);
+      await server.do('withdraw');
+      expect(await whoAnswers()).toEqual([remote.name]);
+      expect(await held.say('still here')).toBe('still here');
+      await server.do('serve');
+      expect(await whoAnswers()).toEqual(['local']);
+    });
+
+    test('TCP connections stay where they began', async () => {
+      const open = () =>
+        Promise.all(clients.flatMap(({ from }) => FAMILIES.map(family => lab.talk(from, VIP[family], PORT))));
+      const say = (talks: Awaited<ReturnType<typeof open>>) => Promise.all(talks.map(talk => talk.say('hello')));
+      const before = await open();
+      await using server = await start();
+      const during = await open();
+      expect(before.map(({ peer }) => peer.pod)).toEqual(before.map(() => remote.name));
+      expect(during.map(({ peer }) => peer.pod)).toEqual(during.map(() => 'local'));
+      expect([...(await say(before)), ...(await say(during))]).toEqual([...before, ...during].map(() => 'hello'));
+      await server.kill();
+      expect(await say(before)).toEqual(before.map(() => 'hello'));
+      for (const talk of during) await expect(talk.say('hello')).rejects.toThrow();
+      await Promise.all([...before, ...during].map(talk => talk.close()));
+    });
+
+    test('a hand-over loses no question', async () => {
+      await using first = await start('first');
+      const target = { address: VIP.IPv4, port: PORT, protocol: 'udp' } as const;
+      await using traffic = await lab.traffic(pod.name, { targets: [target], connectionsPerSecond: 200 });
+      await using own = await lab.traffic(nodeA.name, { targets: [target], connectionsPerSecond: 200 });
+      await using _second = await start('second');
+      await first.do('withdraw');
+      await first.do('close');
+      await delay(1200);
+      for (const report of [await traffic.stop(), await own.stop()]) expect(report.failures).toEqual([]);
+      await first.kill();
+      expect(await whoAnswers()).toEqual(['second']);
+    });
+
+    test('other ports of the address lead nowhere, whatever listens at all addresses of the node', async () => {
+      await using server = await start();
+      await server.do('listen 9999');
+      expect(await whoAnswers(9999, [nodeA.gateway, nodeA.gateway6])).toEqual(['local']);
+      expect(await whoAnswers(9999)).toEqual(['ECONNREFUSED']);
+      // See docs/dns.md for the other mode.
+      if (mode === 'nftables') expect(await whoAnswers(NODE_PORT)).toEqual(['ECONNREFUSED']);
+      expect(await whoAnswers(NODE_PORT, [nodeA.address])).toEqual([remote.name]);
+    });
+  });
+}
