@@ -22,6 +22,7 @@ import {
 const ENOENT = 2;
 const EBUSY = 16;
 const EEXIST = 17;
+const EOPNOTSUPP = 95;
 
 interface Rule {
   readonly expressions: readonly Expression[];
@@ -49,6 +50,9 @@ export class FakeNfTables implements NftKernel {
   afterCommit: () => Promise<void> = async () => undefined;
   /** Elements that are refused whatever they are: by their set and comment. */
   refuses: (set: string, element: Element) => boolean = () => false;
+
+  /** Tables that this kernel has no means for: by their family (NFPROTO_IPV4 …) and flags. */
+  lacksTable: (family: number, flags: number) => boolean = () => false;
 
   constructor({ batchBytes = 1_000_000 }: { readonly batchBytes?: number } = {}) {
     this.batchBytes = batchBytes;
@@ -97,6 +101,7 @@ export class FakeNfTables implements NftKernel {
     const parts = attributesIn(message.payload);
     const id = `${message.family} ${textOf(parts.get(1)!)}`;
     if (message.type === NFT.newTable) {
+      if (this.lacksTable(message.family, parts.get(2)?.readUInt32BE(0) ?? 0)) return EOPNOTSUPP;
       if (!tables.has(id)) tables.set(id, { chains: new Map(), sets: new Map() });
       return 0;
     }

@@ -8,9 +8,11 @@ import { exchange, type TrafficTarget } from '../../src/lab/exchange.ts';
 const TIMEOUT_MS = 900;
 
 for await (const line of createInterface(process.stdin)) {
-  const targets: TrafficTarget[] = JSON.parse(line);
-  const ask = (target: TrafficTarget, i: number) =>
-    exchange({ target, word: `question ${i}`, timeoutMs: TIMEOUT_MS }).catch((error: Error) => error.message);
+  const targets: (TrafficTarget & { readonly bytes?: number })[] = JSON.parse(line);
+  const ask = (target: TrafficTarget & { readonly bytes?: number }, i: number) =>
+    exchange({ target, word: `question ${i}`.padEnd(target.bytes ?? 0, '.'), timeoutMs: TIMEOUT_MS }).catch(
+      (error: Error) => error.message,
+    );
   process.stdout.write(`${JSON.stringify(await Promise.all(targets.map(ask)))}\n`);
 }
 process.exit();

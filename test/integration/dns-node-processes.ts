@@ -59,8 +59,8 @@ export class Client implements AsyncDisposable {
     this.#lines = new Lines(lab, from, [CLIENT]);
   }
 
-  /** Who answers at each target, or the error's name. */
-  async ask(targets: readonly TrafficTarget[]): Promise<readonly string[]> {
+  /** Who answers at each target, or the error's name. `bytes`: the least length of the question, and so of its answer. */
+  async ask(targets: readonly (TrafficTarget & { readonly bytes?: number })[]): Promise<readonly string[]> {
     return JSON.parse(await this.#lines.ask(JSON.stringify(targets)));
   }
 

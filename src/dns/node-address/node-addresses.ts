@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { removeTable } from '../../backends/nftables/removal.ts';
 import { addLoopbackAddress, ownLoopbackAddresses, removeLoopbackAddress } from '../../linux/loopback-addresses.ts';
 import { type NftKernel, NftSocket } from '../../linux/nf-tables.ts';
@@ -7,7 +8,7 @@ import { type IPFamily, ipFamily } from '../../net/ip.ts';
 import { GUARD_TABLE, SETS } from './names.ts';
 import { SignsOfLife } from './signs-of-life.ts';
 import { guardTable, type ServedAddress, serverTableSpec, type TableSpec } from './tables.ts';
-import { emptySet, NodeAddressError, writeTables } from './transaction.ts';
+import { emptySet, isIntact, NodeAddressError, writeTables } from './transaction.ts';
 
 /** The addresses that this network namespace has on `lo`, as far as they are ours. */
 export interface Loopback {
@@ -113,7 +114,8 @@ export class NodeAddresses implements AsyncDisposable {
   }
 
   async #guard(family: IPFamily, ips: readonly string[]): Promise<void> {
-    await writeTables(this.#kernel, [{ spec: guardTable(family, ips), isAnew: true }]);
+    const spec = guardTable(family, ips);
+    if (!(await isIntact(this.#kernel, spec))) await writeTables(this.#kernel, [{ spec, isAnew: true }]);
   }
 
   async #leave(family: IPFamily, ips: readonly string[]): Promise<void> {
@@ -126,6 +128,7 @@ export class NodeAddresses implements AsyncDisposable {
     const addresses = await this.#signs.follow(family, wanted);
     if (addresses.length === 0) return this.#stopServing(family);
     const spec = serverTableSpec(family, { id: this.#id, pid: process.pid, addresses });
+    if (isDeepStrictEqual(spec, this.#tables.get(family))) return;
     await writeTables(this.#kernel, [{ spec, isAnew: false }]);
     this.#tables.set(family, spec);
   }

@@ -1,8 +1,11 @@
 /** Writes the tables of tables.ts, each whole. */
+import { dump, elementsOf, untilWhole } from '../../backends/nftables/dumps.ts';
 import { errnoText } from '../../backends/nftables/errno.ts';
+import type { PlannedRule } from '../../backends/nftables/objects.ts';
 import { layoutOf } from '../../backends/nftables/packet.ts';
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import { MessageWriter } from '../../netfilter/attributes.ts';
+import type { ExpressionName } from '../../netfilter/expressions.ts';
 import { BatchWriter, NFT } from '../../netfilter/messages.ts';
 import type { TableSpec } from './tables.ts';
 
@@ -30,6 +33,27 @@ export async function emptySet(kernel: NftKernel, { name, family }: TableSpec, s
   batch.flush({ name, family }, set);
   await batch.commit(kernel);
 }
+
+/** Whether a table has all its rules and the elements that are listed for it, as far as the kernel's counts tell. */
+export async function isIntact(kernel: NftKernel, { name: table, family, sets, chains }: TableSpec): Promise<boolean> {
+  const rules = await untilWhole(() => dump(kernel, { type: NFT.getRule, family, table }));
+  if (rules.length !== chains.reduce((sum, chain) => sum + chain.rules.length, 0)) return false;
+  for (const { spec, keys } of sets) {
+    if (keys === undefined) continue;
+    const found = await untilWhole(() => elementsOf(kernel, { family, table, set: spec.name }));
+    const texts = new Set(found.map(({ key }) => key.toString('hex')));
+    if (texts.size !== keys.length || keys.some(key => !texts.has(key.toString('hex')))) return false;
+  }
+  return true;
+}
+
+/** What of a rule a kernel may be built without. */
+function needs({ expressions }: PlannedRule): string[] {
+  const names = expressions.map(({ name }) => name);
+  return [...new Set(names)].filter(name => !ALWAYS_THERE.has(name));
+}
+
+const ALWAYS_THERE: ReadonlySet<ExpressionName> = new Set(['payload', 'meta', 'cmp', 'bitwise', 'immediate', 'lookup']);
 
 class Batch {
   readonly #out = new MessageWriter();
@@ -64,7 +88,7 @@ class Batch {
       to.flushChain(name);
       for (const rule of rules) {
         to.newRule(name, rule);
-        note(`a rule with ${rule.expressions.map(expression => expression.name).join(', ')}`);
+        note(`a rule with ${needs(rule).join(', ')}`);
       }
     }
     for (const { spec: set, keys } of spec.sets) {

@@ -112,3 +112,18 @@ it('whom another program sent on from an address without NodePorts keeps his own
   expect(goesOn(NODE)).toBe(true);
   expect(goesOn('198.51.100.1')).toBe(false);
 });
+
+describe('a cluster IP that is an address of this node, as that of a DNS Service', () => {
+  const route = routeOf({ nodePort: 30_080, port: 53 }, { cluster: there });
+  const own = [NODE, CLUSTER_IP];
+
+  it('leads to the endpoints by the ports of its Service', () => {
+    expect(ends(route, { destination: CLUSTER_IP, port: 53 }, own)).toEqual(there.map(({ ip }) => ip));
+  });
+
+  it('takes no NodePort: what has that very address for its own decides, and this node itself is refused', () => {
+    expect(ends(route, { destination: NODE }, own)).toEqual(there.map(({ ip }) => ip));
+    expect(ends(route, { destination: CLUSTER_IP }, own)).toEqual([CLUSTER_IP]);
+    expect(ends(route, { destination: CLUSTER_IP, source: NODE, inInterface: '' }, own)).toEqual(['REJECT']);
+  });
+});
