@@ -7,7 +7,7 @@ import { answerOf } from './upstream/belonging.ts';
 import type { AnswerCache } from './upstream/cache.ts';
 import { type Forwarder, isUsable, type Question } from './upstream/forwarder.ts';
 import { isLoopName, loopRecord } from './upstream/loop.ts';
-import { rcodeForClient, relayed } from './upstream/relay.ts';
+import { relayed } from './upstream/relay.ts';
 import { type Message, readMessage } from './wire/message.ts';
 import { wireName } from './wire/names.ts';
 import { negative } from './wire/negative.ts';
@@ -94,8 +94,9 @@ export class Resolver {
     return this.#ask(asked, wireName(chase.names.at(-1) ?? target), upstream => {
       if (upstream === undefined) return reply({ ...chase.answer, rcode: RCODE.SERVFAIL });
       const { bytes, message } = upstream;
-      const end = { ...answerOf(bytes, message, message.records), rcode: rcodeForClient(message.rcode) };
-      return reply(chased(chase.answer, end), message.isTruncated);
+      const end = answerOf(bytes, message, message.records);
+      const isGood = end.rcode === RCODE.NOERROR || end.rcode === RCODE.NXDOMAIN;
+      return reply(chased(chase.answer, isGood ? end : { ...end, rcode: RCODE.SERVFAIL }), message.isTruncated);
     });
   }
 

@@ -49,8 +49,8 @@ async function byUdp(asked: Buffer, { address, port }: UpstreamServer, signal: A
   });
   // A connected socket takes datagrams from its peer only, and hears that nobody listens there.
   socket.on('connect', () => socket.send(asked));
-  socket.connect(port, address);
   try {
+    socket.connect(port, address);
     return await found.promise;
   } finally {
     signal.removeEventListener('abort', give);

@@ -96,10 +96,13 @@ export class Forwarder {
   }
 
   #askServers(question: Question): Promise<UpstreamAnswer | undefined> {
-    this.#probe();
+    const nowMs = this.#options.now();
+    for (const state of this.#servers) if (state.takesProbe(nowMs)) void this.#probe(state);
     const usable = this.#servers.filter(({ isLoop }) => !isLoop);
     const healthy = usable.filter(({ isFailing }) => !isFailing);
-    const order = [...healthy, ...usable.filter(({ isFailing }) => isFailing)];
+    const failing = usable.filter(({ isFailing }) => isFailing);
+    if (healthy.length > 0) this.#retry(failing, question, nowMs);
+    const order = [...healthy, ...failing];
     return askInTurn({
       subjects: Array.from({ length: MOST_TURNS }, () => order).flat(),
       ask: (state, signal) => this.#askOne(state, question, signal),
@@ -133,31 +136,29 @@ export class Forwarder {
 
   #failed(state: ServerState, error: unknown): void {
     const isNew = !state.isFailing;
-    state.failed();
+    state.failed(this.#options.now());
     if (isNew) this.#options.onFailure(state.server, error instanceof Error ? error : new ExchangeError(String(error)));
   }
 
-  /** Whether servers that failed are back, and whether one of them is ourselves, is found out beside the questions of clients. */
-  #probe(): void {
-    const nowMs = this.#options.now();
-    for (const state of this.#servers) if (state.takesProbe(nowMs)) void this.#probeOne(state);
+  /** Whether servers that failed are back is found out beside the questions of clients, by the same. */
+  #retry(failing: readonly ServerState[], question: Question, nowMs: number): void {
+    for (const state of failing) {
+      if (state.takesRetry(nowMs)) void this.#askOne(state, question, AbortSignal.timeout(MOST_FAILING_MS));
+    }
   }
 
-  async #probeOne(state: ServerState): Promise<void> {
-    const { now, instance, onFailure } = this.#options;
-    const startedAtMs = now();
+  async #probe(state: ServerState): Promise<void> {
+    const { instance, onFailure } = this.#options;
     try {
-      const { bytes, message } = await exchange(
-        loopQuestion(instance),
-        state.server,
-        AbortSignal.timeout(MOST_FAILING_MS),
-      );
+      const signal = AbortSignal.timeout(MOST_FAILING_MS);
+      const { bytes, message } = await exchange(loopQuestion(instance), state.server, signal);
       const wasLoop = state.isLoop;
       state.isLoop = isLoopAnswer(bytes, message, instance);
-      state.answered(message.rcode, now() - startedAtMs);
       if (state.isLoop && !wasLoop) onFailure(state.server, new ExchangeError(`${state.server.address} asks us`));
     } catch (error) {
-      this.#failed(state, error);
+      // Whether it answers is seen by what clients ask: some servers say nothing to names that they don't like.
+      state.isLoop = false;
+      if (!(error instanceof ExchangeError)) this.#failed(state, error);
     }
   }
 }

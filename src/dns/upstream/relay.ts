@@ -19,7 +19,7 @@ export function relayed(
 }
 
 /** What a client is told where servers said something that isn't his business. */
-export function rcodeForClient(rcode: number): Rcode {
+function rcodeForClient(rcode: number): Rcode {
   if (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN || rcode === RCODE.REFUSED) return rcode;
   return RCODE.SERVFAIL;
 }

@@ -2,9 +2,10 @@
 import { type Histogram, newHistogram, observe } from '../histogram.ts';
 import type { UpstreamServer } from '../settings.ts';
 
-/** Between questions that only find out whether a server is back, and whether one that leads to ourselves still does. */
+/** After so long a server that failed gets a question again, which others answer meanwhile. */
 const RETRY_MS = 5000;
-const LOOP_RETRY_MS = 60_000;
+/** Between questions that find out whether a server leads to ourselves; those are rare, because they go on to servers of others. */
+const PROBE_MS = 60_000;
 /** Seconds. */
 const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
@@ -19,19 +20,26 @@ export class ServerState {
   failures = 0;
   readonly responses = new Map<number, number>();
   readonly duration: Histogram = newHistogram(DURATIONS);
+  #failedAtMs = 0;
   #probedAtMs: number | undefined;
 
   constructor(server: UpstreamServer) {
     this.server = server;
   }
 
-  /** Whether it's time to see if it's there, and isn't ourselves; if so that counts as done. */
+  /** Whether it's time to find out if it is ourselves: at first, and when it fails as we would; if so that counts as done. */
   takesProbe(nowMs: number): boolean {
     const last = this.#probedAtMs;
-    const waitMs = this.isLoop ? LOOP_RETRY_MS : this.isFailing ? RETRY_MS : Number.POSITIVE_INFINITY;
-    if (last !== undefined && nowMs - last < waitMs) return false;
-    this.#probedAtMs = nowMs;
-    return true;
+    const isDue = last === undefined || ((this.isFailing || this.isLoop) && nowMs - last >= PROBE_MS);
+    if (isDue) this.#probedAtMs = nowMs;
+    return isDue;
+  }
+
+  /** Whether it's time to find out if it is back; if so that counts as done. */
+  takesRetry(nowMs: number): boolean {
+    const isDue = this.isFailing && !this.isLoop && nowMs - this.#failedAtMs >= RETRY_MS;
+    if (isDue) this.#failedAtMs = nowMs;
+    return isDue;
   }
 
   answered(rcode: number, ms: number): void {
@@ -40,8 +48,9 @@ export class ServerState {
     observe(this.duration, ms / 1000);
   }
 
-  failed(): void {
+  failed(nowMs: number): void {
     this.isFailing = true;
+    this.#failedAtMs = nowMs;
     this.failures += 1;
   }
 }
