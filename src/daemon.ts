@@ -114,7 +114,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const file = options.configurationFile;
   if (file !== undefined) resources.use(await live.follow({ file, parts, log, signal }));
 
-  await dns.configure(live.configuration);
+  dns.start();
   await writer.run(signal);
   return 0;
 }
@@ -200,6 +200,7 @@ function createWriter(parts: WriterParts): Writer {
         setKernel: () => kernel.set(live.configuration),
         socket: { path: paths.socket, routes },
         servers: { open: () => servers.open(live.configuration), close: () => servers.close() },
+        names: dns,
       }),
     log,
   });

@@ -19,6 +19,8 @@ export interface TenureOptions {
   readonly socket: { readonly path: string; readonly routes: Routes };
   /** The health and metrics servers. */
   readonly servers: { open(): Promise<void>; close(): Promise<void> };
+  /** What answers names on this node. */
+  readonly names: { serve(): void; release(): void };
 }
 
 /** Opens what only the node's writer has, and programs the node as soon as the store is complete. @throws ListenError */
@@ -30,6 +32,7 @@ export async function startTenure({
   setKernel,
   socket,
   servers,
+  names,
 }: TenureOptions): Promise<Tenure> {
   health.restart();
   await using opened = new AsyncDisposableStack();
@@ -38,6 +41,7 @@ export async function startTenure({
   await servers.open();
   await setKernel();
   await look();
+  names.serve();
   let isDrained = false;
   void store.synced.then(() => {
     if (!isDrained) for (const proxy of proxies) proxy.start();
@@ -46,6 +50,7 @@ export async function startTenure({
   return {
     async drain() {
       isDrained = true;
+      names.release();
       await Promise.all([...proxies.map(proxy => proxy.pause()), servers.close()]);
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),

@@ -74,6 +74,7 @@ export class Store {
   readonly #awaited = new Set<Kind>();
   readonly #sync = Promise.withResolvers<void>();
   #isSynced = false;
+  readonly #hasListed = new Set<Kind>();
   readonly #listed = new Map<Kind, PromiseWithResolvers<void>>();
   #dirty: WritableDirty | undefined;
 
@@ -106,8 +107,13 @@ export class Store {
     return this.#listing(kind).promise;
   }
 
+  hasListed(kind: Kind): boolean {
+    return this.#hasListed.has(kind);
+  }
+
   /** The kind's first complete list is in the snapshot. Later calls change nothing. */
   markSynced(kind: Kind): void {
+    this.#hasListed.add(kind);
     this.#listing(kind).resolve();
     if (!this.#awaited.delete(kind) || this.#awaited.size > 0) return;
     this.#isSynced = true;

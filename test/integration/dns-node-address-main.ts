@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { NodeAddresses } from '../../src/dns/node-address/node-addresses.ts';
 import { removeNodeAddresses } from '../../src/dns/node-address/removal.ts';
+import { SignsOfLife } from '../../src/dns/node-address/signs-of-life.ts';
 import { answerDatagrams, serve, startEcho } from '../../src/lab/echo.ts';
 import { createLogger } from '../../src/log.ts';
 
@@ -15,17 +16,18 @@ const BEAT_MS = 200;
 const [name = '', port = '', ...ips] = process.argv.slice(2);
 const identity = { pod: name, node: '', ip: '' };
 const log = createLogger({ level: 'info', destination: process.stderr });
-const node = new NodeAddresses({ log });
+const signs = new SignsOfLife();
+const node = new NodeAddresses({ log, signs });
 const served = (list: readonly string[]) => list.map(ip => ({ ip, port: Number(port) }));
 
 await node.set(served(ips));
 await Promise.all(ips.flatMap(ip => [openUdp(ip), openTcp(ip)]));
-await node.beat();
+await signs.give();
 let timer = setInterval(beat, BEAT_MS);
 process.stdout.write('serving\n');
 
 function beat(): void {
-  node.beat().catch((error: Error) => log.warn(error.message));
+  signs.give().catch((error: Error) => log.warn(error.message));
 }
 
 async function openUdp(ip: string): Promise<void> {
@@ -64,13 +66,13 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<unk
   },
   serve: () => {
     timer = setInterval(beat, BEAT_MS);
-    return node.beat();
+    return signs.give();
   },
   // As a program that listens at all addresses of its node.
   listen: ([at = '']) => startEcho(identity, Number(at)).then(() => undefined),
   set: list => node.set(served(list)),
   measure: async () => ({
-    beat: await timed(1000, () => node.beat()),
+    beat: await timed(1000, () => signs.give()),
     set: await timed(100, () => node.set(served(ips))),
   }),
   // Its sockets go on answering.

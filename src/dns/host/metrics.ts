@@ -3,6 +3,7 @@
  * (plugin/metrics, cache and forward of 1.13), and what those lack. A new set of workers counts from 0, as a new process does.
  */
 import { exponentialBuckets, type Metric, Histogram as PromHistogram, type Registry } from 'prom-client';
+import type { StoreChanges } from '../../watch/changes.ts';
 import type { Histogram } from '../histogram.ts';
 import { type DnsReadings, sumReadings, type UpstreamReadings } from '../readings.ts';
 
@@ -145,6 +146,25 @@ export function addDnsMetrics(registry: Registry, read: () => Promise<readonly D
 
 /** How long changes take until they are answered. */
 export type DnsTimes = ReturnType<typeof dnsTimes>;
+
+/** Observes how long it takes from now on until the workers answer with these changes. */
+export function observeChanges(
+  { update, programming }: DnsTimes,
+  workers: { settled(): Promise<void> },
+  { services, slices }: StoreChanges,
+): void {
+  if (services.length + slices.length === 0) return;
+  const startedAt = performance.now();
+  workers.settled().then(
+    () => {
+      update.observe((performance.now() - startedAt) / 1000);
+      for (const { changeTriggerMs } of slices) {
+        if (changeTriggerMs > 0) programming.observe(Math.max(0, Date.now() - changeTriggerMs) / 1000);
+      }
+    },
+    () => undefined, // they ended before: others begin with everything
+  );
+}
 
 function dnsTimes(registry: Registry) {
   const registers = [registry];

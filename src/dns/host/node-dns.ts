@@ -2,17 +2,21 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Configuration } from '../../config/configuration.ts';
 import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
-import { changesBetween, type StoreChanges } from '../../watch/changes.ts';
+import { changesBetween } from '../../watch/changes.ts';
+import type { Kind } from '../../watch/objects.ts';
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
 import { Store } from '../../watch/store.ts';
 import type { Explanation } from '../explain.ts';
+import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
 import { changesOf, everything } from './feed.ts';
-import type { DnsTimes } from './metrics.ts';
+import { ListenReport } from './listen-report.ts';
+import { type DnsTimes, observeChanges } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
-import { listenAddresses, settingsOf } from './settings.ts';
+import { Serving } from './serving.ts';
+import { listenAddresses, servedAddresses, settingsOf } from './settings.ts';
 import { Workers } from './workers.ts';
 
 export interface NodeDnsOptions {
@@ -28,6 +32,8 @@ export interface NodeDnsOptions {
 /** Until an address that couldn't be had is tried again, and workers that died are replaced. */
 const AGAIN_MS = 1000;
 
+/** For what somebody took away. */
+const LOOK_MS = 30_000;
 /** A writer of resolv.conf writes on within this time. */
 const QUIET_MS = 100;
 
@@ -50,18 +56,31 @@ export class NodeDns implements AsyncDisposable {
   #running: Running | undefined;
   /** What the workers were told of. */
   #told: Snapshot | undefined;
-  #failures: readonly ListenFailure[] = [];
-  #answered: readonly SocketAddress[] = [];
+  readonly #report: ListenReport;
   /** A worker has died: others take the place of all. */
   #isBroken = false;
   #work: Promise<void> = Promise.resolve();
   #again: NodeJS.Timeout | undefined;
   #isClosed = false;
+  readonly #serving: Serving;
+  /** While another process is, the addresses stay as they are. */
+  #isWriter = false;
+  #onNode: readonly ServedAddress[] = [];
 
   constructor(options: NodeDnsOptions) {
     this.#options = options;
     this.#configuration = options.configuration;
+    this.#report = new ListenReport(options.log);
+    this.#serving = new Serving(options.log);
     this.#nameservers = new Nameservers(options.log, () => this.#tryAgain(QUIET_MS));
+  }
+
+  /** Begins with the configuration as it is; what goes wrong is logged, and tried again. */
+  start(): void {
+    this.#reconcile().catch((error: unknown) => {
+      this.#options.log.error({ err: error }, `names: ${messageOf(error)}`);
+      this.#tryAgain();
+    });
   }
 
   /** Resolves when it listens, as far as it can; names of the cluster get SERVFAIL until the store is complete. */
@@ -72,14 +91,16 @@ export class NodeDns implements AsyncDisposable {
 
   /** The store has changed. */
   note(dirty: Dirty): void {
-    const { store, nodeName } = this.#options;
+    const { store, nodeName, times } = this.#options;
     if (this.#running !== undefined && this.#told !== undefined) {
       const before = this.#told;
       this.#told = store.snapshot;
       this.#running.workers.apply(changesOf(before, store.snapshot, dirty, this.#configuration.dns));
-      this.#time(this.#running.workers, changesBetween(before, store.snapshot, dirty));
+      if (times !== undefined)
+        observeChanges(times, this.#running.workers, changesBetween(before, store.snapshot, dirty));
     }
-    if (dirty.nodes.has(nodeName)) this.#reconcileLater();
+    const { dns } = this.#configuration;
+    if (dirty.nodes.has(nodeName) || dirty.services.has(dns.service)) this.start();
   }
 
   /** Resolves when the workers that run now answer from a complete list. */
@@ -90,7 +111,7 @@ export class NodeDns implements AsyncDisposable {
   /** Why names aren't all answered; empty when they are, or aren't to be. */
   missing(): readonly MissingPart[] {
     if (!this.#configuration.dns.enabled) return [];
-    const parts = this.#failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
+    const parts = this.#report.failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
     if (this.#told === undefined) parts.push('no complete list yet');
     return parts.map(reason => ({ part: 'dns', reason }));
   }
@@ -110,23 +131,20 @@ export class NodeDns implements AsyncDisposable {
     this.#nameservers[Symbol.dispose]();
     clearTimeout(this.#again);
     await this.#work;
+    await this.#serving.withdraw();
     await this.#running?.workers[Symbol.asyncDispose]();
+    await this.#serving.end();
   }
 
-  /** Observes how long it takes until changes are answered. */
-  #time(workers: Workers, { services, slices }: StoreChanges): void {
-    const { times } = this.#options;
-    if (times === undefined || services.length + slices.length === 0) return;
-    const startedAt = performance.now();
-    workers.settled().then(
-      () => {
-        times.update.observe((performance.now() - startedAt) / 1000);
-        for (const { changeTriggerMs } of slices) {
-          if (changeTriggerMs > 0) times.programming.observe(Math.max(0, Date.now() - changeTriggerMs) / 1000);
-        }
-      },
-      () => undefined, // they ended before: others begin with everything
-    );
+  /** This process is the node's writer: the DNS Service's addresses are served here. */
+  serve(): void {
+    this.#isWriter = true;
+    this.start();
+  }
+
+  /** Another process becomes the writer. This one goes on answering, at the addresses as they are. */
+  release(): void {
+    this.#isWriter = false;
   }
 
   /** Makes what runs as the configuration and the node are now; one at a time. */
@@ -136,42 +154,47 @@ export class NodeDns implements AsyncDisposable {
     return work;
   }
 
-  #reconcileLater(): void {
-    this.#reconcile().catch((error: unknown) => {
-      this.#options.log.error({ err: error }, `names: ${messageOf(error)}`);
-      this.#tryAgain();
-    });
-  }
-
   async #reconcileNow(): Promise<void> {
     const { dns } = this.#configuration;
     if (!dns.enabled) {
       await this.#stop();
       return;
     }
-    const settings = await this.#settings();
     const before = this.#running;
-    const basis = basisOf(dns);
-    if (before === undefined || this.#isBroken || !isDeepStrictEqual(before.basis, basis)) this.#start(settings, basis);
-    else if (!isDeepStrictEqual(before.settings, settings)) before.workers.configure(settings);
-    if (this.#running !== undefined) this.#running.settings = settings;
-    await this.#listen();
+    const running = this.#runningWith(await this.#settings());
+    // Others' workers answer so long, unless nothing is known anyway.
+    if (before !== running && this.#isListed()) await running.complete;
+    await this.#listen(running);
     // Only now: what was asked of them meanwhile is answered.
-    if (before !== undefined && before !== this.#running) await before.workers[Symbol.asyncDispose]();
+    if (before !== undefined && before !== running) await before.workers[Symbol.asyncDispose]();
+  }
+
+  /** What runs, with these settings; other workers where what runs can't have them. */
+  #runningWith(settings: DnsSettings): Running {
+    const basis = basisOf(this.#configuration.dns);
+    const running = this.#running;
+    if (running === undefined || this.#isBroken || !isDeepStrictEqual(running.basis, basis)) {
+      return this.#start(settings, basis);
+    }
+    if (!isDeepStrictEqual(running.settings, settings)) running.workers.configure(settings);
+    running.settings = settings;
+    return running;
   }
 
   async #stop(): Promise<void> {
     const before = this.#running;
     this.#running = undefined;
     this.#told = undefined;
-    this.#failures = [];
-    this.#answered = [];
+    this.#report.forget();
     this.#nameservers.forget();
+    if (before !== undefined) await this.#serving.withdraw();
+    if (before !== undefined && this.#isWriter) await this.#serving.set(before.workers, []);
+    this.#onNode = [];
     await before?.workers[Symbol.asyncDispose]();
     if (before !== undefined) this.#options.log.info('names are no longer answered');
   }
 
-  #start(settings: DnsSettings, basis: Basis): void {
+  #start(settings: DnsSettings, basis: Basis): Running {
     const { log } = this.#options;
     const workers = new Workers({
       count: basis.workers,
@@ -185,22 +208,29 @@ export class NodeDns implements AsyncDisposable {
     // One that ends before is told of by its death.
     complete.catch(() => undefined);
     this.#running = { workers, basis, settings, complete };
+    return this.#running;
   }
 
   /** As soon as there is a complete list of everything that names are made of. */
   async #tellAll(workers: Workers): Promise<void> {
     const { store } = this.#options;
-    const { dns } = this.#configuration;
-    await Promise.all([
-      store.synced,
-      store.listed('Namespace'),
-      dns.pods === 'verified' ? store.listed('Pod') : undefined,
-    ]);
+    await Promise.all([store.synced, ...this.#kinds().map(kind => store.listed(kind))]);
     if (this.#running?.workers !== workers) return;
     this.#told = store.snapshot;
-    workers.apply(everything(new Store().snapshot, this.#told, dns));
+    workers.apply(everything(new Store().snapshot, this.#told, this.#configuration.dns));
     workers.synced();
     await workers.settled();
+    this.#tryAgain(0);
+  }
+
+  #isListed(): boolean {
+    const { store } = this.#options;
+    return store.isSynced && this.#kinds().every(kind => store.hasListed(kind));
+  }
+
+  /** What names are made of beside what every node needs. */
+  #kinds(): readonly Kind[] {
+    return this.#configuration.dns.pods === 'verified' ? ['Namespace', 'Pod'] : ['Namespace'];
   }
 
   async #settings(): Promise<DnsSettings> {
@@ -210,35 +240,32 @@ export class NodeDns implements AsyncDisposable {
       node: store.snapshot.nodes.get(nodeName),
       detectLocal,
       networks: networks(),
+      served: this.#served(),
       nameservers: dns.upstreams === undefined ? await this.#nameservers.read(dns.resolvConf) : [],
     });
   }
 
-  async #listen(): Promise<void> {
+  async #listen({ workers }: Running): Promise<void> {
     const { store, nodeName } = this.#options;
-    const addresses = listenAddresses(this.#configuration.dns, store.snapshot.nodes.get(nodeName));
-    const failures = await this.#running?.workers.listen(addresses).catch(asFailures(addresses));
-    this.#tellFailures(failures ?? [], addresses);
-    if (this.#failures.length > 0) this.#tryAgain();
+    const { dns } = this.#configuration;
+    if (this.#isWriter) this.#onNode = await this.#serving.set(workers, this.#served());
+    const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
+    const addresses = [...listenAddresses(dns, store.snapshot.nodes.get(nodeName)), ...served];
+    const failures = await workers.listen(addresses).catch(asFailures(addresses));
+    this.#report.note(addresses, failures);
+    const isServed = served.length > 0 && !served.some(where => this.#report.hasFailed(where));
+    await workers.beat(isServed && this.#told !== undefined);
+    if (failures.length > 0) this.#tryAgain();
+    else if (isServed) this.#tryAgain(LOOK_MS);
   }
 
-  #tellFailures(failures: readonly ListenFailure[], addresses: readonly SocketAddress[]): void {
-    const { log } = this.#options;
-    const isNew = !isDeepStrictEqual(failures, this.#failures);
-    this.#failures = failures;
-    for (const { address, port, message } of isNew ? failures : []) {
-      log.error({ address, port }, `no names at ${address} port ${port}: ${message}; tried again every second`);
-    }
-    const isRefused = (where: SocketAddress) =>
-      failures.some(({ address, port }) => address === where.address && port === where.port);
-    const answered = addresses.filter(where => !isRefused(where));
-    if (!isDeepStrictEqual(answered, this.#answered)) log.info({ addresses: answered }, 'names are answered at these');
-    this.#answered = answered;
+  #served(): readonly ServedAddress[] {
+    return servedAddresses(this.#options.store.snapshot.services.get(this.#configuration.dns.service));
   }
 
   #tryAgain(afterMs = AGAIN_MS): void {
     clearTimeout(this.#again);
-    this.#again = setTimeout(() => this.#reconcileLater(), afterMs);
+    this.#again = setTimeout(() => this.start(), afterMs);
     this.#again.unref();
   }
 
@@ -246,7 +273,7 @@ export class NodeDns implements AsyncDisposable {
     if (this.#running?.workers !== workers || this.#isClosed) return;
     this.#options.log.error({ err: error }, `${error.message}; others take the workers' place`);
     this.#isBroken = true;
-    this.#tryAgain();
+    this.#tryAgain(QUIET_MS);
   }
 }
 

@@ -3,7 +3,8 @@
 import type { LocalDetection } from '../../config/configuration.ts';
 import type { DnsConfiguration } from '../../config/dns-fields.ts';
 import { NODE_ADDRESSES } from '../../config/dns-fields.ts';
-import type { Node } from '../../watch/objects.ts';
+import type { Node, Service } from '../../watch/objects.ts';
+import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsSettings, UpstreamServer } from '../settings.ts';
 import type { SocketAddress } from '../worker/messages.ts';
 
@@ -13,6 +14,8 @@ export interface NodeFacts {
   readonly detectLocal: LocalDetection;
   /** The networks of this machine's interfaces, CIDRs. */
   readonly networks: readonly string[];
+  /** The DNS Service's: a client on the node itself has this address. */
+  readonly served: readonly ServedAddress[];
   /** Of resolv.conf. */
   readonly nameservers: readonly UpstreamServer[];
 }
@@ -40,10 +43,17 @@ function nodeIPs(node: Node | undefined): readonly string[] {
 }
 
 /** The cluster's pods and nodes. Who says what pods' ranges are says it for all of them. */
-function clientsOf({ node, detectLocal, networks }: NodeFacts): readonly string[] {
+function clientsOf({ node, detectLocal, networks, served }: NodeFacts): readonly string[] {
   const cluster = detectLocal.mode === 'ClusterCIDR' ? detectLocal.cidrs : [];
   const others = cluster.length > 0 ? cluster : PRIVATE_RANGES;
-  return [...new Set([...LOOPBACK, ...others, ...(node?.podCIDRs ?? []), ...networks])];
+  const own = served.map(({ ip }) => `${ip}/${ip.includes(':') ? 128 : 32}`);
+  return [...new Set([...LOOPBACK, ...others, ...(node?.podCIDRs ?? []), ...networks, ...own])];
+}
+
+/** Where a Service is asked for names: its cluster IPs, at the ports that it has for UDP. */
+export function servedAddresses(service: Service | undefined): readonly ServedAddress[] {
+  const ports = (service?.ports ?? []).filter(({ protocol }) => protocol === 'UDP').map(({ port }) => port);
+  return (service?.clusterIPs ?? []).flatMap(ip => [...new Set(ports)].map(port => ({ ip, port })));
 }
 
 /** The addresses that `listen` means; `node:53` is none while the Node has none. */

@@ -21,8 +21,7 @@ export class DnsThread implements AsyncDisposable {
   #isEnding = false;
   #isDead = false;
 
-  constructor({ settings, instance, onFault, onUpstreamFailure, onDeath }: DnsThreadOptions) {
-    const workerData: WorkerData = { settings, instance };
+  constructor({ onFault, onUpstreamFailure, onDeath, ...workerData }: DnsThreadOptions) {
     this.#worker = new Worker(ENTRY, {
       workerData,
       name: 'dns',

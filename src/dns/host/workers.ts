@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from '../../log.ts';
+import type { IPFamily } from '../../net/ip.ts';
 import type { DnsChange } from '../engine.ts';
 import type { Explanation } from '../explain.ts';
+import type { ServedAddress, WatchedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import type { ListenFailure, Notice, SocketAddress } from '../worker/messages.ts';
@@ -28,8 +30,9 @@ export class Workers implements AsyncDisposable {
     const onUpstreamFailure = (server: SocketAddress, message: string) => log.warn({ upstream: server }, message);
     const onFault = (error: unknown) => log.error({ err: error }, 'an answer failed, please report this');
     const instance = randomBytes(INSTANCE_BYTES).toString('hex');
-    const options = { settings, instance, onUpstreamFailure, onFault, onDeath };
-    this.#threads = Array.from({ length: count }, () => new DnsThread(options));
+    const pulses = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT);
+    const options = { settings, instance, pulses, onUpstreamFailure, onFault, onDeath };
+    this.#threads = Array.from({ length: count }, (_, index) => new DnsThread({ ...options, index }));
   }
 
   configure(settings: DnsSettings): void {
@@ -51,6 +54,15 @@ export class Workers implements AsyncDisposable {
   async listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
     const all = await Promise.all(this.#threads.map(thread => thread.call('listen', addresses)));
     return [...new Map(all.flat().map(failure => [`${failure.address} ${failure.port}`, failure])).values()];
+  }
+
+  /** See WorkerCalls: one of them does it for all. */
+  follow(family: IPFamily, addresses: readonly ServedAddress[]): Promise<readonly WatchedAddress[]> {
+    return this.#threads[0]!.call('signs', family, addresses);
+  }
+
+  beat(isBeating: boolean): Promise<void> {
+    return this.#threads[0]!.call('beat', isBeating);
   }
 
   /** Resolves when what was told so far is what they answer from. */

@@ -6,8 +6,7 @@ import { type NftKernel, NftSocket } from '../../linux/nf-tables.ts';
 import type { Logger } from '../../log.ts';
 import { type IPFamily, ipFamily } from '../../net/ip.ts';
 import { GUARD_TABLE, SETS } from './names.ts';
-import { SignsOfLife } from './signs-of-life.ts';
-import { guardTable, type ServedAddress, serverTableSpec, type TableSpec } from './tables.ts';
+import { guardTable, type ServedAddress, serverTableSpec, type TableSpec, type WatchedAddress } from './tables.ts';
 import { emptySet, isIntact, NodeAddressError, writeTables } from './transaction.ts';
 
 /** The addresses that this network namespace has on `lo`, as far as they are ours. */
@@ -17,8 +16,17 @@ export interface Loopback {
   own(): Promise<readonly string[]>;
 }
 
+/** By which the server shows that it answers; the sockets may be in another thread. */
+export interface Signs {
+  /** Has a socket at each address of a family, and no others. The addresses are this node's already. */
+  follow(family: IPFamily, addresses: readonly ServedAddress[]): Promise<readonly WatchedAddress[]>;
+  /** Resolves when none is under way. */
+  given(): Promise<void>;
+}
+
 export interface NodeAddressesOptions {
   readonly log: Logger;
+  readonly signs: Signs;
   readonly kernel?: NftKernel;
   readonly loopback?: Loopback;
 }
@@ -28,7 +36,7 @@ const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 
 /**
  * Has the packets to the DNS Service's addresses delivered on this node, to the server of this process, while that is healthy: after `set`, the server binds
- * exactly these addresses and ports, over UDP and TCP, and calls `beat` at least three times a second for as long as it answers. Otherwise, and after the end of the
+ * exactly these addresses and ports, over UDP and TCP, and gives a sign of life at least three times a second for as long as it answers. Otherwise, and after the end of the
  * process, whatever ends it, they go where the proxy sends them. Several processes may do so at once. docs/dns.md says how it works.
  */
 export class NodeAddresses implements AsyncDisposable {
@@ -36,12 +44,13 @@ export class NodeAddresses implements AsyncDisposable {
   readonly #kernel: NftKernel;
   readonly #loopback: Loopback;
   readonly #id = randomBytes(4).toString('hex');
-  readonly #signs = new SignsOfLife();
+  readonly #signs: Signs;
   readonly #tables = new Map<IPFamily, TableSpec>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor({ log, kernel = new NftSocket(), loopback = LOOPBACK }: NodeAddressesOptions) {
+  constructor({ log, signs, kernel = new NftSocket(), loopback = LOOPBACK }: NodeAddressesOptions) {
     this.#log = log;
+    this.#signs = signs;
     this.#kernel = kernel;
     this.#loopback = loopback;
   }
@@ -64,13 +73,8 @@ export class NodeAddresses implements AsyncDisposable {
     });
   }
 
-  /** The server answers: for the next second, its addresses are served here. @throws NodeAddressError when that can't be said to the kernel */
-  beat(): Promise<void> {
-    return this.#signs.give();
-  }
-
   /**
-   * New questions go elsewhere from now on, until the next `beat`; TCP connections that are here stay. Another process's server isn't affected.
+   * New questions go elsewhere from now on, until the next sign of life; TCP connections that are here stay. Another process's server isn't affected.
    * @throws NodeAddressError
    */
   withdraw(): Promise<void> {
@@ -86,7 +90,6 @@ export class NodeAddresses implements AsyncDisposable {
       try {
         for (const family of FAMILIES) await this.#stopServing(family);
       } finally {
-        await this.#signs[Symbol.asyncDispose]();
         this.#kernel.close();
       }
     });

@@ -1,6 +1,8 @@
 /** A worker of DNS: what is known of the cluster, and the sockets that answer from it. The main thread tells what changes. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { type DnsChange, Engine } from '../engine.ts';
+import { SignsOfLife } from '../node-address/signs-of-life.ts';
+import { Heart } from './heart.ts';
 import { Listeners } from './listeners.ts';
 import type { Call, FromWorker, ToWorker, WorkerCalls, WorkerData } from './messages.ts';
 import { Turns } from './turns.ts';
@@ -22,7 +24,14 @@ const engine = new Engine({
 const listeners = new Listeners((message, client, isTcp) => engine.respond(message, client, isTcp));
 const changes = new Turns<DnsChange>(list => engine.apply(list), CHANGES_PER_TURN);
 
+const signs = new SignsOfLife();
+const { pulses, index } = workerData as WorkerData;
+const onError = (error: unknown) => send({ kind: 'fault', error });
+const heart = new Heart({ signs, pulses: new Int32Array(pulses), index, onError });
+
 const calls: WorkerCalls = {
+  signs: (family, addresses) => signs.follow(family, addresses),
+  beat: isBeating => heart.beat(isBeating),
   listen: addresses => listeners.set(addresses),
   readings: () => engine.readings(),
   explain: (name, type) => engine.explain(name, type),

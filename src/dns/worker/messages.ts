@@ -1,6 +1,9 @@
 /** What the main thread and a worker of DNS say to each other: plain data. */
+
+import type { IPFamily } from '../../net/ip.ts';
 import type { DnsChange } from '../engine.ts';
 import type { Explanation } from '../explain.ts';
+import type { ServedAddress, WatchedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 
@@ -9,6 +12,10 @@ export interface WorkerData {
   readonly settings: DnsSettings;
   /** See EngineOptions. */
   readonly instance: string;
+  /** A number for each worker, which it counts up while it lives: Int32. */
+  readonly pulses: SharedArrayBuffer;
+  /** Whose number is whose. */
+  readonly index: number;
 }
 
 export interface SocketAddress {
@@ -27,6 +34,10 @@ export interface WorkerCalls {
   listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]>;
   readings(): DnsReadings;
   explain(name: string, type: number): Promise<Explanation>;
+  /** Sockets for signs of life at each address of a family, and no others. */
+  signs(family: IPFamily, addresses: readonly ServedAddress[]): Promise<readonly WatchedAddress[]>;
+  /** Gives signs of life from now on, for as long as all workers live; or none, and then none is under way. */
+  beat(isBeating: boolean): Promise<void>;
   /** Once more messages came before this have been worked off. */
   settled(): Promise<void>;
 }

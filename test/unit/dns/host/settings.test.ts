@@ -27,6 +27,7 @@ const facts = (detectLocal: LocalDetection = { mode: 'ClusterCIDR', cidrs: ['10.
   node: NODE,
   detectLocal,
   networks: ['192.0.2.0/24'],
+  served: [{ ip: '10.96.0.10', port: 53 }],
   nameservers: [{ address: '192.0.2.53', port: 53 }],
 });
 
@@ -35,7 +36,14 @@ describe('settings', () => {
     const settings = settingsOf(dnsOf('{ enabled: true }'), facts());
     expect(settings.upstreams).toEqual([{ address: '192.0.2.53', port: 53 }]);
     expect(settings.selfIPs).toEqual(['192.0.2.11', '2001:db8::11']);
-    expect(settings.clients).toEqual(['127.0.0.0/8', '::1/128', '10.244.0.0/16', '10.244.1.0/24', '192.0.2.0/24']);
+    expect(settings.clients).toEqual([
+      '127.0.0.0/8',
+      '::1/128',
+      '10.244.0.0/16',
+      '10.244.1.0/24',
+      '192.0.2.0/24',
+      '10.96.0.10/32',
+    ]);
     expect(settings.fallthrough).toEqual(['in-addr.arpa', 'ip6.arpa']);
   });
 

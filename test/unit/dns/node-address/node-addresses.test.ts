@@ -3,6 +3,7 @@ import { addressText } from '../../../../src/backends/nftables/bytes.ts';
 import { dump, elementsOf } from '../../../../src/backends/nftables/dumps.ts';
 import { SETS } from '../../../../src/dns/node-address/names.ts';
 import { NodeAddresses } from '../../../../src/dns/node-address/node-addresses.ts';
+import { SignsOfLife } from '../../../../src/dns/node-address/signs-of-life.ts';
 import type { NftKernel } from '../../../../src/linux/nf-tables.ts';
 import { createLogger } from '../../../../src/log.ts';
 import type { IPFamily } from '../../../../src/net/ip.ts';
@@ -17,7 +18,8 @@ const SECOND = '127.0.0.3';
 
 function newNode(kernel: NftKernel = new FakeNfTables()) {
   const loopback = new FakeLoopback();
-  return { node: new NodeAddresses({ log, kernel, loopback }), loopback, kernel };
+  const signs = new SignsOfLife();
+  return { node: new NodeAddresses({ log, signs, kernel, loopback }), signs, loopback, kernel };
 }
 
 const at = (...ips: string[]) => ips.map(ip => ({ ip, port: 53 }));
@@ -62,30 +64,31 @@ it('puts back what somebody took away', async () => {
 it('says what the kernel lacks, and serves the other family all the same', async () => {
   const kernel = new FakeNfTables();
   kernel.lacksTable = (family, flags) => family === 10 && flags === TABLE_FLAGS.owner;
-  const { node } = newNode(kernel);
+  const { node, signs } = newNode(kernel);
   await using _ = node;
   const why = 'the kernel refuses a table that goes with its process, which takes Linux 5.12 (IPv6): not supported';
   await expect(node.set(at(FIRST, '::1'))).rejects.toThrow(why);
   expect(await guarded(kernel)).toEqual([FIRST]);
-  await node.beat();
+  await signs.give();
 });
 
 it('the same again costs no transaction', async () => {
   const kernel = new FakeNfTables();
-  const { node } = newNode(kernel);
+  const { node, signs } = newNode(kernel);
   await using _ = node;
   await node.set(at(FIRST, '::1'));
   const { attempts } = kernel;
   await node.set(at(FIRST, '::1'));
-  await node.beat();
+  await signs.give();
   expect(kernel.attempts).toBe(attempts);
 });
 
-it('a sign of life is a packet to itself; without a socket to send it by, the caller hears of it', async () => {
-  const { node } = newNode();
+it('a sign of life is a packet to itself, as long as there are sockets for it', async () => {
+  const { node, signs } = newNode();
   await node.set(at(FIRST));
-  await node.beat();
+  await signs.give();
   await node[Symbol.asyncDispose]();
+  await signs[Symbol.asyncDispose]();
   // Nothing is left to say then.
-  await expect(node.beat()).resolves.toBeUndefined();
+  await expect(signs.give()).resolves.toBeUndefined();
 });

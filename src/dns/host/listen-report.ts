@@ -1,0 +1,35 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from '../../log.ts';
+import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
+
+/** Says where names are answered, and where they can't be: when that changes. */
+export class ListenReport {
+  readonly #log: Logger;
+  #answered: readonly SocketAddress[] = [];
+  failures: readonly ListenFailure[] = [];
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  note(addresses: readonly SocketAddress[], failures: readonly ListenFailure[]): void {
+    const isNew = !isDeepStrictEqual(failures, this.failures);
+    this.failures = failures;
+    for (const { address, port, message } of isNew ? failures : []) {
+      this.#log.error({ address, port }, `no names at ${address} port ${port}: ${message}; tried again every second`);
+    }
+    const answered = addresses.filter(where => !this.hasFailed(where));
+    if (!isDeepStrictEqual(answered, this.#answered))
+      this.#log.info({ addresses: answered }, 'names are answered at these');
+    this.#answered = answered;
+  }
+
+  hasFailed({ address, port }: SocketAddress): boolean {
+    return this.failures.some(one => one.address === address && one.port === port);
+  }
+
+  forget(): void {
+    this.#answered = [];
+    this.failures = [];
+  }
+}
