@@ -88,12 +88,15 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   await warnOfPredecessors({ log, takesOver });
   const predecessor = new Predecessor({ used: mode, takesOver, configuration: () => live.configuration, log });
   const syncPeriodMs = () => live.configuration[mode.name].syncPeriodMs;
-  const dns = resources.use(nodeDns({ store, nodeName, configuration, metrics, log }));
+  const onOwnServer = () => {
+    for (const proxy of proxies) proxy.followNode();
+  };
+  const dns = resources.use(nodeDns({ store, nodeName, configuration, metrics, log, onOwnServer }));
   const ofHealth = { source: () => sourceHealth(store, source), others: () => dns.missing(), now: Date.now };
   const health = new SyncHealth({ families, syncPeriodMs, ...ofHealth });
   const kernel = new KernelSettings(log);
   const common = { version, nodeName, store, health, log, kernel, predecessor };
-  const ofProxies = { ...common, settled, source, configuration, metrics, compactHeap };
+  const ofProxies = { ...common, settled, source, configuration, metrics, compactHeap, ownServer: () => dns.ownServer };
   const { proxies, pending } = nodeProxies(ofProxies, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });
 

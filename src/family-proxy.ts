@@ -12,7 +12,7 @@ import type { SyncReport } from './backends/sync-report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Observation } from './dump/from-model.ts';
 import type { Loss } from './endpoints/claims.ts';
-import type { Model } from './endpoints/types.ts';
+import type { Model, OwnServer } from './endpoints/types.ts';
 import { type Basis, basisChanges } from './family-basis.ts';
 import type { PacketCounts, RuleCounts } from './metric-readings.ts';
 import { ModelFeed } from './model-feed.ts';
@@ -38,6 +38,8 @@ export interface FamilyProxyOptions<O = unknown> extends SyncReporterOptions {
   readonly followers?: readonly SyncFollower[];
   /** Called when all that a start has to program is programmed, after the backend's own: takes away what other modes left. */
   readonly tidy?: NonNullable<Backend<O>['tidy']>;
+  /** See NodeFacts; `followNode` says when it changes. */
+  readonly ownServer?: () => OwnServer | undefined;
   /** See ModelFeedOptions. */
   readonly onLoss?: (loss: Loss) => void;
 }
@@ -78,6 +80,7 @@ export class FamilyProxy<O = unknown> {
       family,
       nodeName,
       allowedExternalIPs: () => this.#configuration.allowedExternalIPs,
+      ownServer: () => options.ownServer?.(),
       onContest: line => log.warn({ component: 'endpoints', family }, line),
       onLoss: loss => options.onLoss?.(loss),
     });
@@ -144,6 +147,11 @@ export class FamilyProxy<O = unknown> {
     if (!this.#isStarted || !isOtherTiming) return;
     this.#reporter.queued();
     this.#loop.markDirty();
+  }
+
+  /** Something else that rules depend on changed on this node. */
+  followNode(): void {
+    this.#followBasis();
   }
 
   /** Something changed in the store. Before `start` it is only noted. */

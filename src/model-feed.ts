@@ -1,6 +1,6 @@
 import { describeContest, type Loss, newLosses } from './endpoints/claims.ts';
 import { emptyModel, updateModel } from './endpoints/model.ts';
-import type { Model, NodeFacts } from './endpoints/types.ts';
+import type { Model, NodeFacts, OwnServer } from './endpoints/types.ts';
 import type { IPFamily, Node } from './watch/objects.ts';
 import type { Dirty } from './watch/snapshot.ts';
 import type { Store } from './watch/store.ts';
@@ -11,6 +11,8 @@ export interface ModelFeedOptions {
   readonly nodeName: string;
   /** See NodeFacts; asked at every pull. */
   readonly allowedExternalIPs?: () => readonly string[];
+  /** See NodeFacts; asked at every pull. */
+  readonly ownServer?: () => OwnServer | undefined;
   /** A line for each address that two Services claim, when the contest begins. */
   readonly onContest: (line: string) => void;
   /** Called for each Service port that another keeps from an address, when that begins. */
@@ -67,9 +69,13 @@ export class ModelFeed {
 
   /** What policy depends on, as of now. */
   get nodeFacts(): NodeFacts {
-    const { nodeName, allowedExternalIPs } = this.#options;
-    const facts = nodeFacts(nodeName, this.node);
-    return allowedExternalIPs === undefined ? facts : { ...facts, allowedExternalIPs: allowedExternalIPs() };
+    const { nodeName, allowedExternalIPs, ownServer } = this.#options;
+    const server = ownServer?.();
+    return {
+      ...nodeFacts(nodeName, this.node),
+      ...(allowedExternalIPs && { allowedExternalIPs: allowedExternalIPs() }),
+      ...(server && { ownServer: server }),
+    };
   }
 
   /** Services to look at again at the next pull. */

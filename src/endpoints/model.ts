@@ -26,8 +26,11 @@ export function emptyModel(family: IPFamily, node: NodeFacts): Model {
  * that share a claim with them, are looked at. A different node (zone or name) makes every Service dirty.
  */
 export function updateModel(previous: Model, snapshot: Snapshot, dirty: Iterable<string>, node: NodeFacts): Model {
-  const isSameNode = isDeepStrictEqual(previous.node, node);
+  const isSameNode = isDeepStrictEqual(withoutServer(previous.node), withoutServer(node));
   const services = new Set(isSameNode ? dirty : [...previous.servicePorts.keys(), ...snapshot.services.keys()]);
+  if (!isDeepStrictEqual(previous.node.ownServer, node.ownServer)) {
+    for (const facts of [previous.node, node]) if (facts.ownServer !== undefined) services.add(facts.ownServer.service);
+  }
   const touched = new Set<string>();
   let { servicePorts, claims } = previous;
   servicePorts = servicePorts.withMutations(map => {
@@ -49,6 +52,11 @@ export function updateModel(previous: Model, snapshot: Snapshot, dirty: Iterable
     contested: contest(previous.contested, claims, touched),
   };
   return rebuildRoutes(previous, wanted, services, snapshot);
+}
+
+/** What concerns more than one Service. */
+function withoutServer({ ownServer: _, ...facts }: NodeFacts): NodeFacts {
+  return facts;
 }
 
 function wantedPorts(service: Service | undefined, family: IPFamily, node: NodeFacts): readonly ServicePort[] {

@@ -78,6 +78,15 @@ export interface NodeFacts {
   readonly zone: string;
   /** Not of the node, but of its operator: the CIDRs that spec.externalIPs may be of; absent = any (CVE-2020-8554). */
   readonly allowedExternalIPs?: readonly string[];
+  readonly ownServer?: OwnServer;
+}
+
+/** A Service that this program itself serves on this node: packets need its rules when this program doesn't answer, so they lead to others. */
+export interface OwnServer {
+  /** namespace/name */
+  readonly service: string;
+  /** Where this program is among the Service's endpoints: canonical addresses of this node. */
+  readonly ips: readonly string[];
 }
 
 /** All routes of one IP family. Models share structure: a change of one Service leaves the others' routes identical. */

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Configuration } from '../../config/configuration.ts';
+import type { OwnServer } from '../../endpoints/types.ts';
 import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
 import { changesBetween } from '../../watch/changes.ts';
@@ -16,7 +17,7 @@ import { ListenReport } from './listen-report.ts';
 import { type DnsTimes, observeChanges } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
 import { Serving } from './serving.ts';
-import { listenAddresses, servedAddresses, settingsOf } from './settings.ts';
+import { listenAddresses, nodeIPs, servedAddresses, settingsOf } from './settings.ts';
 import { Workers } from './workers.ts';
 
 export interface NodeDnsOptions {
@@ -25,6 +26,8 @@ export interface NodeDnsOptions {
   readonly configuration: Configuration;
   readonly log: Logger;
   readonly times?: DnsTimes;
+  /** `ownServer` is another one. */
+  readonly onOwnServer?: () => void;
   /** The networks of this machine's interfaces, CIDRs. */
   readonly networks: () => readonly string[];
 }
@@ -108,6 +111,13 @@ export class NodeDns implements AsyncDisposable {
     return this.#running?.complete ?? Promise.resolve();
   }
 
+  /** The DNS Service, while packets to it are delivered on this node. */
+  get ownServer(): OwnServer | undefined {
+    if (this.#onNode.length === 0) return undefined;
+    const { store, nodeName } = this.#options;
+    return { service: this.#configuration.dns.service, ips: nodeIPs(store.snapshot.nodes.get(nodeName)) };
+  }
+
   /** Why names aren't all answered; empty when they are, or aren't to be. */
   missing(): readonly MissingPart[] {
     if (!this.#configuration.dns.enabled) return [];
@@ -189,7 +199,7 @@ export class NodeDns implements AsyncDisposable {
     this.#nameservers.forget();
     if (before !== undefined) await this.#serving.withdraw();
     if (before !== undefined && this.#isWriter) await this.#serving.set(before.workers, []);
-    this.#onNode = [];
+    this.#noteServed([]);
     await before?.workers[Symbol.asyncDispose]();
     if (before !== undefined) this.#options.log.info('names are no longer answered');
   }
@@ -248,7 +258,7 @@ export class NodeDns implements AsyncDisposable {
   async #listen({ workers }: Running): Promise<void> {
     const { store, nodeName } = this.#options;
     const { dns } = this.#configuration;
-    if (this.#isWriter) this.#onNode = await this.#serving.set(workers, this.#served());
+    if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, this.#served()));
     const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
     const addresses = [...listenAddresses(dns, store.snapshot.nodes.get(nodeName)), ...served];
     const failures = await workers.listen(addresses).catch(asFailures(addresses));
@@ -257,6 +267,12 @@ export class NodeDns implements AsyncDisposable {
     await workers.beat(isServed && this.#told !== undefined);
     if (failures.length > 0) this.#tryAgain();
     else if (isServed) this.#tryAgain(LOOK_MS);
+  }
+
+  #noteServed(addresses: readonly ServedAddress[]): void {
+    const before = this.ownServer;
+    this.#onNode = addresses;
+    if (!isDeepStrictEqual(before, this.ownServer)) this.#options.onOwnServer?.();
   }
 
   #served(): readonly ServedAddress[] {

@@ -38,7 +38,7 @@ export function settingsOf(dns: DnsConfiguration, facts: NodeFacts): DnsSettings
 }
 
 /** Canonical; empty while the Node has none. */
-function nodeIPs(node: Node | undefined): readonly string[] {
+export function nodeIPs(node: Node | undefined): readonly string[] {
   return (node?.addresses ?? []).flatMap(({ type, address }) => (type === 'InternalIP' ? [address] : []));
 }
 
