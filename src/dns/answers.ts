@@ -24,11 +24,14 @@ export interface Nothing {
 }
 
 /** What somebody else has to find out: the name is in none of our zones, or in one whose misses are asked elsewhere, or a CNAME leads on. */
-export interface Elsewhere {
+export interface Unanswered {
   readonly labels: readonly string[];
-  /** The same as bytes, lower case. */
-  readonly wire: Buffer;
   readonly chase?: { readonly zone: Zone; readonly found: Found; readonly target: string };
+}
+
+export interface Elsewhere extends Unanswered {
+  /** The question's name as bytes, lower case. */
+  readonly wire: Buffer;
 }
 
 export interface AnswersOptions {
@@ -69,7 +72,7 @@ export class Answers {
     const length = lowerName(message, nameEnd, this.#question);
     const key = this.#keyOf(length, type);
     const kept = this.#kept.get(key);
-    if (kept === undefined) return this.#find(key, this.#question.subarray(0, length), type);
+    if (kept === undefined) return this.#find(key, length, type);
     this.hits += 1;
     return kept;
   }
@@ -89,18 +92,18 @@ export class Answers {
   }
 
   /** What a name's zone says of it, without anything kept. */
-  find(labels: readonly string[], wire: Buffer, type: number): { zone: Zone; found: Found } | Nothing | Elsewhere {
+  find(labels: readonly string[], type: number): { zone: Zone; found: Found } | Nothing | Unanswered {
     const { zones, cluster, hasUpstreams } = this.#options;
     const zone = zoneOf(zones, labels);
-    if (zone === undefined) return { labels, wire };
+    if (zone === undefined) return { labels };
     if (!cluster.isSynced) return { zone, rcode: RCODE.SERVFAIL };
     const found = zone.find(labels, type);
     if (found === undefined) {
-      return zone.fallsThrough && hasUpstreams ? { labels, wire } : { zone, rcode: RCODE.NXDOMAIN };
+      return zone.fallsThrough && hasUpstreams ? { labels } : { zone, rcode: RCODE.NXDOMAIN };
     }
     if (found.answers.length === 0 && !USUAL_TYPES.has(type)) return { zone, rcode: RCODE.NOERROR };
     const target = chaseOf(found, type);
-    return target === undefined ? { zone, found } : { labels, wire, chase: { zone, found, target } };
+    return target === undefined ? { zone, found } : { labels, chase: { zone, found, target } };
   }
 
   #keyOf(length: number, type: number): string {
@@ -109,14 +112,16 @@ export class Answers {
     return this.#question.toString('latin1', 0, length + 2);
   }
 
-  #find(key: string, question: Buffer, type: number): Reply | Nothing | Elsewhere {
+  /** @param length of the name in `#question` */
+  #find(key: string, length: number, type: number): Reply | Nothing | Elsewhere {
     const labels = labelsIn(key);
-    const outcome = this.find(labels, question, type);
+    const outcome = this.find(labels, type);
     if ('rcode' in outcome) return outcome;
     // What others are asked for outlives this question.
-    if ('labels' in outcome) return { ...outcome, wire: Buffer.from(question) };
+    const wire = Buffer.from(this.#question.subarray(0, length));
+    if ('labels' in outcome) return { ...outcome, wire };
     const { zone, found } = outcome;
-    const encoded = encodedAnswer(question, { type, zone: zone.name }, zone.answer(found));
+    const encoded = encodedAnswer(wire, { type, zone: zone.name }, zone.answer(found));
     this.#rebuilt += 1;
     const subject = this.#subjectOf(labels, zone);
     if (subject !== undefined) {

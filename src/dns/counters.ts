@@ -6,13 +6,15 @@ import { FLAG, type Query } from './wire/query.ts';
 /** As CoreDNS has them: seconds, 0.25 ms * 2^n, and below, where answers of our own are; bytes. */
 const DURATIONS = [0.000_01, 0.000_05, ...Array.from({ length: 16 }, (_, n) => 0.000_25 * 2 ** n)];
 const SIZES = [100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000];
-const OTHER = 'other';
+/** Types below this have a place. 0 is no type (RFC 6895 §3.1). */
+const COUNTED_TYPES = 258;
+const OTHER_TYPE = 0;
 const MOST_RCODE = 32;
 
 /** Counts of one transport. */
 class Transport {
-  /** By type: first of IPv4, then of IPv6. */
-  readonly requests = [new Map<number, number>(), new Map<number, number>()] as const;
+  /** By type: of IPv4, and of IPv6. What has no place of its own is counted at OTHER_TYPE. */
+  readonly requests = [new Array<number>(COUNTED_TYPES).fill(0), new Array<number>(COUNTED_TYPES).fill(0)] as const;
   readonly requestSize = newHistogram(SIZES);
   readonly responseSize = newHistogram(SIZES);
 }
@@ -59,8 +61,7 @@ export class Counters {
   ): void {
     const transport = isTcp ? this.#tcp : this.#udp;
     const requests = transport.requests[isIPv6 ? 1 : 0];
-    const counted = isNamedType(type) ? type : -1;
-    requests.set(counted, (requests.get(counted) ?? 0) + 1);
+    requests[type < COUNTED_TYPES ? type : OTHER_TYPE]! += 1;
     observe(transport.requestSize, bytes);
     if (edns?.isDnssecOk === true) this.dnssecRequests += 1;
   }
@@ -96,11 +97,13 @@ export class Counters {
 }
 
 function requestsOf(transport: 'udp' | 'tcp', { requests }: Transport): Record<string, number> {
-  const entries = requests.flatMap((counts, i) =>
-    [...counts].map(
-      ([type, count]) =>
-        [`${transport} ${i === 0 ? 'IPv4' : 'IPv6'} ${type === -1 ? OTHER : typeName(type)}`, count] as const,
-    ),
-  );
-  return Object.fromEntries(entries);
+  const named: Record<string, number> = {};
+  for (const [i, counts] of requests.entries()) {
+    for (const [type, count] of counts.entries()) {
+      if (count === 0) continue;
+      const name = `${transport} ${i === 0 ? 'IPv4' : 'IPv6'} ${isNamedType(type) ? typeName(type) : 'other'}`;
+      named[name] = (named[name] ?? 0) + count;
+    }
+  }
+  return named;
 }

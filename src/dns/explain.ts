@@ -1,5 +1,5 @@
 /** Why a question is answered as it is: the same answer as a client gets, and what it was made of. */
-import type { Answers, Elsewhere } from './answers.ts';
+import type { Answers, Unanswered } from './answers.ts';
 import { chaseWithin } from './chase.ts';
 import type { Resolver } from './resolver.ts';
 import { upstreamQuestion } from './resolver.ts';
@@ -105,7 +105,7 @@ class Path {
   steps(wire: Buffer): readonly ExplainStep[] {
     const { answers, now } = this.#parts;
     const kept = answers.keptFor(wire, this.#type);
-    const outcome = answers.find(this.#labels, wire, this.#type);
+    const outcome = answers.find(this.#labels, this.#type);
     const steps = this.#placeSteps(this.#labels);
     if (kept !== undefined) steps.push({ kind: 'kept', ageMs: now() - kept.keptAtMs });
     return 'labels' in outcome ? [...steps, ...this.#elsewhere(outcome)] : steps;
@@ -127,7 +127,7 @@ class Path {
     return { kind: 'upstream', name, server: serverText(server), ms, rcode: rcodeName(rcode) };
   }
 
-  #elsewhere({ chase }: Elsewhere): readonly ExplainStep[] {
+  #elsewhere({ chase }: Unanswered): readonly ExplainStep[] {
     const { answers, forwarder } = this.#parts;
     const zone = zoneOf(answers.zones, this.#labels);
     if (chase === undefined) {

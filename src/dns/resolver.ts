@@ -50,7 +50,7 @@ export class Resolver {
     this.#parts = parts;
   }
 
-  /** @param query of class IN, without a refusal. May throw, and reject, for want of memory and for bugs only. */
+  /** What `message` gets. May throw, and reject, for bugs only. @param query as it was read from the message */
   answer(message: Buffer, query: Query, isTcp: boolean): Late {
     if (query.refusal !== undefined) return refuse(message, query, query.refusal);
     if (query.type === TYPE.AXFR || query.type === TYPE.IXFR) return refuse(message, query, RCODE.REFUSED);

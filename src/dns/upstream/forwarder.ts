@@ -12,8 +12,8 @@ const MOST_MS = 4500;
 const MOST_FAILING_MS = 2000;
 /** A server that takes longer isn't waited for alone. */
 const HEDGE_MS = 600;
-/** How often one server is asked the same. */
-const MOST_TURNS = 3;
+/** How many sockets a question may take, where there are no more servers than that. */
+const LEAST_TURNS = 4;
 
 export interface ForwarderOptions {
   /** In the order in which they are asked. */
@@ -104,7 +104,7 @@ export class Forwarder {
     if (healthy.length > 0) this.#retry(failing, question, nowMs);
     const order = [...healthy, ...failing];
     return askInTurn({
-      subjects: Array.from({ length: MOST_TURNS }, () => order).flat(),
+      subjects: order.length === 0 ? [] : turnsOf(order),
       ask: (state, signal) => this.#askOne(state, question, signal),
       isGood: isUsable,
       hedgeMs: HEDGE_MS,
@@ -166,6 +166,11 @@ export class Forwarder {
 /** An answer, rather than a failure of the server. */
 export function isUsable({ rcode }: UpstreamAnswer): boolean {
   return rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN;
+}
+
+/** All of them, and where they are few from the beginning again. */
+function turnsOf(order: readonly ServerState[]): readonly ServerState[] {
+  return Array.from({ length: Math.max(LEAST_TURNS, order.length) }, (_, i) => order[i % order.length]!);
 }
 
 function keyOf({ address, port }: UpstreamServer): string {

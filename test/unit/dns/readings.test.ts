@@ -13,7 +13,7 @@ describe('readings', () => {
     await lab.ask(WEB, 'AAAA', { client: { address: 'fd00::1', port: 1 } });
     await lab.ask('nope.default.svc.cluster.local', 'UNKNOWN_9999');
     await lab.ask(WEB, 'A', { edns: { version: 1 } });
-    lab.engine.respond(Buffer.from('short'), CLIENT, false);
+    expect(lab.engine.respond(Buffer.from('short'), CLIENT, false)).toBeUndefined();
     const readings = lab.engine.readings();
     expect(readings).toMatchObject({
       requests: { 'udp IPv4 A': 2, 'tcp IPv4 A': 1, 'udp IPv6 AAAA': 1, 'udp IPv4 other': 1 },
