@@ -21,10 +21,12 @@ export async function cleanupCommand({ runtimeDir }: { runtimeDir: string }): Pr
     process.stderr.write(`${holder} runs here (it holds ${paths.lock}): stop it first, it would miss its rules\n`);
     return 1;
   }
-  const addresses = await removeNodeAddresses();
-  if (addresses.length > 0) process.stdout.write(`${addresses.join(', ')}: no longer on this node\n`);
-  const removed = await removeAllModes();
-  process.stdout.write(`${removed} chains and rules of kproxy-ts removed\n`);
+  const [addresses, rules] = await Promise.allSettled([removeNodeAddresses(), removeAllModes()]);
+  if (addresses.status === 'fulfilled' && addresses.value.length > 0)
+    process.stdout.write(`${addresses.value.join(', ')}: no longer on this node\n`);
+  if (rules.status === 'fulfilled') process.stdout.write(`${rules.value} chains and rules of kproxy-ts removed\n`);
+  const errors = [addresses, rules].flatMap(result => (result.status === 'rejected' ? [result.reason] : []));
+  if (errors.length > 0) throw joined(errors);
   return 0;
 }
 
@@ -44,10 +46,12 @@ async function removeAllModes(): Promise<number> {
   const areAllMissing = failed.length === modes.length && failed.every(error => error instanceof ModeUnavailableError);
   const errors = areAllMissing ? failed : failed.filter(error => !(error instanceof ModeUnavailableError));
   if (errors.length === 0) return count;
-  throw new AggregateError(
-    errors,
-    errors.map(error => (error instanceof Error ? error.message : String(error))).join('\n'),
-  );
+  throw joined(errors);
+}
+
+function joined(errors: readonly unknown[]): AggregateError {
+  const texts = errors.map(error => (error instanceof Error ? error.message : String(error)));
+  return new AggregateError(errors, texts.join('\n'));
 }
 
 /** Whether the rules of a mode, which look the same whoever wrote them, are kube-proxy's. */

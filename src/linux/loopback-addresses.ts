@@ -3,7 +3,7 @@
  * by their metric (IFA_RT_PRIORITY): the kernel keeps it with an address since 4.18, and has no use for it where the address is a network of its own.
  * Constants are of include/uapi/linux/{rtnetlink,if_addr}.h.
  */
-import { addressBytes, addressText } from '../backends/nftables/bytes.ts';
+import { addressBytes, addressText } from '../net/address-bytes.ts';
 import { attributesIn, hostWord, type Message, messagesIn, readHostWord } from '../netfilter/attributes.ts';
 import {
   asNetlinkError,

@@ -6,6 +6,7 @@ import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { nodes, web } from '../../src/lab/layout.ts';
 import type { ExecError } from '../../src/linux/exec.ts';
 import { answers, ask, awaitUsed, describeLab, enoughFor, labName, masqueradedAt, rulesOf } from './daemon-lab.ts';
+import { NodeServer } from './dns-node-processes.ts';
 
 const node = nodes[0];
 
@@ -92,10 +93,13 @@ describeLab('commands beside a daemon', () => {
     const found = await ask(lab, node.name, { address: web.clusterIP, port: web.port, count });
     expect(found).toEqual(answers(lab.pods, masqueradedAt(node)));
 
+    await using server = await NodeServer.start({ lab, node: node.name, name: 'local', port: 53, ips: ['10.96.0.10'] });
+    await server.kill();
     expect((await lab.exec(node.name, ['kproxy-ts', 'cleanup'])).stdout).toMatch(
-      /^[1-9]\d* chains and rules of kproxy-ts removed\n$/,
+      /^10\.96\.0\.10: no longer on this node\n[1-9]\d* chains and rules of kproxy-ts removed\n$/,
     );
     expect(await ruleLines()).toBe(before);
+    expect((await lab.exec(node.name, ['nft', 'list', 'tables'])).stdout).not.toContain('kproxy-ts');
     expect(await ask(lab, node.name, { address: web.clusterIP, port: web.port, timeoutMs: 300 })).toEqual(['timeout']);
     expect((await lab.exec(node.name, ['kproxy-ts', 'cleanup'])).stdout).toBe(
       '0 chains and rules of kproxy-ts removed\n',

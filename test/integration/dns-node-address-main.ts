@@ -2,9 +2,9 @@
  * dns-node-address-main.ts NAME PORT ADDRESS...: stands in for the DNS server of a node, which answers as the lab's pods do, at exactly these addresses, and has
  * their packets delivered to it. Prints `serving`; each line on standard input is a command, whose outcome is printed as a line of JSON.
  */
-import { createSocket } from 'node:dgram';
+import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { createInterface } from 'node:readline';
 import { NodeAddresses } from '../../src/dns/node-address/node-addresses.ts';
 import { removeNodeAddresses } from '../../src/dns/node-address/removal.ts';
@@ -21,7 +21,7 @@ const node = new NodeAddresses({ log, signs });
 const served = (list: readonly string[]) => list.map(ip => ({ ip, port: Number(port) }));
 
 await node.set(served(ips));
-await Promise.all(ips.flatMap(ip => [openUdp(ip), openTcp(ip)]));
+const sockets = await Promise.all(ips.flatMap(ip => [openUdp(ip), openTcp(ip)]));
 await signs.give();
 let timer = setInterval(beat, BEAT_MS);
 process.stdout.write('serving\n');
@@ -30,7 +30,7 @@ function beat(): void {
   signs.give().catch((error: Error) => log.warn(error.message));
 }
 
-async function openUdp(ip: string): Promise<void> {
+async function openUdp(ip: string): Promise<Socket> {
   const socket = createSocket({
     type: ip.includes(':') ? 'udp6' : 'udp4',
     ipv6Only: ip.includes(':'),
@@ -39,12 +39,14 @@ async function openUdp(ip: string): Promise<void> {
   answerDatagrams(socket, identity);
   socket.bind(Number(port), ip);
   await once(socket, 'listening');
+  return socket;
 }
 
-async function openTcp(ip: string): Promise<void> {
+async function openTcp(ip: string): Promise<Server> {
   const server = createServer(socket => serve(socket, identity));
   server.listen({ host: ip, port: Number(port), ipv6Only: true, reusePort: true });
   await once(server, 'listening');
+  return server;
 }
 
 /** Milliseconds of each call, sorted. */
@@ -67,6 +69,10 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<unk
   serve: () => {
     timer = setInterval(beat, BEAT_MS);
     return signs.give();
+  },
+  // As when the threads that have the sockets end, and the process doesn't.
+  deafen: async () => {
+    for (const socket of sockets) socket.close();
   },
   // As a program that listens at all addresses of its node.
   listen: ([at = '']) => startEcho(identity, Number(at)).then(() => undefined),

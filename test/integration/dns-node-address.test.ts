@@ -118,6 +118,16 @@ for (const mode of ['nftables', 'iptables']) {
       expect(await whoAnswers()).toEqual(['local']);
     });
 
+    testOnce('a server without a socket is asked nothing by pods, whatever its process says', async () => {
+      await using server = await start();
+      await server.do('deafen');
+      const targets = Object.values(VIP).flatMap(address =>
+        PROTOCOLS.map(protocol => ({ address, port: PORT, protocol })),
+      );
+      expect(await clients[0]!.ask(targets)).toEqual(targets.map(() => remote.name));
+      await server.kill();
+    });
+
     test('TCP connections stay where they began', async () => {
       const open = () =>
         Promise.all(clients.flatMap(({ from }) => FAMILIES.map(family => lab.talk(from, VIP[family], PORT))));

@@ -1,9 +1,10 @@
 /** The elements of the kernel's sets that carry an object. Pure. */
 
+import { addressBytes } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { hostWord, writeHostWord } from '../../netfilter/attributes.ts';
 import type { Element } from '../../netfilter/messages.ts';
-import { addressBytes, endpointBytes, frontendBytes, writeEndpoint } from './bytes.ts';
+import { endpointBytes, frontendBytes, writeEndpoint } from './bytes.ts';
 import { INSIDE_SLOTS, SETS } from './names.ts';
 import type { Frontend, NftObject, Pool } from './objects.ts';
 import { maskBytes } from './sources.ts';

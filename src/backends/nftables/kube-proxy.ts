@@ -1,13 +1,13 @@
 /** What kube-proxy 1.31 to 1.36 leaves in its nftables mode: the tables `ip kube-proxy` and `ip6 kube-proxy`. */
 import { type NftKernel, NftSocket } from '../../linux/nf-tables.ts';
 import { NetlinkError } from '../../linux/nfnetlink.ts';
+import { addressText } from '../../net/address-bytes.ts';
 import { attributeList, attributesIn, type Message, readHostWord, textOf } from '../../netfilter/attributes.ts';
 import { readData } from '../../netfilter/expressions.ts';
 import { readSet } from '../../netfilter/message-reading.ts';
 import { NFT } from '../../netfilter/messages.ts';
 import type { KubeProxyRules, KubeProxyTraces } from '../../take-over/kube-proxy-rules.ts';
 import type { IPFamily } from '../../watch/objects.ts';
-import { addressText } from './bytes.ts';
 import { dump, elementsOf, untilWhole } from './dumps.ts';
 import { layoutOf } from './packet.ts';
 import { removeTable } from './removal.ts';

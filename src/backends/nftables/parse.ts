@@ -1,12 +1,13 @@
 /** What the kernel tells of our table, as the objects of a Plan. Pure; the reverse of elements.ts and render.ts. */
 
+import { addressText } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { attributesIn, type Message, readHostWord, textOf } from '../../netfilter/attributes.ts';
 import { readExpressions, type Verdict } from '../../netfilter/expressions.ts';
 import { commentOf, readElements, readSet } from '../../netfilter/message-reading.ts';
 import { type BaseChain, type Element, SET } from '../../netfilter/messages.ts';
 import type { Plan } from '../backend.ts';
-import { addressText, endpointOfBytes, frontendOfBytes } from './bytes.ts';
+import { endpointOfBytes, frontendOfBytes } from './bytes.ts';
 import { OnceEach } from './dumps.ts';
 import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';
 import {

@@ -1,9 +1,10 @@
 /** Sets, their elements and chains as nft prints them, for people. Pure. */
+
+import { addressText } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { readHostWord } from '../../netfilter/attributes.ts';
 import type { Verdict } from '../../netfilter/expressions.ts';
 import { type BaseChain, type Field, registerBytes, SET, type SetSpec, TYPE } from '../../netfilter/messages.ts';
-import { addressText } from './bytes.ts';
 import type { SetElement } from './elements.ts';
 import { isMembersSet } from './names.ts';
 import { layoutOf } from './packet.ts';

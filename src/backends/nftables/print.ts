@@ -2,6 +2,8 @@
  * Rules as nft prints them, for people. Pure. The registers hold texts here: an expression that loads something writes what nft calls it, one that
  * uses registers joins what it finds there. Checked against nft's own text in test/integration/nftables-dump.test.ts.
  */
+
+import { addressText } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { readHostWord } from '../../netfilter/attributes.ts';
 import {
@@ -23,7 +25,6 @@ import {
   VERDICT,
   type Verdict,
 } from '../../netfilter/expressions.ts';
-import { addressText } from './bytes.ts';
 import type { PlannedRule } from './objects.ts';
 import { bitNames, durationText, protocolText, quoted, sourcesText, tcpFlagsText } from './print-values.ts';
 

@@ -1,7 +1,7 @@
 /** Who may use an address: the CIDRs of an allow list as disjoint elements of a set. Pure. */
 
+import { addressText } from '../../net/address-bytes.ts';
 import { type CIDR, cidrContains, cidrsOverlap, hostCIDR, parseCIDR } from '../../net/cidr.ts';
-import { addressText } from './bytes.ts';
 
 /** Whether an allow list keeps anybody out. */
 export function restricts(ranges: readonly string[]): boolean {

@@ -1,9 +1,9 @@
 /** Matches on where a packet comes from or goes to, as lists of expressions: one list an alternative. Pure. */
 
+import { addressBytes } from '../../net/address-bytes.ts';
 import { type CIDR, parseCIDR } from '../../net/cidr.ts';
 import { hostWord } from '../../netfilter/attributes.ts';
 import { CMP, type Expression, FIB, META } from '../../netfilter/expressions.ts';
-import { addressBytes } from './bytes.ts';
 import type { NftablesOptions } from './options.ts';
 import { destination, type FamilyLayout, layoutOf, originalDestination, source } from './packet.ts';
 

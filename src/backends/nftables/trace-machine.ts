@@ -1,5 +1,6 @@
 /** nf_tables' virtual machine, as far as our rules use it: what a rule makes of a packet, by every way that chance may take. Pure. */
 
+import { addressBytes, addressText } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { hostWord } from '../../netfilter/attributes.ts';
 import {
@@ -14,7 +15,7 @@ import {
 } from '../../netfilter/expressions.ts';
 import type { Element } from '../../netfilter/messages.ts';
 import type { Protocol } from '../../watch/objects.ts';
-import { addressBytes, addressText, endpointBytes, frontendBytes } from './bytes.ts';
+import { endpointBytes, frontendBytes } from './bytes.ts';
 import { layoutOf } from './packet.ts';
 
 /** A rule that cannot be traced. */

@@ -3,7 +3,7 @@
  * what each is for.
  */
 
-import { addressBytes, frontendBytes } from '../../backends/nftables/bytes.ts';
+import { frontendBytes } from '../../backends/nftables/bytes.ts';
 import { filterAt, HOOK, PRIORITY } from '../../backends/nftables/hooks.ts';
 import type { ChainObject, PlannedRule, SetObject } from '../../backends/nftables/objects.ts';
 import {
@@ -15,6 +15,7 @@ import {
   layoutOf,
   source,
 } from '../../backends/nftables/packet.ts';
+import { addressBytes } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import {
   CMP,

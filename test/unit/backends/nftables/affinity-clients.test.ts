@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { addressBytes, endpointBytes, endpointOfBytes } from '../../../../src/backends/nftables/bytes.ts';
+import { endpointBytes, endpointOfBytes } from '../../../../src/backends/nftables/bytes.ts';
 import { elementsOf } from '../../../../src/backends/nftables/dumps.ts';
 import { affinityMap, TABLE } from '../../../../src/backends/nftables/names.ts';
 import { layoutOf } from '../../../../src/backends/nftables/packet.ts';
+import { addressBytes } from '../../../../src/net/address-bytes.ts';
 import { type Message, MessageWriter } from '../../../../src/netfilter/attributes.ts';
 import { BatchWriter, NFT } from '../../../../src/netfilter/messages.ts';
 import { FakeNfTables } from '../../../fakes/nf-tables.ts';

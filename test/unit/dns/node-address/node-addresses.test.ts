@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
-import { addressText } from '../../../../src/backends/nftables/bytes.ts';
 import { dump, elementsOf } from '../../../../src/backends/nftables/dumps.ts';
 import { SETS } from '../../../../src/dns/node-address/names.ts';
 import { NodeAddresses } from '../../../../src/dns/node-address/node-addresses.ts';
 import { SignsOfLife } from '../../../../src/dns/node-address/signs-of-life.ts';
 import type { NftKernel } from '../../../../src/linux/nf-tables.ts';
 import { createLogger } from '../../../../src/log.ts';
+import { addressText } from '../../../../src/net/address-bytes.ts';
 import type { IPFamily } from '../../../../src/net/ip.ts';
 import { NFT, TABLE_FLAGS } from '../../../../src/netfilter/messages.ts';
 import { FakeLoopback } from '../../../fakes/loopback.ts';
