@@ -33,7 +33,7 @@ async function rates(): Promise<Row[]> {
     limit('  p99 at half that load', p99, 1),
     { figure: '  while all is listed again', ours: ms(resyncP99), beside: ms(p99), ratio: resyncP99 / p99 },
     floor('by TCP, thousands a second', tcp, 20),
-    floor('headless, 100 endpoints, by TCP, thousands a second', headless, 20),
+    floor('headless, 100 endpoints, thousands a second', headless, 20),
   ];
 }
 

@@ -44,7 +44,7 @@ try {
   const resynced = quantiles(await latencies(half));
   clearInterval(relisting);
   const tcp = await ratePerSecond({ port: DNS_PORT, queries, seconds: SECONDS, transport: 'tcp' });
-  const ofHeadless = await ratePerSecond({ port: DNS_PORT, queries: headless, seconds: SECONDS, transport: 'tcp' });
+  const ofHeadless = await ratePerSecond({ port: DNS_PORT, queries: headless, seconds: SECONDS, hasEdns: true });
   process.stdout.write(
     JSON.stringify({
       ours,

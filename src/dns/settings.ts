@@ -26,6 +26,8 @@ export interface DnsSettings {
   readonly cacheBytes: number;
   /** Canonical CIDRs of clients that are answered. */
   readonly clients: readonly string[];
-  /** Questions a second of one client; 0 = no limit. */
+  /** Of these the clients that may ask as often as they like. */
+  readonly unlimited: readonly string[];
+  /** Questions a second of one of the others; 0 = no limit. */
   readonly perSecond: number;
 }

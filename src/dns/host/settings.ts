@@ -34,6 +34,7 @@ export function settingsOf(dns: DnsConfiguration, facts: NodeFacts): DnsSettings
     selfIPs: dns.selfIPs ?? nodeIPs(facts.node),
     upstreams: dns.upstreams ?? facts.nameservers,
     clients: dns.clients ?? clientsOf(facts),
+    unlimited: [...LOOPBACK, ...[...nodeIPs(facts.node), ...facts.served.map(({ ip }) => ip)].map(rangeOf)],
   };
 }
 
@@ -46,8 +47,12 @@ export function nodeIPs(node: Node | undefined): readonly string[] {
 function clientsOf({ node, detectLocal, networks, served }: NodeFacts): readonly string[] {
   const cluster = detectLocal.mode === 'ClusterCIDR' ? detectLocal.cidrs : [];
   const others = cluster.length > 0 ? cluster : PRIVATE_RANGES;
-  const own = served.map(({ ip }) => `${ip}/${ip.includes(':') ? 128 : 32}`);
+  const own = served.map(({ ip }) => rangeOf(ip));
   return [...new Set([...LOOPBACK, ...others, ...(node?.podCIDRs ?? []), ...networks, ...own])];
+}
+
+function rangeOf(ip: string): string {
+  return `${ip}/${ip.includes(':') ? 128 : 32}`;
 }
 
 /** Where a Service is asked for names: its cluster IPs, at the ports that it has for UDP. */

@@ -18,6 +18,9 @@ export interface UdpServerOptions {
   readonly sharesPort: boolean;
 }
 
+/** For bursts; the kernel gives as much of it as net.core.rmem_max lets it. */
+const RECEIVE_BUFFER_BYTES = 1024 * 1024;
+
 /** A socket at an address; resolves once it answers. Rejects when the address can't be had. */
 export class UdpServer implements AsyncDisposable {
   readonly #socket: Socket;
@@ -31,7 +34,8 @@ export class UdpServer implements AsyncDisposable {
 
   private constructor({ address, respond, sharesPort }: UdpServerOptions) {
     const type = address.includes(':') ? 'udp6' : 'udp4';
-    this.#socket = createSocket({ type, ipv6Only: type === 'udp6', reusePort: sharesPort });
+    const ipv6Only = type === 'udp6';
+    this.#socket = createSocket({ type, ipv6Only, reusePort: sharesPort, recvBufferSize: RECEIVE_BUFFER_BYTES });
     this.#respond = respond;
   }
 

@@ -17,6 +17,7 @@ export const SETTINGS: DnsSettings = {
   maxConcurrent: 100,
   cacheBytes: 1_000_000,
   clients: ['0.0.0.0/0', '::/0'],
+  unlimited: [],
   perSecond: 0,
 };
 
