@@ -8,7 +8,7 @@ import { encodedAnswer, Reply } from './reply.ts';
 import { labelsIn } from './wire/names.ts';
 import { lowerName, type Query } from './wire/query.ts';
 import type { Cluster, DnsService } from './zone/cluster.ts';
-import { endpointsOf } from './zone/cluster.ts';
+import { endpointIPs } from './zone/cluster.ts';
 import { addressOfReverse } from './zone/reverse.ts';
 import type { Found } from './zone/service-records.ts';
 import { isReverse, type Zone, zoneOf } from './zone/zone.ts';
@@ -88,7 +88,7 @@ export class Answers {
     if (this.#kept.size === 0) return;
     this.#kept.forget(service);
     for (const ip of service.clusterIPs) this.#kept.forget(ip);
-    for (const { ip } of endpointsOf(service)) this.#kept.forget(ip);
+    for (const ip of endpointIPs(service)) this.#kept.forget(ip);
   }
 
   /** What a name's zone says of it, without anything kept. */

@@ -46,7 +46,7 @@ export interface EngineOptions {
   readonly now: () => number;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
-  /** Letters and digits that all workers of the process share and nobody else has: by it an upstream server that leads to ourselves is found out. */
+  /** Lower-case letters and digits, 63 at most, that all workers of the process share and nobody else has: by it an upstream server that leads to ourselves is found out. */
   readonly instance: string;
   /** An upstream server stopped answering, or asks us. */
   readonly onUpstreamFailure: (server: UpstreamServer, error: Error) => void;

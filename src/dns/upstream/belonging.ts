@@ -11,6 +11,8 @@ import { encode } from '../wire/response.ts';
 const CLASS_IN = 1;
 /** NSEC and NSEC3: that there is nothing, or no better match for a wildcard. */
 const DENIALS: ReadonlySet<number> = new Set([TYPE.NSEC, TYPE.NSEC3]);
+/** CNAMEs that are followed; other resolvers follow no more. */
+const MOST_LINKS = 16;
 /** Behind so many bytes the data of RRSIG has the signer's name. */
 const SIGNER_AT = 18;
 
@@ -78,6 +80,7 @@ function chainOf(bytes: Buffer, message: Message, named: readonly Named[]): read
   }
   if (message.type === TYPE.CNAME) return chain;
   for (let next = links.get(chain[0]!); next !== undefined && !chain.includes(next); next = links.get(next)) {
+    if (chain.length > MOST_LINKS) break;
     chain.push(next);
   }
   return chain;

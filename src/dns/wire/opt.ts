@@ -11,7 +11,7 @@ export function optBytes(edns: Edns | undefined): number {
 
 /** Writes the record to `out` from `at` on; the asker's own size comes back, as CoreDNS does it. */
 export function writeOpt(out: Buffer, at: number, { udpBytes, isDnssecOk }: Edns, rcode: number): void {
-  out.fill(0, at, at + OPT_BYTES);
+  for (let i = at; i < at + OPT_BYTES; i += 1) out[i] = 0;
   out[at + 2] = TYPE.OPT;
   out[at + 3] = udpBytes >> 8;
   out[at + 4] = udpBytes & 255;

@@ -43,6 +43,16 @@ export function packedEndpoint(ip: string, label?: string): string {
   return label === undefined ? ip : `${ip} ${label}`;
 }
 
+/** Their addresses alone, which is what most want to know; one may come twice. */
+export function* endpointIPs({ groups }: DnsService): Iterable<string> {
+  for (const { packed } of groups) {
+    for (const line of packed.split('\n')) {
+      const space = line.indexOf(' ');
+      yield space === -1 ? line : line.slice(0, space);
+    }
+  }
+}
+
 export function* endpointsOf({ groups }: DnsService): Iterable<DnsEndpoint> {
   for (const { ports, packed } of groups) {
     for (const line of packed.split('\n')) {
@@ -124,11 +134,11 @@ export class Cluster {
     const service = this.#shared.service(told);
     this.#services.set(service.namespace, owned.set(service.name, service));
     for (const ip of service.clusterIPs) this.#byClusterIP.add(ip, service);
-    for (const { ip } of endpointsOf(service)) this.#byEndpoint.add(ip, service);
+    for (const ip of endpointIPs(service)) this.#byEndpoint.add(ip, service);
   }
 
   #forget(service: DnsService): void {
     for (const ip of service.clusterIPs) this.#byClusterIP.remove(ip, service);
-    for (const { ip } of endpointsOf(service)) this.#byEndpoint.remove(ip, service);
+    for (const ip of endpointIPs(service)) this.#byEndpoint.remove(ip, service);
   }
 }

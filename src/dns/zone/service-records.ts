@@ -1,6 +1,6 @@
 /** The records of one Service, and of the endpoints behind it. Pure. Specification 1.1.0 §2.3, §2.4; weights as CoreDNS has them. */
 import { type DnsRecord, type RecordData, TYPE } from '../records.ts';
-import { type DnsEndpoint, type DnsPort, type DnsService, endpointsOf } from './cluster.ts';
+import { type DnsEndpoint, type DnsPort, type DnsService, endpointIPs, endpointsOf } from './cluster.ts';
 
 /** What a name has of a type: nothing = it exists and has other types. */
 export interface Found {
@@ -41,10 +41,6 @@ export function serviceRecords(owner: Owner, service: DnsService): Found {
   }
   if (type === TYPE.SRV) return portRecords(owner, service, () => true);
   return { answers: addressRecords(owner, service.kind === 'headless' ? endpointIPs(service) : service.clusterIPs) };
-}
-
-function endpointIPs(service: DnsService): readonly string[] {
-  return Array.from(endpointsOf(service), ({ ip }) => ip);
 }
 
 /** Names below a Service: endpoints, `_port._protocol` (CoreDNS lets the underscores be left out), and `_protocol`, which exists where a port is below it. */

@@ -67,6 +67,12 @@ describe('an upstream answer', () => {
     expect(kept({ answers }).answers).toEqual([`${NAME} CNAME`, 'a.test CNAME']);
   });
 
+  it('ends after 16 CNAMEs', () => {
+    const names = [NAME, ...Array.from({ length: 40 }, (_, i) => `c${i}.test`)];
+    const answers = names.slice(1).map((target, i) => cname(names[i]!, target));
+    expect(kept({ answers }).answers).toHaveLength(17);
+  });
+
   it('never throws, and what is left can be read, whatever the bytes are', () => {
     const base = response({
       answers: [cname(NAME, 'a.test'), A('bank.test'), A('a.test')],
