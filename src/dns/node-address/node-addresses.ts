@@ -29,7 +29,10 @@ const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
 /**
  * Has the packets to the DNS Service's addresses delivered on this node, to the server of this process, while that is healthy: after `set`, the server binds
  * exactly these addresses and ports, over UDP and TCP, and calls `beat` at least three times a second for as long as it answers. Otherwise, and after the end of the
- * process, whatever ends it, they go where the proxy sends them. Several processes may do so at once. docs/dns.md says how it works.
+ * process, whatever ends it, they go where the proxy sends them. docs/dns.md says how it works.
+ *
+ * Several processes may do so at once. To lose no question in a hand-over: the new one calls `set` and binds; the old one calls `withdraw`, answers what is queued, and
+ * closes its sockets (what is in one that is closed is lost, and the kernel spreads questions over all that share a port); then the new one begins to `beat`.
  */
 export class NodeAddresses implements AsyncDisposable {
   readonly #log: Logger;
