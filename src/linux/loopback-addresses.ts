@@ -36,7 +36,7 @@ const OUR_METRIC = 0x6b70_646e;
 const EEXIST = 17;
 const EADDRNOTAVAIL = 99;
 
-/** Puts an address on `lo`, and says whether it is ours: one that is there already may be somebody else's, and stays so. @throws NetlinkError */
+/** Puts an address on `lo`; one that is there already may be somebody else's, and stays so. @throws NetlinkError */
 export async function addLoopbackAddress(ip: string): Promise<void> {
   await change(RTM_NEWADDR, CREATE | EXCLUSIVE, ip, EEXIST);
 }

@@ -1,6 +1,6 @@
 /**
- * dns-node-address-main.ts NAME PORT ADDRESS...: stands in for the DNS server of a node, which answers as the lab's pods do, at exactly these addresses, and has
- * their packets delivered to it. Prints `serving`; each line on standard input is a command, whose outcome is printed as a line of JSON.
+ * dns-node-address-main.ts NAME PORT serve|wait ADDRESS...: stands in for the DNS server of a node, which answers as the lab's pods do, at exactly these addresses, and has
+ * their packets delivered to it. Prints `ready` (with `wait`, it gives no sign of life before it is told to); each line on standard input is a command, whose outcome is printed as a line of JSON.
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { answerDatagrams, serve, startEcho } from '../../src/lab/echo.ts';
 import { createLogger } from '../../src/log.ts';
 
 const BEAT_MS = 200;
-const [name = '', port = '', ...ips] = process.argv.slice(2);
+const [name = '', port = '', begin = '', ...ips] = process.argv.slice(2);
 const identity = { pod: name, node: '', ip: '' };
 const log = createLogger({ level: 'info', destination: process.stderr });
 const signs = new SignsOfLife();
@@ -22,9 +22,14 @@ const served = (list: readonly string[]) => list.map(ip => ({ ip, port: Number(p
 
 await node.set(served(ips));
 const sockets = await Promise.all(ips.flatMap(ip => [openUdp(ip), openTcp(ip)]));
-await signs.give();
-let timer = setInterval(beat, BEAT_MS);
-process.stdout.write('serving\n');
+let timer: NodeJS.Timeout | undefined;
+if (begin === 'serve') await serveNow();
+process.stdout.write('ready\n');
+
+function serveNow(): Promise<void> {
+  timer = setInterval(beat, BEAT_MS);
+  return signs.give();
+}
 
 function beat(): void {
   signs.give().catch((error: Error) => log.warn(error.message));
@@ -66,10 +71,7 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<unk
     clearInterval(timer);
     await node.withdraw();
   },
-  serve: () => {
-    timer = setInterval(beat, BEAT_MS);
-    return signs.give();
-  },
+  serve: serveNow,
   // As when the threads that have the sockets end, and the process doesn't.
   deafen: async () => {
     for (const socket of sockets) socket.close();

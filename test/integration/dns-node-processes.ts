@@ -76,6 +76,8 @@ export interface NodeServerOptions {
   readonly name: string;
   readonly port: number;
   readonly ips: readonly string[];
+  /** It binds its sockets, but waits for the command `serve`. */
+  readonly waits?: boolean;
 }
 
 export class NodeServer implements AsyncDisposable {
@@ -85,10 +87,10 @@ export class NodeServer implements AsyncDisposable {
     this.#lines = lines;
   }
 
-  /** Resolves once it serves. */
-  static async start({ lab, node, name, port, ips }: NodeServerOptions): Promise<NodeServer> {
-    const lines = new Lines(lab, node, [SERVER, name, String(port), ...ips]);
-    if ((await lines.next()) !== 'serving') throw new Error(`${name} doesn't serve`);
+  /** Resolves once it serves, or waits. */
+  static async start({ lab, node, name, port, ips, waits = false }: NodeServerOptions): Promise<NodeServer> {
+    const lines = new Lines(lab, node, [SERVER, name, String(port), waits ? 'wait' : 'serve', ...ips]);
+    if ((await lines.next()) !== 'ready') throw new Error(`${name} doesn't serve`);
     return new NodeServer(lines);
   }
 
