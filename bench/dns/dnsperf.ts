@@ -19,7 +19,15 @@ const OUTSTANDING = '200';
 
 function argsOf({ port, queries, seconds, transport = 'udp', hasEdns = false, rate }: PerfOptions): string[] {
   const args = ['-s', '127.0.0.1', '-p', String(port), '-d', queries, '-l', String(seconds), '-c', CLIENTS];
-  return [...args, '-m', transport, '-q', OUTSTANDING, ...(hasEdns ? ['-e'] : []), ...(rate === undefined ? [] : ['-Q', String(rate)])];
+  return [
+    ...args,
+    '-m',
+    transport,
+    '-q',
+    OUTSTANDING,
+    ...(hasEdns ? ['-e'] : []),
+    ...(rate === undefined ? [] : ['-Q', String(rate)]),
+  ];
 }
 
 /** Answers a second. Rejects when some are missing, or are errors: such a rate would say nothing. */

@@ -1,5 +1,6 @@
-/** What the cluster's objects are to workers of DNS. Pure. */
+/** What the cluster's objects are to workers of DNS. */
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
+import { Store } from '../../watch/store.ts';
 import type { DnsChange } from '../engine.ts';
 import { dnsServiceOf } from '../zone/from-objects.ts';
 
@@ -10,45 +11,65 @@ export interface FeedOptions {
 }
 
 type Keys = Pick<Dirty, 'services' | 'namespaces' | 'pods'>;
+type Changes = Generator<DnsChange, void, undefined>;
 
-/** What is different in `after`; `dirty` says where to look. */
-export function* changesOf(
-  before: Snapshot,
-  after: Snapshot,
-  dirty: Keys,
-  options: FeedOptions,
-): Generator<DnsChange, void, undefined> {
-  const isVisible = (namespace: string) => options.namespaces.length === 0 || options.namespaces.includes(namespace);
-  for (const name of dirty.namespaces) {
-    if (isVisible(name)) yield { kind: 'namespace', name, exists: after.namespaces.has(name) };
-  }
-  for (const key of dirty.services) {
-    const [namespace = '', name = ''] = key.split('/');
-    if (isVisible(namespace)) yield { kind: 'service', namespace, name, service: serviceOf(after, key, options) };
-  }
-  for (const key of dirty.pods) {
-    const [namespace = ''] = key.split('/');
-    const [removed, added] = [before, after].map(({ pods }) => pods.get(key)?.ips ?? []);
-    if (isVisible(namespace)) yield { kind: 'pods', namespace, added: added ?? [], removed: removed ?? [] };
-  }
-}
+/** Tells a set of workers how the cluster is, and then what is different. */
+export class Feed {
+  readonly #options: FeedOptions;
+  #told: Snapshot = new Store().snapshot;
+  /** How many pods have an address, by namespace and address: those on a node's own network share it. */
+  readonly #pods = new Map<string, number>();
 
-/** All that there is, to a worker that knows nothing. */
-export function everything(
-  empty: Snapshot,
-  now: Snapshot,
-  options: FeedOptions,
-): Generator<DnsChange, void, undefined> {
-  const { services, namespaces, pods } = now;
-  const keys = {
-    services: new Set(services.keys()),
-    namespaces: new Set(namespaces.keys()),
-    pods: new Set(pods.keys()),
-  };
-  return changesOf(empty, now, keys, options);
-}
+  constructor(options: FeedOptions) {
+    this.#options = options;
+  }
 
-function serviceOf({ services, slices }: Snapshot, key: string, options: FeedOptions) {
-  const service = services.get(key);
-  return service && dnsServiceOf(service, slices.get(key)?.values() ?? [], options);
+  /** All that there is; to be called once, and first. */
+  everything(now: Snapshot): Changes {
+    const { services, namespaces, pods } = now;
+    const keys = { services: services.keys(), namespaces: namespaces.keys(), pods: pods.keys() };
+    return this.changes(now, {
+      services: new Set(keys.services),
+      namespaces: new Set(keys.namespaces),
+      pods: new Set(keys.pods),
+    });
+  }
+
+  /** What is different since the last call; `dirty` says where to look. */
+  *changes(now: Snapshot, { namespaces, services, pods }: Keys): Changes {
+    const before = this.#told;
+    this.#told = now;
+    for (const name of namespaces) {
+      if (this.#isVisible(name)) yield { kind: 'namespace', name, exists: now.namespaces.has(name) };
+    }
+    for (const key of services) {
+      const [namespace = '', name = ''] = key.split('/');
+      if (!this.#isVisible(namespace)) continue;
+      const object = now.services.get(key);
+      const service = object && dnsServiceOf(object, now.slices.get(key)?.values() ?? [], this.#options);
+      yield { kind: 'service', namespace, name, service };
+    }
+    for (const key of pods) {
+      const [namespace = ''] = key.split('/');
+      if (this.#isVisible(namespace))
+        yield this.#podChange(namespace, before.pods.get(key)?.ips, now.pods.get(key)?.ips);
+    }
+  }
+
+  #isVisible(namespace: string): boolean {
+    const { namespaces } = this.#options;
+    return namespaces.length === 0 || namespaces.includes(namespace);
+  }
+
+  #podChange(namespace: string, before: readonly string[] = [], after: readonly string[] = []): DnsChange {
+    const count = (ip: string, difference: number) => {
+      const sum = (this.#pods.get(`${namespace} ${ip}`) ?? 0) + difference;
+      if (sum === 0) this.#pods.delete(`${namespace} ${ip}`);
+      else this.#pods.set(`${namespace} ${ip}`, sum);
+      return sum;
+    };
+    for (const ip of after) count(ip, 1);
+    const removed = before.filter(ip => count(ip, -1) === 0);
+    return { kind: 'pods', namespace, added: after, removed };
+  }
 }

@@ -6,13 +6,13 @@ import type { Logger } from '../../log.ts';
 import { changesBetween } from '../../watch/changes.ts';
 import type { Kind } from '../../watch/objects.ts';
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
-import { Store } from '../../watch/store.ts';
+import type { Store } from '../../watch/store.ts';
 import type { Explanation } from '../explain.ts';
 import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
-import { changesOf, everything } from './feed.ts';
+import { Feed } from './feed.ts';
 import { ListenReport } from './listen-report.ts';
 import { type DnsTimes, observeChanges } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
@@ -45,6 +45,7 @@ type Basis = Pick<Configuration['dns'], 'workers' | 'namespaces' | 'endpointPodN
 
 interface Running {
   readonly workers: Workers;
+  readonly feed: Feed;
   readonly basis: Basis;
   settings: DnsSettings;
   /** Resolves when they answer from a complete list. */
@@ -98,7 +99,7 @@ export class NodeDns implements AsyncDisposable {
     if (this.#running !== undefined && this.#told !== undefined) {
       const before = this.#told;
       this.#told = store.snapshot;
-      this.#running.workers.apply(changesOf(before, store.snapshot, dirty, this.#configuration.dns));
+      this.#running.workers.apply(this.#running.feed.changes(store.snapshot, dirty));
       if (times !== undefined)
         observeChanges(times, this.#running.workers, changesBetween(before, store.snapshot, dirty));
     }
@@ -214,20 +215,21 @@ export class NodeDns implements AsyncDisposable {
     });
     this.#isBroken = false;
     this.#told = undefined;
-    const complete = this.#tellAll(workers);
+    const feed = new Feed(this.#configuration.dns);
+    const complete = this.#tellAll(workers, feed);
     // One that ends before is told of by its death.
     complete.catch(() => undefined);
-    this.#running = { workers, basis, settings, complete };
+    this.#running = { workers, feed, basis, settings, complete };
     return this.#running;
   }
 
   /** As soon as there is a complete list of everything that names are made of. */
-  async #tellAll(workers: Workers): Promise<void> {
+  async #tellAll(workers: Workers, feed: Feed): Promise<void> {
     const { store } = this.#options;
     await Promise.all([store.synced, ...this.#kinds().map(kind => store.listed(kind))]);
     if (this.#running?.workers !== workers) return;
     this.#told = store.snapshot;
-    workers.apply(everything(new Store().snapshot, this.#told, this.#configuration.dns));
+    workers.apply(feed.everything(this.#told));
     workers.synced();
     await workers.settled();
     this.#tryAgain(0);

@@ -3,8 +3,8 @@ import type { FromWorker, Notice, SocketAddress, ToWorker, WorkerCalls, WorkerDa
 
 /** Beside this module as it is in the sources, beside the program in the bundle. */
 const ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '../dns-worker.mjs', import.meta.url);
-/** MB: a young generation as small as the main thread's. */
-const YOUNG_GENERATION_MB = 4;
+/** MB: what lives long is built at the start, and answers leave little behind. */
+const YOUNG_GENERATION_MB = 3;
 
 export interface DnsThreadOptions extends WorkerData {
   readonly onFault: (error: unknown) => void;

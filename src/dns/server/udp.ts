@@ -18,6 +18,11 @@ export interface UdpServerOptions {
   readonly sharesPort: boolean;
 }
 
+/** Only addresses are sent to: Node's own way makes a turn of the event loop of each. */
+function asItIs(address: string, family: unknown, done: (error: null, address: string, family: number) => void): void {
+  done(null, address, address.includes(':') ? 6 : 4);
+}
+
 /** For bursts; the kernel gives as much of it as net.core.rmem_max lets it. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 
@@ -35,7 +40,8 @@ export class UdpServer implements AsyncDisposable {
   private constructor({ address, respond, sharesPort }: UdpServerOptions) {
     const type = address.includes(':') ? 'udp6' : 'udp4';
     const ipv6Only = type === 'udp6';
-    this.#socket = createSocket({ type, ipv6Only, reusePort: sharesPort, recvBufferSize: RECEIVE_BUFFER_BYTES });
+    const options = { ipv6Only, reusePort: sharesPort, recvBufferSize: RECEIVE_BUFFER_BYTES };
+    this.#socket = createSocket({ type, ...options, lookup: asItIs });
     this.#respond = respond;
   }
 

@@ -88,8 +88,9 @@ export class Cluster {
     return this.#services.get(namespace)?.values() ?? [];
   }
 
+  /** A Service may be told of before its namespace is. */
   hasNamespace(namespace: string): boolean {
-    return this.#namespaces.has(namespace);
+    return this.#namespaces.has(namespace) || this.#services.has(namespace);
   }
 
   /** Whether a pod of the namespace has the address. */

@@ -30,8 +30,6 @@ const SCHEMA_TTL = 28_800;
 /** Longer than this nobody shall believe that a name doesn't exist (RFC 2308 §5). */
 const NEGATIVE_TTL_LIMIT = 300;
 const SOA_TIMES = { refresh: 7200, retry: 1800, expire: 86_400 } as const;
-/** RFC 8482 §4.2: who asks for anything gets something small. */
-const HINFO = { type: TYPE.HINFO, raw: Buffer.from('\x07RFC8482\x00', 'latin1') } as const;
 
 /** One of the zones that are served. */
 export class Zone {
@@ -60,11 +58,9 @@ export class Zone {
 
   /** @param labels lower case, of this zone's name or one below it; undefined = there is no such name */
   find(labels: readonly string[], type: number): Found | undefined {
-    if (type === TYPE.ANY) {
-      const name = labels.join('.');
-      return this.#find(labels, TYPE.HINFO) && { answers: [{ name, ttl: this.#options.ttl, ...HINFO }] };
-    }
-    return this.#find(labels, type);
+    const found = this.#find(labels, type);
+    // Nobody needs all that a name has, but who wants others flooded with it (RFC 8482 §4.1); CoreDNS says the same.
+    return type === TYPE.ANY ? found && NO_DATA : found;
   }
 
   /** What was found, with SOA where that is nothing. */
