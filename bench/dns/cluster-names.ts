@@ -1,4 +1,5 @@
 /** Names of the bench's cluster, and a headless Service in it. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { ask } from '../../test/conformance/runner/dns/ask.ts';
 import { keyOf } from '../spine/cluster.ts';
 
@@ -39,11 +40,14 @@ async function post(url: string, object: object): Promise<void> {
 
 const PATIENCE_MS = 30_000;
 
-/** Asks until the name has an address. */
+/** Asks until the name has an address; before it listens, questions are lost. */
 export async function untilAnswered(qname: string, port: number): Promise<void> {
   for (const end = performance.now() + PATIENCE_MS; performance.now() < end; ) {
-    const { answers, isTruncated } = await ask({ qname, qtype: 'A', rcode: '' }, 'udp', { address: '127.0.0.1', port });
-    if (answers.length > 0 || isTruncated) return;
+    const reply = await ask({ qname, qtype: 'A', rcode: '' }, 'tcp', { address: '127.0.0.1', port }).catch(
+      () => undefined,
+    );
+    if ((reply?.answers.length ?? 0) > 0) return;
+    await delay(50);
   }
   throw new Error(`${qname} isn't answered after ${PATIENCE_MS} ms`);
 }

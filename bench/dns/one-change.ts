@@ -12,6 +12,7 @@ import { DNS_PORT } from '../spine/daemon.ts';
 import { serviceName } from './cluster-names.ts';
 
 const CHANGES = 200;
+const PATIENCE_MS = 5000;
 
 const services = Number(process.argv[2] ?? 5000);
 await run('ip', ['link', 'set', 'lo', 'up']);
@@ -42,11 +43,12 @@ async function oneChange(change: number): Promise<number> {
   const address = `10.97.1.${change}`;
   const startedAt = performance.now();
   store.upsert('Service', { ...before, clusterIPs: [address] });
-  for (;;) {
+  for (const end = startedAt + PATIENCE_MS; performance.now() < end; ) {
     const { answers } = await ask({ qname: serviceName(change), qtype: 'A', rcode: '' }, 'udp', {
       address: '127.0.0.1',
       port: DNS_PORT,
     });
     if (answers.some(({ data }) => data === address)) return performance.now() - startedAt;
   }
+  throw new Error(`${serviceName(change)} isn't answered with ${address}`);
 }

@@ -19,7 +19,7 @@ export interface UdpServerOptions {
 }
 
 /** Only addresses are sent to: Node's own way makes a turn of the event loop of each. */
-function asItIs(address: string, family: unknown, done: (error: null, address: string, family: number) => void): void {
+function asItIs(address: string, _family: unknown, done: (error: null, address: string, family: number) => void): void {
   done(null, address, address.includes(':') ? 6 : 4);
 }
 

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import packet, { type Packet } from 'dns-packet';
 import type { DnsCase } from './suite.ts';
 
-export interface Server {
+export interface Where {
   readonly address: string;
   readonly port: number;
 }
@@ -38,7 +38,7 @@ const DNSSEC_OK = 0x8000;
 export async function ask(
   { qname, qtype, query = {} }: DnsCase,
   transport: 'udp' | 'tcp',
-  server: Server,
+  server: Where,
 ): Promise<Reply> {
   const { edns } = query;
   const opt = {
@@ -72,7 +72,7 @@ function decodedReply(bytes: Buffer): Omit<Reply, 'bytes' | 'isTruncated'> & { r
   return packet.decode(bytes) as unknown as Reply & { readonly flag_tc: boolean };
 }
 
-async function byUdp(question: Buffer, { address, port }: Server): Promise<Buffer> {
+async function byUdp(question: Buffer, { address, port }: Where): Promise<Buffer> {
   const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   try {
     const answered = once(socket, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) });
@@ -84,7 +84,7 @@ async function byUdp(question: Buffer, { address, port }: Server): Promise<Buffe
   }
 }
 
-async function byTcp(question: Buffer, { address, port }: Server): Promise<Buffer> {
+async function byTcp(question: Buffer, { address, port }: Where): Promise<Buffer> {
   const socket = connect({ host: address, port, signal: AbortSignal.timeout(PATIENCE_MS) });
   try {
     const length = Buffer.alloc(2);

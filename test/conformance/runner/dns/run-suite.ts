@@ -1,6 +1,7 @@
 /** One suite: its objects in an API server, the real DNS server that watches it, its questions over real sockets. */
-import { createSocket } from 'node:dgram';
+import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
 import { stringify } from 'yaml';
 import { NODE } from '../../../../src/config/effective.ts';
 import { parseConfiguration } from '../../../../src/config/load.ts';
@@ -11,7 +12,7 @@ import { startApiSource } from '../../../../src/watch/api-source.ts';
 import { Store } from '../../../../src/watch/store.ts';
 import { failed, passed, type Result, skipped } from '../result.ts';
 import { messageOf } from '../vector-files.ts';
-import { ask, type Server } from './ask.ts';
+import { ask, type Where } from './ask.ts';
 import { complaints } from './judge.ts';
 import { type DnsCase, type DnsSuite, lacking, type RawObject, type SuiteOptions } from './suite.ts';
 import { startUpstream } from './upstream.ts';
@@ -50,7 +51,7 @@ function nameOf(suite: DnsSuite, { qname, qtype }: DnsCase, transport: string): 
 async function runCase(
   suite: DnsSuite,
   wanted: DnsCase,
-  { transport, server }: { readonly transport: 'udp' | 'tcp'; readonly server: Server },
+  { transport, server }: { readonly transport: 'udp' | 'tcp'; readonly server: Where },
 ): Promise<Result> {
   const name = nameOf(suite, wanted, transport);
   try {
@@ -95,7 +96,7 @@ async function put(api: ApiServer, object: RawObject): Promise<void> {
 }
 
 /** Resolves when it answers from all objects, or without them where the suite wants that. */
-async function startServer(options: SuiteOptions, api: ApiServer): Promise<Server & AsyncDisposable> {
+async function startServer(options: SuiteOptions, api: ApiServer): Promise<Where & AsyncDisposable> {
   await using resources = new AsyncDisposableStack();
   const upstream = options.upstream === undefined ? undefined : resources.use(await startUpstream(options.upstream));
   const server = { address: '127.0.0.1', port: await freePort() };
@@ -119,12 +120,14 @@ async function startServer(options: SuiteOptions, api: ApiServer): Promise<Serve
     }),
   );
   await dns.configure(configuration);
+  for (const { reason } of dns.missing())
+    if (options.synced !== false && reason.includes('port')) throw new Error(reason);
   if (options.synced !== false) await dns.complete;
   const kept = resources.move();
   return { ...server, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-function configurationText(options: SuiteOptions, { address, port }: Server, upstreamPort: number | undefined): string {
+function configurationText(options: SuiteOptions, { address, port }: Where, upstreamPort: number | undefined): string {
   const { zones, podMode, ttl, namespaces, ignoreEmptyService, endpointPodNames, fallthrough, selfIPs } = options;
   return stringify({
     ...NODE,
@@ -145,13 +148,28 @@ function withoutUndefined(fields: object): object {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
-/** One that nobody has at this moment. */
+/** Below those that outgoing connections get. */
+const PORTS = { from: 20_000, count: 10_000 };
+
+/** One that nobody has at this moment, for UDP and TCP. */
 async function freePort(): Promise<number> {
-  const socket = createSocket('udp4');
-  socket.bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
+  for (;;) {
+    const port = PORTS.from + Math.floor(Math.random() * PORTS.count);
+    if (
+      (await isFree(createSocket('udp4').bind(port, '127.0.0.1'))) &&
+      (await isFree(createServer().listen(port, '127.0.0.1')))
+    )
+      return port;
+  }
+}
+
+async function isFree(socket: Socket | Server): Promise<boolean> {
+  try {
+    await once(socket, 'listening');
+  } catch {
+    return false; // somebody has it
+  }
   socket.close();
   await once(socket, 'close');
-  return port;
+  return true;
 }
