@@ -12,6 +12,7 @@ interface Rates {
   readonly minimal: number;
   readonly p50: number;
   readonly p99: number;
+  readonly minimalP99: number;
   readonly resyncP99: number;
   readonly tcp: number;
   readonly headless: number;
@@ -26,11 +27,11 @@ const limit = (figure: string, value: number, target: number): Row => {
 };
 
 async function rates(): Promise<Row[]> {
-  const { ours, minimal, p99, resyncP99, tcp, headless } = await measure<Rates>('../dns/rates', [SERVICES]);
+  const { ours, minimal, p99, minimalP99, resyncP99, tcp, headless } = await measure<Rates>('../dns/rates', [SERVICES]);
   const figure = 'names of Services, one worker / a minimal responder';
   return [
     { figure, ours: perSecond(ours), beside: perSecond(minimal), ratio: ours / minimal, target: 0.85, isFloor: true },
-    limit('  p99 at half that load', p99, 1),
+    { figure: '  p99 at half that load, ms', ours: ms(p99), beside: ms(minimalP99), ratio: p99, target: 1 },
     { figure: '  while all is listed again', ours: ms(resyncP99), beside: ms(p99), ratio: resyncP99 / p99 },
     floor('by TCP, thousands a second', tcp, 20),
     floor('headless, 100 endpoints, thousands a second', headless, 20),

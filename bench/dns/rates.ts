@@ -36,13 +36,14 @@ try {
     rates.minimal.push(await ratePerSecond({ port: MINIMAL_PORT, queries, seconds: SECONDS }));
     rates.ours.push(await ratePerSecond({ port: DNS_PORT, queries, seconds: SECONDS }));
   }
-  minimal.kill();
   const ours = median(rates.ours);
   const half = { port: DNS_PORT, queries, seconds: SECONDS, rate: Math.round(ours / 2) };
+  const beside = quantiles(await latencies({ ...half, port: MINIMAL_PORT }));
   const { p50, p99 } = quantiles(await latencies(half));
   const relisting = setInterval(() => daemon.relist(), 1000);
   const resynced = quantiles(await latencies(half));
   clearInterval(relisting);
+  minimal.kill();
   const tcp = await ratePerSecond({ port: DNS_PORT, queries, seconds: SECONDS, transport: 'tcp' });
   const ofHeadless = await ratePerSecond({ port: DNS_PORT, queries: headless, seconds: SECONDS, hasEdns: true });
   process.stdout.write(
@@ -50,6 +51,7 @@ try {
       ours,
       minimal: median(rates.minimal),
       p50,
+      minimalP99: beside.p99,
       p99,
       resyncP99: resynced.p99,
       tcp,
