@@ -1,5 +1,7 @@
 /** A worker of DNS: what is known of the cluster, and the sockets that answer from it. The main thread tells what changes. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { compactHeap } from '../../heap.ts';
+import { QuietCompaction } from '../../quiet-compaction.ts';
 import { type DnsChange, Engine } from '../engine.ts';
 import { SignsOfLife } from '../node-address/signs-of-life.ts';
 import { Heart } from './heart.ts';
@@ -22,7 +24,11 @@ const engine = new Engine({
   onFault: error => send({ kind: 'fault', error }),
 });
 const listeners = new Listeners((message, client, isTcp) => engine.respond(message, client, isTcp));
-const changes = new Turns<DnsChange>(list => engine.apply(list), CHANGES_PER_TURN);
+const compaction = new QuietCompaction(compactHeap);
+const changes = new Turns<DnsChange>(list => {
+  engine.apply(list);
+  compaction.noteSync();
+}, CHANGES_PER_TURN);
 
 const signs = new SignsOfLife();
 const { pulses, index } = workerData as WorkerData;
@@ -47,7 +53,10 @@ port.on('message', (message: ToWorker) => {
       changes.add(message.changes);
       break;
     case 'synced':
-      void changes.settled().then(() => engine.setSynced());
+      void changes.settled().then(() => {
+        engine.setSynced();
+        compaction.noteFull();
+      });
       break;
     case 'call':
       void answer(message);
