@@ -13,6 +13,7 @@ interface Rates {
   readonly p50: number;
   readonly p99: number;
   readonly minimalP99: number;
+  readonly calmP99: number;
   readonly resyncP99: number;
   readonly tcp: number;
   readonly headless: number;
@@ -27,12 +28,19 @@ const limit = (figure: string, value: number, target: number): Row => {
 };
 
 async function rates(): Promise<Row[]> {
-  const { ours, minimal, p99, minimalP99, resyncP99, tcp, headless } = await measure<Rates>('../dns/rates', [SERVICES]);
+  const { ours, minimal, p99, minimalP99, calmP99, resyncP99, tcp, headless } = await measure<Rates>('../dns/rates', [
+    SERVICES,
+  ]);
   const figure = 'names of Services, one worker / a minimal responder';
   return [
     { figure, ours: perSecond(ours), beside: perSecond(minimal), ratio: ours / minimal, target: 0.85, isFloor: true },
     { figure: '  p99 at half that load, ms', ours: ms(p99), beside: ms(minimalP99), ratio: p99, target: 1 },
-    { figure: '  while all is listed again', ours: ms(resyncP99), beside: ms(p99), ratio: resyncP99 / p99 },
+    {
+      figure: 'p99 at 2000 a second, all listed again / calm',
+      ours: ms(resyncP99),
+      beside: ms(calmP99),
+      ratio: resyncP99 / calmP99,
+    },
     floor('by TCP, thousands a second', tcp, 20),
     floor('headless, 100 endpoints, thousands a second', headless, 20),
   ];
