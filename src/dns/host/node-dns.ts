@@ -124,6 +124,7 @@ export class NodeDns implements AsyncDisposable {
     if (!this.#configuration.dns.enabled) return [];
     const parts = this.#report.failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
     if (this.#told === undefined) parts.push('no complete list yet');
+    else if (!this.#report.hasTried) parts.push('no socket yet');
     return parts.map(reason => ({ part: 'dns', reason }));
   }
 

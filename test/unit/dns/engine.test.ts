@@ -67,6 +67,29 @@ describe('questions that are no lookups', () => {
     expect((await lab.ask('nope.default.svc.cluster.local', 'ANY')).rcode).toBe(NXDOMAIN);
   });
 
+  it.each([
+    ['NOTIFY is not implemented', 2, 0x2100, 4],
+    ['UPDATE is not implemented', 2, 0x2900, 4],
+    ['no question is an error', 4, 0, 1],
+    ['two questions are an error', 4, 2, 1],
+  ])('%s, in twelve bytes', async (_what, at, value, rcode) => {
+    const message = asking('web.default.svc.cluster.local', 'A');
+    message.writeUInt16BE(value, at);
+    const answer = await lab.engine.respond(message, CLIENT, false);
+    expect([answer?.length, (answer?.[3] ?? 0) & 15]).toEqual([12, rcode]);
+  });
+
+  it('an answer gets none', () => {
+    const message = asking('web.default.svc.cluster.local', 'A');
+    message.writeUInt16BE(0x8100, 2);
+    expect(lab.engine.respond(message, CLIENT, false)).toBeUndefined();
+    expect(lab.engine.readings().malformed).toBe(1);
+  });
+
+  it.each(['*', 'any', 'http.web', 'db-0.web.extra'])('%s is no pattern', async label => {
+    expect((await lab.ask(`${label}.default.svc.cluster.local`, 'A')).rcode).toBe(NXDOMAIN);
+  });
+
   it('another class is refused', async () => {
     expect((await lab.ask('web.default.svc.cluster.local', 'A', { class: 'CH' })).rcode).toBe(REFUSED);
   });
