@@ -135,6 +135,7 @@ describe('an ExternalName', () => {
 
   it('is asked for itself without a question to others', async () => {
     expect((await labOf().ask(OUT, 'CNAME')).data).toEqual(['www.example.com']);
+    expect(await labOf().ask(OUT, 'SRV')).toMatchObject({ rcode: 0, data: [] });
     expect(upstream.asked).toEqual([]);
   });
 });
