@@ -58,7 +58,7 @@ function serviceText(step: Extract<ExplainStep, { readonly kind: 'service' }>): 
   const { namespace, name, serviceKind, clusterIPs, externalName, endpoints, isHidden } = step;
   const who = `Service ${namespace}/${name}`;
   if (serviceKind === 'external-name') return `${who} stands for ${externalName}`;
-  const ready = endpoints === 1 ? '1 ready endpoint' : `${endpoints} ready endpoints`;
+  const ready = `${endpoints} ready endpoint ${endpoints === 1 ? 'address' : 'addresses'}`;
   const what = serviceKind === 'headless' ? `${who} is headless` : `${who} has ${clusterIPs.join(' and ')}`;
   return isHidden ? `${what}, but no ready endpoint, and so no name` : `${what}, ${ready}`;
 }

@@ -28,7 +28,7 @@ export type ExplainStep =
       readonly serviceKind: DnsService['kind'];
       readonly clusterIPs: readonly string[];
       readonly externalName: string;
-      /** Ready ones, or published though they aren't. */
+      /** Addresses of ready ones, of both families, or published though they aren't ready. */
       readonly endpoints: number;
       /** Its name doesn't exist for want of endpoints. */
       readonly isHidden: boolean;

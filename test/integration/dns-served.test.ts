@@ -1,13 +1,11 @@
 /** The DNS Service's address is served by each node's own daemon, and by the others when that one is away. */
-import { spawn } from 'node:child_process';
-import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { clusterDns, nodes, webName } from '../../src/lab/layout.ts';
 import { run } from '../../src/linux/exec.ts';
 import { describeLab, labName } from './daemon-lab.ts';
+import { askAllTheTime } from './dns-stream.ts';
 
 const [nodeA, nodeB] = nodes;
 
@@ -86,7 +84,7 @@ describeLab('the DNS Service, served on the node', () => {
   });
 
   test('a hand-over to another process loses no question', async () => {
-    const asking = askAllTheTime('web-1');
+    const asking = askAllTheTime(lab, 'web-1');
     const second = await lab.startDaemon(nodeA.name, { as: 'second', awaitReady: false });
     const serves = `"address":"${clusterDns.clusterIP}","port":53`;
     await vi.waitFor(async () => expect(await logOf('second')).toContain(serves), { timeout: 20_000 });
@@ -106,19 +104,5 @@ describeLab('the DNS Service, served on the node', () => {
 
   async function logOf(name: string): Promise<string> {
     return (await run('cat', [`${lab.directory}/${name}.log`])).stdout;
-  }
-
-  /** 500 questions a second from a member, until it's ended. */
-  function askAllTheTime(from: string) {
-    const script = fileURLToPath(new URL('./dns-stream-main.ts', import.meta.url));
-    const command = ['netns', 'exec', lab.netns(from), process.execPath, script, clusterDns.clusterIP, webName, '500'];
-    const child = spawn('ip', command, { stdio: ['pipe', 'pipe', 'inherit'] });
-    const output = text(child.stdout);
-    return {
-      async end(): Promise<{ sent: number; lost: readonly number[]; wrong: readonly string[] }> {
-        child.stdin.end();
-        return JSON.parse(await output);
-      },
-    };
   }
 });

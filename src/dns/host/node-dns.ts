@@ -69,6 +69,8 @@ export class NodeDns implements AsyncDisposable {
   readonly #serving: Serving;
   /** While another process is, the addresses stay as they are. */
   #isWriter = false;
+  /** Until then another process may answer at the same addresses, and knows what this one doesn't yet. */
+  #listensUnlisted = false;
   #onNode: readonly ServedAddress[] = [];
 
   constructor(options: NodeDnsOptions) {
@@ -79,7 +81,7 @@ export class NodeDns implements AsyncDisposable {
     this.#nameservers = new Nameservers(options.log, () => this.#tryAgain(QUIET_MS));
   }
 
-  /** Begins with the configuration as it is; what goes wrong is logged, and tried again. */
+  /** Begins with the configuration as it is, and listens when it knows the cluster; what goes wrong is logged, and tried again. */
   start(): void {
     this.#reconcile().catch((error: unknown) => {
       this.#options.log.error({ err: error }, `names: ${messageOf(error)}`);
@@ -90,6 +92,7 @@ export class NodeDns implements AsyncDisposable {
   /** Resolves when it listens, as far as it can; names of the cluster get SERVFAIL until the store is complete. */
   configure(next: Configuration): Promise<void> {
     this.#configuration = next;
+    this.#listensUnlisted = true;
     return this.#reconcile();
   }
 
@@ -124,6 +127,7 @@ export class NodeDns implements AsyncDisposable {
     if (!this.#configuration.dns.enabled) return [];
     const parts = this.#report.failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
     if (this.#told === undefined) parts.push('no complete list yet');
+    else if (!this.#report.hasTried) parts.push('no socket yet');
     return parts.map(reason => ({ part: 'dns', reason }));
   }
 
@@ -150,6 +154,7 @@ export class NodeDns implements AsyncDisposable {
   /** This process is the node's writer: the DNS Service's addresses are served here. */
   serve(): void {
     this.#isWriter = true;
+    this.#listensUnlisted = true;
     this.start();
   }
 
@@ -174,8 +179,8 @@ export class NodeDns implements AsyncDisposable {
     const before = this.#running;
     const running = this.#runningWith(await this.#settings());
     // Others' workers answer so long, unless nothing is known anyway.
-    if (before !== running && this.#isListed()) await running.complete;
-    await this.#listen(running);
+    if (this.#isListed()) await running.complete;
+    if (this.#isListed() || this.#listensUnlisted) await this.#listen(running);
     // Only now: what was asked of them meanwhile is answered.
     if (before !== undefined && before !== running) await before.workers[Symbol.asyncDispose]();
   }

@@ -3,7 +3,7 @@ import { SOCKET_NAME } from '../../dump/server.ts';
 import { askSocket } from '../../http/socket.ts';
 import type { Explanation } from '../explain.ts';
 import { explanationText } from '../explain-text.ts';
-import { TYPE } from '../records.ts';
+import { typeNumber } from '../types.ts';
 import { DNS_QUERY_PATH } from './query-route.ts';
 
 export interface QueryCommandOptions {
@@ -29,13 +29,6 @@ export async function queryCommand({ name, type, output, runtimeDir }: QueryComm
     throw new QueryError(`${type} is no type of record; one without a name is TYPE and its number`);
   const explanation = await askDaemon(join(runtimeDir, SOCKET_NAME), JSON.stringify({ name, type: number }));
   process.stdout.write(output === 'json' ? `${JSON.stringify(explanation, null, 2)}\n` : explanationText(explanation));
-}
-
-function typeNumber(text: string): number | undefined {
-  const upper = text.toUpperCase();
-  if (Object.hasOwn(TYPE, upper)) return TYPE[upper as keyof typeof TYPE];
-  const number = Number(/^TYPE(\d{1,5})$/.exec(upper)?.[1]);
-  return number <= 65_535 ? number : undefined;
 }
 
 async function askDaemon(socketPath: string, body: string): Promise<Explanation> {

@@ -67,6 +67,38 @@ describe('questions that are no lookups', () => {
     expect((await lab.ask('nope.default.svc.cluster.local', 'ANY')).rcode).toBe(NXDOMAIN);
   });
 
+  it.each([
+    ['NOTIFY is not implemented', 2, 0x2100, 4],
+    ['UPDATE is not implemented', 2, 0x2900, 4],
+    ['no question is an error', 4, 0, 1],
+    ['two questions are an error', 4, 2, 1],
+  ])('%s, in twelve bytes', async (_what, at, value, rcode) => {
+    const message = asking('web.default.svc.cluster.local', 'A');
+    message.writeUInt16BE(value, at);
+    const answer = await lab.engine.respond(message, CLIENT, false);
+    expect([answer?.length, (answer?.[3] ?? 0) & 15]).toEqual([12, rcode]);
+  });
+
+  it('options of EDNS that nobody here understands are left out (RFC 6891 §6.1.2)', async () => {
+    const plain = asking('web.default.svc.cluster.local', 'A', { edns: {} });
+    const cookie = Buffer.from('000a0008a1a2a3a4a5a6a7a8', 'hex');
+    const asked = Buffer.concat([plain, cookie]);
+    asked.writeUInt16BE(cookie.length, plain.length - 2);
+    const answer = await lab.engine.respond(asked, CLIENT, false);
+    expect(answer).toEqual(await lab.engine.respond(plain, CLIENT, false));
+  });
+
+  it('an answer gets none', () => {
+    const message = asking('web.default.svc.cluster.local', 'A');
+    message.writeUInt16BE(0x8100, 2);
+    expect(lab.engine.respond(message, CLIENT, false)).toBeUndefined();
+    expect(lab.engine.readings().malformed).toBe(1);
+  });
+
+  it.each(['*', 'any', 'http.web', 'db-0.web.extra'])('%s is no pattern', async label => {
+    expect((await lab.ask(`${label}.default.svc.cluster.local`, 'A')).rcode).toBe(NXDOMAIN);
+  });
+
   it('another class is refused', async () => {
     expect((await lab.ask('web.default.svc.cluster.local', 'A', { class: 'CH' })).rcode).toBe(REFUSED);
   });
@@ -123,6 +155,13 @@ describe('several addresses', () => {
     expect(seen.size).toBe(100);
   });
 
+  it('beyond 4096 bytes go by TCP, whatever a client says that it takes', async () => {
+    const endpoints = Array.from({ length: 300 }, (_, i) => `10.244.${i >> 8}.${i & 255}`).join('\n');
+    const many = new EngineLab({ changes: [DEFAULT_NAMESPACE, serviceChange('db', { kind: 'headless', endpoints })] });
+    const { bytes, packet } = await many.ask('db.default.svc.cluster.local', 'A', { edns: { udpSize: 65_535 } });
+    expect([bytes.length <= 4096, packet.flag_tc]).toEqual([true, true]);
+  });
+
   it('beyond 64 kB are cut by TCP as well', async () => {
     const all = Array.from({ length: 5000 }, (_, i) => `10.${245 + (i >> 16)}.${i >> 8}.${i & 255}`);
     const huge = serviceChange('huge', { kind: 'headless', endpoints: all.join('\n') });
@@ -131,6 +170,39 @@ describe('several addresses', () => {
     expect([bytes.length <= 65_535, packet.flag_tc, (packet.answers ?? []).length > 4000]).toEqual([true, true, true]);
     expect(lab.faults).toEqual([]);
   });
+});
+
+describe('a headless Service of both families', () => {
+  const endpoints = '10.244.2.1 db-0\n10.244.2.2 db-0\nfd00::1 db-0\nfd00::2';
+  const name = 'both.default.svc.cluster.local';
+  const lab = new EngineLab({ changes: [DEFAULT_NAMESPACE, serviceChange('both', { kind: 'headless', endpoints })] });
+
+  it.each([
+    [name, 'A', ['10.244.2.1', '10.244.2.2']],
+    [name, 'AAAA', ['fd00::1', 'fd00::2']],
+    [`db-0.${name}`, 'A', ['10.244.2.1', '10.244.2.2']],
+    [`db-0.${name}`, 'AAAA', ['fd00::1']],
+    [`fd00--2.${name}`, 'AAAA', ['fd00::2']],
+    [`fd00--2.${name}`, 'A', []],
+  ])('%s has of %s all', async (asked, type, addresses) => {
+    expect((await lab.ask(asked, type)).data.toSorted()).toEqual(addresses);
+  });
+
+  it('has an SRV record for each name, with the addresses of both', async () => {
+    const { data, packet } = await lab.ask(`_http._tcp.${name}`, 'SRV', { edns: { udpSize: 4096 } });
+    expect(data).toMatchObject([{ target: `db-0.${name}` }, { target: `fd00--2.${name}` }]);
+    expect(packet.additionals?.filter(({ type }) => type !== 'OPT')).toHaveLength(4);
+  });
+});
+
+it('that there is nothing holds for 300 s at most, whatever the TTL is', async () => {
+  const lab = new EngineLab({ changes: CHANGES, ttl: 3600 });
+  for (const [name, type] of [
+    ['nope.default.svc.cluster.local', 'A'],
+    ['web.default.svc.cluster.local', 'AAAA'],
+  ] as const)
+    expect((await lab.ask(name, type)).packet.authorities).toMatchObject([{ type: 'SOA', ttl: 300 }]);
+  expect((await lab.ask('web.default.svc.cluster.local', 'A')).packet.answers).toMatchObject([{ ttl: 3600 }]);
 });
 
 describe('the serial', () => {

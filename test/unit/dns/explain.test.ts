@@ -33,7 +33,7 @@ describe('an explanation', () => {
       'because:',
       '  the name is in our zone cluster.local',
       '  namespace default exists',
-      '  Service default/web has 10.96.0.10, 2 ready endpoints',
+      '  Service default/web has 10.96.0.10, 2 ready endpoint addresses',
       '  this reply was made 2.5 s ago, and nothing that it is about has changed since',
     ]);
   });
@@ -62,7 +62,7 @@ describe('an explanation', () => {
       '  it is an alias of web.default.svc.cluster.local',
       '  the name is in our zone cluster.local',
       '  namespace default exists',
-      '  Service default/web has 10.96.0.10, 2 ready endpoints',
+      '  Service default/web has 10.96.0.10, 2 ready endpoint addresses',
     ]);
   });
 
@@ -101,7 +101,7 @@ describe('an explanation', () => {
       '  1.2.244.10.in-addr.arpa.  5  PTR  db-0.db.default.svc.cluster.local.',
       'because:',
       '  the name is in our zone in-addr.arpa',
-      '  Service default/db is headless, 1 ready endpoint',
+      '  Service default/db is headless, 1 ready endpoint address',
     ]);
     expect((await text(labOf(), '9.2.244.10.in-addr.arpa', 'PTR')).at(-1)).toBe(
       '  no Service has 10.244.2.9 as its cluster IP, or an endpoint there',

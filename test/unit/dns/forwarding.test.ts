@@ -123,8 +123,19 @@ describe('an ExternalName', () => {
     expect(await labOf({ upstreams: [] }).ask(OUT, 'A')).toMatchObject({ rcode: 0, data: ['www.example.com'] });
   });
 
+  it('asks for the type that was asked for, and brings that', async () => {
+    const lab = labOf(
+      {},
+      knowing([{ ...WWW, type: 'MX', data: { preference: 5, exchange: 'mail.example.com' } } as Answer]),
+    );
+    const { packet } = await lab.ask(OUT, 'MX');
+    expect(packet.answers).toMatchObject([{ type: 'CNAME' }, { type: 'MX', data: { exchange: 'mail.example.com' } }]);
+    expect(upstream.asked.filter(({ name }) => !name.endsWith('.kproxy-ts'))).toMatchObject([{ type: 'MX' }]);
+  });
+
   it('is asked for itself without a question to others', async () => {
     expect((await labOf().ask(OUT, 'CNAME')).data).toEqual(['www.example.com']);
+    expect(await labOf().ask(OUT, 'SRV')).toMatchObject({ rcode: 0, data: [] });
     expect(upstream.asked).toEqual([]);
   });
 });
