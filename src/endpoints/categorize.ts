@@ -14,13 +14,14 @@ const NONE: readonly Endpoint[] = Object.freeze([]);
  * those that are serving while terminating take over (KEP-1669), for the cluster set and the local set each by itself.
  * The cluster set is narrowed by topology hints (KEP-2433, KEP-3015); the local set never is. A ServicePort that accepts
  * external traffic always has a cluster set, because pods and the node itself may use it under policy Local too.
- * Same outcome as CategorizeEndpoints in kube-proxy's topology.go.
+ * Where this program itself is an endpoint, the cluster set leaves it out (see OwnServer). Otherwise the same outcome as CategorizeEndpoints in kube-proxy's topology.go.
  */
 export function categorize(endpoints: readonly Endpoint[], port: ServicePort, node: NodeFacts): Categories {
   const usesCluster = !port.isInternalLocal || isExternallyAccessible(port);
   const usesLocal = port.isInternalLocal || (port.isExternalLocal && isExternallyAccessible(port));
-  const ready = filterShared(endpoints, endpoint => endpoint.isReady);
-  const anywhere = ready.length > 0 ? ready : filterShared(endpoints, isDraining);
+  const elsewhere = withoutOwnServer(endpoints, port, node);
+  const ready = filterShared(elsewhere, endpoint => endpoint.isReady);
+  const anywhere = ready.length > 0 ? ready : filterShared(elsewhere, isDraining);
   const clusterEndpoints = usesCluster ? withinTopology(anywhere, ready, node) : NONE;
   const localEndpoints = usesLocal ? localOf(endpoints) : NONE;
   return { clusterEndpoints, localEndpoints, hasAnyEndpoints: anywhere.length > 0 || localEndpoints.length > 0 };
@@ -33,6 +34,17 @@ export function reachableEndpoints(categories: Categories): readonly Endpoint[] 
   if (clusterEndpoints.length === 0) return localEndpoints;
   const extra = clusterEndpoints.filter(endpoint => !localEndpoints.includes(endpoint));
   return extra.length === 0 ? localEndpoints : [...localEndpoints, ...extra];
+}
+
+/** For the cluster set: the others, as far as one of them is ready. The local set has nobody else. */
+function withoutOwnServer(
+  endpoints: readonly Endpoint[],
+  { name }: ServicePort,
+  { ownServer }: NodeFacts,
+): readonly Endpoint[] {
+  if (ownServer?.service !== `${name.namespace}/${name.name}`) return endpoints;
+  const others = endpoints.filter(({ ip }) => !ownServer.ips.includes(ip));
+  return others.some(({ isReady }) => isReady) ? others : endpoints;
 }
 
 function isDraining(endpoint: Endpoint): boolean {

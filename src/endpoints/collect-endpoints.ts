@@ -16,14 +16,7 @@ export function collectEndpoints(slices: Iterable<EndpointSlice>, port: ServiceP
       for (const source of slice.endpoints) addEndpoint(found, source, slicePort.port, node);
     }
   }
-  return withoutOwnServer([...found.values()], port, node).sort(compareEndpoints);
-}
-
-/** The others, as far as there are any that take connections. */
-function withoutOwnServer(endpoints: Endpoint[], { name }: ServicePort, { ownServer }: NodeFacts): Endpoint[] {
-  if (ownServer?.service !== `${name.namespace}/${name.name}`) return endpoints;
-  const others = endpoints.filter(({ ip }) => !ownServer.ips.includes(ip));
-  return others.some(({ isReady }) => isReady) ? others : endpoints;
+  return [...found.values()].sort(compareEndpoints);
 }
 
 function addEndpoint(found: Map<string, Endpoint>, source: SliceEndpoint, port: number, node: NodeFacts): void {
