@@ -112,7 +112,7 @@ export class Resolver {
     if (kept !== undefined) return use(readUpstream(kept.bytes));
     const asked = forwarder.ask(question);
     // RFC 8767 §5: where nobody answered the last time, nobody has to wait for that again.
-    const stale = forwarder.isFailing ? cache.getStale(question.key) : undefined;
+    const stale = forwarder.isDown ? cache.getStale(question.key) : undefined;
     if (stale !== undefined) return use(readUpstream(stale));
     return asked.then(answer => {
       const isGood = answer !== undefined && isUsable(answer);

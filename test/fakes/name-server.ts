@@ -24,6 +24,7 @@ export class NameServer implements AsyncDisposable {
   readonly #udp: UdpSocket;
   readonly #tcp: Server;
   readonly #connections = new Set<Socket>();
+  #isClosed = false;
 
   private constructor(behaviour: Behaviour) {
     this.behaviour = behaviour;
@@ -31,7 +32,7 @@ export class NameServer implements AsyncDisposable {
     this.#tcp = createServer(socket => this.#serve(socket));
     this.#udp.on('message', (bytes, { port, address }) => {
       void this.#say(bytes, 'udp', port).then(says => {
-        if (says !== 'close') for (const message of says) this.#udp.send(message, port, address);
+        if (says !== 'close' && !this.#isClosed) for (const message of says) this.#udp.send(message, port, address);
       });
     });
   }
@@ -66,6 +67,7 @@ export class NameServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
     for (const socket of this.#connections) socket.destroy();
     this.#udp.close();
     this.#tcp.close();

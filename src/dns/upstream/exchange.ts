@@ -10,6 +10,11 @@ import { HEADER_BYTES } from '../wire/query.ts';
 /** No answer that can be used; the message says why, for the log. */
 export class ExchangeError extends Error {
   override readonly name = 'ExchangeError';
+
+  /** Nobody listens there. */
+  get isRefusal(): boolean {
+    return this.cause instanceof Error && 'code' in this.cause && this.cause.code === 'ECONNREFUSED';
+  }
 }
 
 export interface ServerAnswer {

@@ -12,8 +12,10 @@ const MOST_MS = 4500;
 const MOST_FAILING_MS = 2000;
 /** A server that takes longer isn't waited for alone. */
 const HEDGE_MS = 600;
+/** A datagram may be lost: until a server is asked again. */
+const REPEAT_MS = 1500;
 /** How many sockets a question may take, where there are no more servers than that. */
-const LEAST_TURNS = 4;
+const LEAST_TURNS = 3;
 
 export interface ForwarderOptions {
   /** In the order in which they are asked. */
@@ -26,7 +28,7 @@ export interface ForwarderOptions {
   readonly instance: string;
   /** What a question was answered with, once however many wait for it. */
   readonly onAnswer: (key: string, bytes: Buffer) => void;
-  /** A server that had answered before has no answer that can be used, or turns out to be ourselves. */
+  /** A server has had no answer that can be used for several questions, or turns out to be ourselves. */
   readonly onFailure: (server: UpstreamServer, error: Error) => void;
 }
 
@@ -62,9 +64,9 @@ export class Forwarder {
     return this.#servers;
   }
 
-  /** No server answered the last time. */
-  get isFailing(): boolean {
-    return this.#servers.every(({ isFailing, isLoop }) => isFailing || isLoop);
+  /** No server has answered for a while. */
+  get isDown(): boolean {
+    return this.#servers.every(({ isDown, isLoop }) => isDown || isLoop);
   }
 
   get pending(): number {
@@ -108,7 +110,8 @@ export class Forwarder {
       ask: (state, signal) => this.#askOne(state, question, signal),
       isGood: isUsable,
       hedgeMs: HEDGE_MS,
-      mostMs: healthy.length > 0 ? MOST_MS : MOST_FAILING_MS,
+      repeatMs: REPEAT_MS,
+      mostMs: this.isDown ? MOST_FAILING_MS : MOST_MS,
     });
   }
 
@@ -126,8 +129,9 @@ export class Forwarder {
       state.answered(message.rcode, ms);
       return { bytes: own, rcode: message.rcode, server, ms };
     } catch (error) {
-      // Another one was faster; that is no failure as long as this one had time.
-      if (!signal.aborted || now() - startedAtMs >= HEDGE_MS) this.#failed(state, error);
+      // It answered the same question, asked again; or another one did before this one had much time.
+      const isWanted = !signal.aborted || (signal.reason !== state && now() - startedAtMs >= HEDGE_MS);
+      if (isWanted) this.#failed(state, error);
       return undefined;
     } finally {
       state.inFlight -= 1;
@@ -135,9 +139,10 @@ export class Forwarder {
   }
 
   #failed(state: ServerState, error: unknown): void {
-    const isNew = !state.isFailing;
-    state.failed(this.#options.now());
-    if (isNew) this.#options.onFailure(state.server, error instanceof Error ? error : new ExchangeError(String(error)));
+    const wasDown = state.isDown;
+    state.failed(this.#options.now(), error instanceof ExchangeError && error.isRefusal);
+    if (state.isDown && !wasDown)
+      this.#options.onFailure(state.server, error instanceof Error ? error : new ExchangeError(String(error)));
   }
 
   /** Whether servers that failed are back is found out beside the questions of clients, by the same. */

@@ -3,11 +3,12 @@
 export interface InTurn<Subject, Result> {
   /** In the order in which they are asked. One may stand there several times: it's asked again when nobody said anything, never when it did. */
   readonly subjects: readonly Subject[];
-  /** Undefined = nothing came. Never rejects; its signal is aborted as soon as the result isn't wanted any more. */
+  /** Undefined = nothing came. Never rejects; its signal is aborted as soon as the result isn't wanted any more, with who gave it as the reason, if anybody did. */
   readonly ask: (subject: Subject, signal: AbortSignal) => Promise<Result | undefined>;
   readonly isGood: (result: Result) => boolean;
-  /** After so long without a result the next one is asked too. */
+  /** After so long without a result the next one is asked too; one that was asked before, after `repeatMs`. */
   readonly hedgeMs: number;
+  readonly repeatMs: number;
   readonly mostMs: number;
 }
 
@@ -41,7 +42,7 @@ class Turns<Subject, Result> {
   next(): void {
     if (this.#end.signal.aborted) return;
     clearTimeout(this.#hedge);
-    const { subjects, hedgeMs } = this.#options;
+    const { subjects, hedgeMs, repeatMs } = this.#options;
     while (this.#turn < subjects.length && this.#answered.has(subjects[this.#turn]!)) this.#turn += 1;
     const subject = subjects[this.#turn];
     this.#turn += 1;
@@ -50,7 +51,8 @@ class Turns<Subject, Result> {
       return;
     }
     this.#running += 1;
-    this.#hedge = setTimeout(() => this.next(), hedgeMs);
+    const isRepeat = subjects.indexOf(subjects[this.#turn]!) < this.#turn;
+    this.#hedge = setTimeout(() => this.next(), isRepeat ? repeatMs : hedgeMs);
     void this.#ask(subject);
   }
 
@@ -59,7 +61,7 @@ class Turns<Subject, Result> {
     const result = await ask(subject, this.#end.signal);
     this.#running -= 1;
     if (result !== undefined && isGood(result)) {
-      this.#settle(result);
+      this.#settle(result, subject);
       return;
     }
     if (result !== undefined) this.#answered.add(subject);
@@ -67,10 +69,10 @@ class Turns<Subject, Result> {
     this.next();
   }
 
-  #settle(result: Result | undefined): void {
+  #settle(result: Result | undefined, by?: Subject): void {
     clearTimeout(this.#hedge);
     clearTimeout(this.#deadline);
     this.#settled.resolve(result);
-    this.#end.abort();
+    this.#end.abort(by);
   }
 }

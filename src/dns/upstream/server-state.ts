@@ -6,13 +6,15 @@ import type { UpstreamServer } from '../settings.ts';
 const RETRY_MS = 5000;
 /** Between questions that find out whether a server leads to ourselves; those are rare, because they go on to servers of others. */
 const PROBE_MS = 60_000;
+/** One question without an answer may be the question's fault: a name whose servers are gone. */
+const DOWN_AFTER = 3;
 /** Seconds. */
 const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 export class ServerState {
   readonly server: UpstreamServer;
-  /** It had no answer the last time. */
-  isFailing = false;
+  /** Questions without an answer since the last one that it had. */
+  #failedInRow = 0;
   /** It asks us. */
   isLoop = false;
   inFlight = 0;
@@ -25,6 +27,16 @@ export class ServerState {
 
   constructor(server: UpstreamServer) {
     this.server = server;
+  }
+
+  /** It had no answer the last time. */
+  get isFailing(): boolean {
+    return this.#failedInRow > 0;
+  }
+
+  /** It has had no answer for several questions. */
+  get isDown(): boolean {
+    return this.#failedInRow >= DOWN_AFTER;
   }
 
   /** Whether it's time to find out if it is ourselves: at first, and when it fails as we would; if so that counts as done. */
@@ -43,13 +55,14 @@ export class ServerState {
   }
 
   answered(rcode: number, ms: number): void {
-    this.isFailing = false;
+    this.#failedInRow = 0;
     this.responses.set(rcode, (this.responses.get(rcode) ?? 0) + 1);
     observe(this.duration, ms / 1000);
   }
 
-  failed(nowMs: number): void {
-    this.isFailing = true;
+  /** @param isSure nobody listens there */
+  failed(nowMs: number, isSure: boolean): void {
+    this.#failedInRow = isSure ? DOWN_AFTER : this.#failedInRow + 1;
     this.#failedAtMs = nowMs;
     this.failures += 1;
   }
