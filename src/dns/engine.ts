@@ -22,6 +22,15 @@ import { Zone } from './zone/zone.ts';
 /** Of answers that wait for nobody, the time of one in so many is measured: the clock would cost more than some of them. */
 const SAMPLED = 64;
 
+/** One client may have that part of the questions to upstream servers: one that asks for names whose servers are gone mustn't stop the others'. */
+const CLIENT_SHARE = 4;
+
+interface Asked {
+  readonly isTcp: boolean;
+  readonly startedAtMs: number;
+  readonly client: string;
+}
+
 /** What is different in the cluster; plain data. Each says how things are now, so that the last one of an object counts. */
 export type DnsChange =
   /** `service` undefined = it is gone. */
@@ -70,6 +79,8 @@ export class Engine {
   readonly #resolver: Resolver;
   #access: Access;
   #untilSample = SAMPLED;
+  /** By client: its questions that wait for upstream servers. */
+  readonly #waiting = new Map<string, number>();
 
   /** @throws TypeError for a client range that is none, RangeError for a zone that is no name */
   constructor(options: EngineOptions) {
@@ -145,7 +156,7 @@ export class Engine {
       this.#counters.refused += 1;
       return this.#counted(refuse(message, query, RCODE.REFUSED), query, isTcp);
     }
-    return this.#answer(message, query, { isTcp, startedAtMs });
+    return this.#answer(message, query, { isTcp, startedAtMs, client: client.address });
   }
 
   /** As a client that is answered would get it, and why. @param name in any case; rejects with a RangeError for what is none */
@@ -170,26 +181,32 @@ export class Engine {
     };
   }
 
-  #answer(
-    message: Buffer,
-    query: Query,
-    { isTcp, startedAtMs }: { readonly isTcp: boolean; readonly startedAtMs: number },
-  ): Buffer | Promise<Buffer> {
+  #answer(message: Buffer, query: Query, { isTcp, startedAtMs, client }: Asked): Buffer | Promise<Buffer> {
     try {
-      const answer = this.#resolver.answer(message, query, isTcp);
+      const waiting = this.#waiting.size === 0 ? 0 : (this.#waiting.get(client) ?? 0);
+      const mayAsk = waiting < Math.max(1, this.#settings.maxConcurrent / CLIENT_SHARE);
+      const answer = this.#resolver.answer(message, query, { isTcp, mayAsk });
       if (!(answer instanceof Promise)) {
         this.#sample(startedAtMs);
         return this.#counted(answer, query, isTcp);
       }
+      this.#waiting.set(client, waiting + 1);
       return answer
         .catch((error: unknown) => this.#fault(message, query, error))
         .then(late => {
+          this.#hasWaited(client);
           this.#counters.observe(this.#options.now() - startedAtMs, 1);
           return this.#counted(late, query, isTcp);
         });
     } catch (error) {
       return this.#counted(this.#fault(message, query, error), query, isTcp);
     }
+  }
+
+  #hasWaited(client: string): void {
+    const left = (this.#waiting.get(client) ?? 1) - 1;
+    if (left === 0) this.#waiting.delete(client);
+    else this.#waiting.set(client, left);
   }
 
   #sample(startedAtMs: number): void {

@@ -77,7 +77,10 @@ export async function explain(parts: ExplainParts, name: string, type: number): 
   // What is kept is looked for before the answer is made, which keeps it.
   const path = new Path(parts, labelsIn(wire.toString('latin1')), type);
   const own = path.steps(wire);
-  const [answer, last] = await Promise.all([parts.resolver.answer(message, query, true), path.upstreamStep()]);
+  const [answer, last] = await Promise.all([
+    parts.resolver.answer(message, query, { isTcp: true }),
+    path.upstreamStep(),
+  ]);
   const read = readMessage(answer);
   return {
     name: `${lower}.`,

@@ -30,8 +30,16 @@ export interface ResolverParts {
   readonly instance: string;
 }
 
+/** How a question came. */
+export interface Way {
+  readonly isTcp: boolean;
+  /** false: the client waits for so many answers of upstream servers already that this one gets what is kept, or SERVFAIL. */
+  readonly mayAsk?: boolean;
+}
+
 /** A question, and how it is answered. */
 interface Asked {
+  readonly mayAsk: boolean;
   readonly message: Buffer;
   readonly query: Query;
   readonly limit: number;
@@ -51,7 +59,7 @@ export class Resolver {
   }
 
   /** What `message` gets. May throw, and reject, for bugs only. @param query as it was read from the message */
-  answer(message: Buffer, query: Query, isTcp: boolean): Late {
+  answer(message: Buffer, query: Query, { isTcp, mayAsk = true }: Way): Late {
     if (query.refusal !== undefined) return refuse(message, query, query.refusal);
     if (query.type === TYPE.AXFR || query.type === TYPE.IXFR) return refuse(message, query, RCODE.REFUSED);
     const { answers, cluster } = this.#parts;
@@ -61,7 +69,7 @@ export class Resolver {
     if ('rcode' in found) {
       return negative(message, query, found.zone.negativeSoa, { rcode: found.rcode, serial: cluster.changedAt });
     }
-    return this.#elsewhere({ message, query, limit }, found);
+    return this.#elsewhere({ message, query, limit, mayAsk }, found);
   }
 
   #elsewhere(asked: Asked, { labels, wire, chase }: Elsewhere): Late {
@@ -105,11 +113,15 @@ export class Resolver {
   }
 
   /** `use` gets what upstream servers say of the name; undefined = nothing. */
-  #ask({ query }: Asked, name: Buffer, use: (upstream: Upstream | undefined) => Buffer): Late {
+  #ask({ query, mayAsk }: Asked, name: Buffer, use: (upstream: Upstream | undefined) => Buffer): Late {
     const { cache, forwarder } = this.#parts;
     const question = upstreamQuestion(name, query);
     const kept = cache.get(question.key);
     if (kept !== undefined) return use(readUpstream(kept.bytes));
+    if (!mayAsk) {
+      forwarder.rejected += 1;
+      return use(undefined);
+    }
     const asked = forwarder.ask(question);
     // RFC 8767 §5: where nobody answered the last time, nobody has to wait for that again.
     const stale = forwarder.isDown ? cache.getStale(question.key) : undefined;

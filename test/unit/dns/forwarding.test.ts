@@ -44,6 +44,18 @@ describe('names of others', () => {
     expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.9']);
   });
 
+  it('are asked for others too while a client waits for many that nobody answers', async () => {
+    const lab = labOf({ maxConcurrent: 40 }, asked => (asked.name === 'www.example.com' ? knowing([WWW])(asked) : []));
+    const many = Array.from({ length: 100 }, (_, i) => lab.ask(`n${i}.gone.test`, 'A'));
+    const atOnce = await Promise.all(many.slice(10).map(async each => (await each).rcode));
+    expect(new Set(atOnce)).toEqual(new Set([2]));
+    const client = { address: '10.244.0.8', port: 40_000 };
+    expect((await lab.ask('www.example.com', 'A', { client })).data).toEqual(['192.0.2.1']);
+    expect(lab.engine.readings().forward).toEqual({ pending: 10, rejected: 90 });
+    await Promise.all(many);
+    expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.1']);
+  }, 15_000);
+
   it('have their addresses turned, and are cut to what fits', async () => {
     const all = Array.from({ length: 60 }, (_, i): Answer => ({ ...WWW, data: `192.0.2.${i}` }) as Answer);
     const lab = labOf({}, knowing(all));
