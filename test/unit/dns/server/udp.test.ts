@@ -33,40 +33,16 @@ function lateResponder(): { readonly respond: Respond; readonly answer: (message
 }
 
 describe('a socket that closes while another has its port', () => {
-  test('answers what comes between late answers, and nothing of it is lost', async () => {
-    const port = await freePort();
-    const late = lateResponder();
-    const closing = await open(port, late.respond);
-    await using lateClient = await client(port);
-    const lateAnswer = once(lateClient, 'message');
-    for (const question of ['late 1', 'late 2']) lateClient.send(question);
-    lateClient.send('marker');
-    await lateAnswer; // all three have been read
-    await using other = await open(port, message => Buffer.from(message));
-    expect(other.port).toBe(port);
-    const closed = closing[Symbol.asyncDispose]();
-    const first = once(lateClient, 'message');
-    await delay(5); // the socket is connected by then; the answer makes it open for a moment
-    late.answer('late 1');
-    await first;
-    const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => askFromNewPort(port, `question ${i}`)));
-    expect(answers.filter(answer => answer === undefined)).toEqual([]);
-    const second = once(lateClient, 'message');
-    late.answer('late 2');
-    expect(String((await second)[0])).toBe('late 2');
-    await closed;
-  });
-
   test('loses nothing of a flood, again and again', async () => {
     const port = await freePort();
     let count = 0;
     const respond: Respond = message => {
       count += 1;
       const answer = Buffer.from(message);
-      return count % 50 === 0 ? delay(count % 40, answer) : answer;
+      return count % 20 === 0 ? delay(count % 60, answer) : answer;
     };
     await using stays = await open(port, respond);
-    const flood = await startFlood({ port, sockets: 200, burst: 10, pauseMs: 2 });
+    const flood = await startFlood({ port, sockets: 200, burst: 10, pauseMs: 1 });
     const until = performance.now() + 1000;
     while (performance.now() < until) {
       const closing = await open(stays.port, respond);
@@ -94,14 +70,3 @@ test('a socket that is alone answers what was asked before it closes', async () 
   await closed;
   await expect.poll(() => answers.length).toBe(51);
 });
-
-/** Undefined = no answer in a second. */
-async function askFromNewPort(port: number, question: string): Promise<string | undefined> {
-  await using socket = await client(port);
-  const answered = once(socket, 'message', { signal: AbortSignal.timeout(1000) });
-  socket.send(question);
-  return answered.then(
-    ([answer]) => String(answer),
-    () => undefined,
-  );
-}
