@@ -11,13 +11,13 @@ import type { Explanation } from '../explain.ts';
 import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
-import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
 import { Feed } from './feed.ts';
 import { isListed, listed } from './listed.ts';
 import { ListenReport } from './listen-report.ts';
 import { type DnsTimes, observeChanges } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
 import { Replacement } from './replacement.ts';
+import { type Basis, basisOf, isCompleted, type Running } from './running.ts';
 import { Serving } from './serving.ts';
 import { lacksNodeAddresses, listenAddresses, nodeIPs, servedAddresses, settingsOf } from './settings.ts';
 import { Wake } from './wake.ts';
@@ -37,23 +37,10 @@ export interface NodeDnsOptions {
 
 /** Until an address that couldn't be had is tried again. */
 const AGAIN_MS = 1000;
-
 /** For what somebody took away. */
 const LOOK_MS = 30_000;
 /** A writer of resolv.conf writes on within this time. */
 const QUIET_MS = 100;
-
-/** What a running set of workers was made with; where that is different, others take their place. */
-type Basis = Pick<Configuration['dns'], 'workers' | 'namespaces' | 'endpointPodNames' | 'pods'>;
-
-interface Running {
-  readonly workers: Workers;
-  readonly feed: Feed;
-  readonly basis: Basis;
-  settings: DnsSettings;
-  /** Resolves when they answer from a complete list. */
-  readonly complete: Promise<void>;
-}
 
 /** Names of the cluster on this node: workers, and what they are told. */
 export class NodeDns implements AsyncDisposable {
@@ -190,7 +177,7 @@ export class NodeDns implements AsyncDisposable {
     // Others' workers answer so long, unless nothing is known anyway.
     if (this.#replaced.size > 0 && isListed(this.#options.store, this.#configuration.dns)) {
       // Where they died their own replacement will be here.
-      if (!(await isFulfilled(running.complete))) return;
+      if (!(await isCompleted(running))) return;
     }
     await this.#listen(running);
     // Only now: what was asked of them meanwhile is answered.
@@ -277,7 +264,7 @@ export class NodeDns implements AsyncDisposable {
     if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, this.#served()));
     const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
     const addresses = [...listenAddresses(dns, this.#node), ...served];
-    const failures = await workers.listen(addresses).catch(asFailures(addresses));
+    const failures = await workers.listen(addresses);
     this.#report.note(addresses, failures);
     const isServed = served.length > 0 && !served.some(where => this.#report.hasFailed(where));
     if (this.#replacement.death === undefined) await workers.beat(isServed && this.#told !== undefined);
@@ -307,21 +294,6 @@ export class NodeDns implements AsyncDisposable {
   }
 }
 
-function isFulfilled(promise: Promise<unknown>): Promise<boolean> {
-  return promise.then(
-    () => true,
-    () => false,
-  );
-}
-
-function basisOf({ workers, namespaces, endpointPodNames, pods }: Basis): Basis {
-  return { workers, namespaces, endpointPodNames, pods };
-}
-
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function asFailures(addresses: readonly SocketAddress[]): (error: unknown) => readonly ListenFailure[] {
-  return error => addresses.map(where => ({ ...where, message: messageOf(error) }));
 }

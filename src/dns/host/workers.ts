@@ -53,10 +53,12 @@ export class Workers implements AsyncDisposable {
     this.#tell({ kind: 'synced' });
   }
 
-  /** Those that some worker couldn't have, each once. Rejects when no worker is left. */
+  /** Those that some worker couldn't have, each once; all of them when no worker is left. */
   async listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
-    const all = await this.#ofLiving(thread => thread.call('listen', addresses));
-    return [...new Map(all.flat().map(failure => [`${failure.address} ${failure.port}`, failure])).values()];
+    const results = await Promise.allSettled(this.#threads.map(thread => thread.call('listen', addresses)));
+    const failures = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+    if (failures.length === 0) return addresses.map(where => ({ ...where, message: 'no DNS worker lives' }));
+    return [...new Map(failures.flat().map(failure => [`${failure.address} ${failure.port}`, failure])).values()];
   }
 
   /** See WorkerCalls: one of them does it for all. */
@@ -94,15 +96,6 @@ export class Workers implements AsyncDisposable {
   /** One that does what one of them does for all. */
   get #first(): DnsThread {
     return this.#threads.find(({ isAlive }) => isAlive) ?? this.#threads[0]!;
-  }
-
-  /** Where one dies the others' results are the result. Rejects as the first one when none is left. */
-  async #ofLiving<T>(call: (thread: DnsThread) => Promise<T>): Promise<readonly T[]> {
-    const results = await Promise.allSettled(this.#threads.map(call));
-    const values = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
-    const [first] = results;
-    if (values.length === 0 && first?.status === 'rejected') throw first.reason;
-    return values;
   }
 
   #tell(notice: Notice): void {
