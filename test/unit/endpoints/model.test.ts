@@ -272,3 +272,40 @@ describe('the health check port', () => {
     expect(route(model).servicePort.healthCheckNodePort).toBe(wanted);
   });
 });
+
+describe('the Service that this program serves here', () => {
+  const dns = service({ namespace: 'kube-system', name: 'kube-dns', clusterIPs: ['10.96.0.53'] });
+  const own = sliceEndpoint('192.0.2.11');
+  const endpoints = (...others: ReturnType<typeof sliceEndpoint>[]) =>
+    slice({ namespace: 'kube-system', name: 'kube-dns-1', serviceName: 'kube-dns', endpoints: [own, ...others] });
+  const serving = { ...node, ownServer: { service: 'kube-system/kube-dns', ips: ['192.0.2.11'] } };
+  const addressesOf = (model: Model) => route(model, 'kube-system/kube-dns:http/TCP').endpoints.map(({ ip }) => ip);
+  const built = (list: EndpointSlice, facts: typeof node) => {
+    const snap = snapshot([dns, service()], [list, slice()]);
+    return { snap, model: updateModel(emptyModel('IPv4', facts), snap, snap.services.keys(), facts) };
+  };
+
+  it('leads to others', () => {
+    const { model } = built(endpoints(sliceEndpoint('192.0.2.12')), serving);
+    expect(addressesOf(model)).toEqual(['192.0.2.12']);
+  });
+
+  it('leads here all the same where there is no other one that is ready', () => {
+    const draining = sliceEndpoint('192.0.2.12', { ready: false, terminating: true });
+    expect(addressesOf(built(endpoints(draining), serving).model)).toEqual(['192.0.2.11', '192.0.2.12']);
+    expect(addressesOf(built(endpoints(), serving).model)).toEqual(['192.0.2.11']);
+  });
+
+  it('is the only one that is looked at when it becomes that, and when it no longer is', () => {
+    const { snap, model: before } = built(endpoints(sliceEndpoint('192.0.2.12')), node);
+    const during = updateModel(before, snap, [], serving);
+    const after = updateModel(during, snap, [], node);
+    expect([before, during, after].map(addressesOf)).toEqual([
+      ['192.0.2.11', '192.0.2.12'],
+      ['192.0.2.12'],
+      ['192.0.2.11', '192.0.2.12'],
+    ]);
+    for (const model of [during, after]) expect([...model.changed]).toEqual(['kube-system/kube-dns:http/TCP']);
+    expect(route(during)).toBe(route(before));
+  });
+});
