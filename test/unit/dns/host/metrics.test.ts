@@ -7,10 +7,10 @@ import { NodeDnsLab, WEB } from './node-dns-lab.ts';
 /** The lines that are about names. */
 const ofDns = (text: string) => text.split('\n').filter(line => line.includes('kproxy_dns_'));
 
-async function scrapeOf(lab: NodeDnsLab): Promise<string> {
+function scrapeOf(lab: NodeDnsLab): Promise<string> {
   const { registry } = createMetrics('1.0.0');
   addDnsMetrics(registry, () => lab.dns.readings());
-  return await registry.metrics();
+  return registry.metrics();
 }
 
 describe('metrics', () => {
