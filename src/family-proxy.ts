@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 
-import type { Backend, KernelCallOptions, Plan } from './backends/backend.ts';
+import type { Backend } from './backends/backend.ts';
 import { Coalescing } from './backends/coalescing.ts';
 import type { FamilyBackend } from './backends/family-backend.ts';
 import { SyncLoop } from './backends/loop.ts';
@@ -16,6 +16,7 @@ import type { Model, OwnServer } from './endpoints/types.ts';
 import { type Basis, basisChanges } from './family-basis.ts';
 import type { PacketCounts, RuleCounts } from './metric-readings.ts';
 import { ModelFeed } from './model-feed.ts';
+import { observedBackend } from './observed-backend.ts';
 import { QuietCompaction } from './quiet-compaction.ts';
 import type { ServiceCount } from './service-metrics.ts';
 import type { SyncFollower } from './sync-follower.ts';
@@ -88,7 +89,7 @@ export class FamilyProxy<O = unknown> {
     this.#planned = this.#basis.options;
     backend.syncs.begin(this.#planned);
     this.#loop = new SyncLoop({
-      backend: this.#observed(),
+      backend: observedBackend(backend, { followers: this.#followers, tidy: options.tidy }),
       pull: () => this.#pull(),
       coalesceMs: () => this.#coalescing.waitMs,
       timing: () => {
@@ -221,26 +222,6 @@ export class FamilyProxy<O = unknown> {
 
   async #tellPaused(): Promise<void> {
     await Promise.all(this.#followers.map(async follower => follower.paused()));
-  }
-
-  /** The backend, with what the loop does and finds told to whom it concerns. */
-  #observed(): Backend<O> {
-    const { backend } = this;
-    const { readByParts } = backend;
-    const noteFound = (plan: Plan<O>) => {
-      backend.syncs.found?.(plan);
-      for (const follower of this.#followers) follower.found?.(backend.udpClaims(plan));
-      return plan;
-    };
-    return {
-      ...backend,
-      read: async call => noteFound(await backend.read(call)),
-      ...(readByParts && { readByParts: async (call?: KernelCallOptions) => noteFound(await readByParts(call)) }),
-      tidy: async call => {
-        await backend.tidy?.(call);
-        await this.#options.tidy?.(call);
-      },
-    };
   }
 
   #newestBasis(): Basis<NodeOptions> {

@@ -28,13 +28,23 @@ export async function setResolvConf(netns: string, text: string): Promise<void> 
   await writeFile(join(ownFiles(netns), 'resolv.conf'), text);
 }
 
+const ownFilesOfAll = '/etc/netns';
+
 function ownFiles(netns: string): string {
-  return join('/etc/netns', netns);
+  return join(ownFilesOfAll, netns);
+}
+
+/** With the last of them their directory goes too, which no machine has by itself. */
+async function removeOwnFiles(names: readonly string[]): Promise<void> {
+  const own = names.map(ownFiles).filter(path => existsSync(path));
+  if (own.length === 0) return;
+  await Promise.all(own.map(path => rm(path, { recursive: true, force: true })));
+  if ((await readdir(ownFilesOfAll)).length === 0) await rmdir(ownFilesOfAll);
 }
 
 /** Removes the names of the namespaces; the kernel ends a namespace with its last process. Those that don't exist are fine. */
 export async function deleteNamespaces(names: readonly string[]): Promise<void> {
-  await Promise.all(names.map(name => rm(ownFiles(name), { recursive: true, force: true })));
+  await removeOwnFiles(names);
   const existing = new Set(await listNamespaces());
   const lines = names.filter(name => existing.has(name)).map(name => `netns del ${name}\n`);
   if (lines.length === 0) return;

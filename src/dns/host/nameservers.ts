@@ -10,6 +10,8 @@ export class Nameservers implements Disposable {
   readonly #onChange: () => void;
   #followed: { readonly path: string; readonly watch: PathWatch } | undefined;
   #known: readonly UpstreamServer[] = [];
+  /** What was last said to be wrong; '' = nothing. */
+  #complaint = '';
 
   /** @param onChange may be called when nothing has changed */
   constructor(log: Logger, onChange: () => void) {
@@ -26,12 +28,20 @@ export class Nameservers implements Disposable {
     try {
       await this.#followed.watch.arm();
       this.#known = nameservers(await readFile(path, 'utf8'));
+      this.#complain(this.#known.length === 0 ? `no nameserver in ${path}: other names are refused` : '');
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       const known = this.#known.length === 0 ? 'other names are refused' : 'those known before are asked';
-      this.#log.error({ err: error, path }, `no nameservers from ${path}: ${why}; ${known}`);
+      this.#complain(`no nameservers from ${path}: ${why}; ${known}`, error);
     }
     return this.#known;
+  }
+
+  /** Once for each thing that is wrong: the file is read again and again. */
+  #complain(complaint: string, error?: unknown): void {
+    const path = this.#followed?.path;
+    if (complaint !== '' && complaint !== this.#complaint) this.#log.error({ err: error, path }, complaint);
+    this.#complaint = complaint;
   }
 
   /** Follows nothing any more. */
@@ -39,6 +49,7 @@ export class Nameservers implements Disposable {
     this.#followed?.watch[Symbol.dispose]();
     this.#followed = undefined;
     this.#known = [];
+    this.#complaint = '';
   }
 
   [Symbol.dispose](): void {

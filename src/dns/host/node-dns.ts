@@ -4,20 +4,23 @@ import type { OwnServer } from '../../endpoints/types.ts';
 import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
 import { changesBetween } from '../../watch/changes.ts';
-import type { Kind } from '../../watch/objects.ts';
+import type { Node } from '../../watch/objects.ts';
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
 import type { Store } from '../../watch/store.ts';
 import type { Explanation } from '../explain.ts';
 import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
-import type { ListenFailure, SocketAddress } from '../worker/messages.ts';
 import { Feed } from './feed.ts';
+import { isListed, listed } from './listed.ts';
 import { ListenReport } from './listen-report.ts';
 import { type DnsTimes, observeChanges } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
+import { Replacement } from './replacement.ts';
+import { type Basis, basisOf, isCompleted, type Running } from './running.ts';
 import { Serving } from './serving.ts';
-import { listenAddresses, nodeIPs, servedAddresses, settingsOf } from './settings.ts';
+import { lacksNodeAddresses, listenAddresses, nodeIPs, servedAddresses, settingsOf } from './settings.ts';
+import { Wake } from './wake.ts';
 import { Workers } from './workers.ts';
 
 export interface NodeDnsOptions {
@@ -32,25 +35,12 @@ export interface NodeDnsOptions {
   readonly networks: () => readonly string[];
 }
 
-/** Until an address that couldn't be had is tried again, and workers that died are replaced. */
+/** Until an address that couldn't be had is tried again. */
 const AGAIN_MS = 1000;
-
 /** For what somebody took away. */
 const LOOK_MS = 30_000;
 /** A writer of resolv.conf writes on within this time. */
 const QUIET_MS = 100;
-
-/** What a running set of workers was made with; where that is different, others take their place. */
-type Basis = Pick<Configuration['dns'], 'workers' | 'namespaces' | 'endpointPodNames' | 'pods'>;
-
-interface Running {
-  readonly workers: Workers;
-  readonly feed: Feed;
-  readonly basis: Basis;
-  settings: DnsSettings;
-  /** Resolves when they answer from a complete list. */
-  readonly complete: Promise<void>;
-}
 
 /** Names of the cluster on this node: workers, and what they are told. */
 export class NodeDns implements AsyncDisposable {
@@ -61,10 +51,16 @@ export class NodeDns implements AsyncDisposable {
   /** What the workers were told of. */
   #told: Snapshot | undefined;
   readonly #report: ListenReport;
-  /** A worker has died: others take the place of all. */
-  #isBroken = false;
+  readonly #replacement = new Replacement(
+    () => this.start(),
+    () => performance.now(),
+  );
+  /** Others have taken their place, but don't answer from a complete list yet. */
+  readonly #replaced = new Set<Workers>();
   #work: Promise<void> = Promise.resolve();
-  #again: NodeJS.Timeout | undefined;
+  /** What will begin when what is under way is done. */
+  #queued: Promise<void> | undefined;
+  readonly #wake = new Wake(() => this.start());
   #isClosed = false;
   readonly #serving: Serving;
   /** While another process is, the addresses stay as they are. */
@@ -78,14 +74,14 @@ export class NodeDns implements AsyncDisposable {
     this.#configuration = options.configuration;
     this.#report = new ListenReport(options.log);
     this.#serving = new Serving(options.log);
-    this.#nameservers = new Nameservers(options.log, () => this.#tryAgain(QUIET_MS));
+    this.#nameservers = new Nameservers(options.log, () => this.#wake.after(QUIET_MS));
   }
 
   /** Begins with the configuration as it is, and listens when it knows the cluster; what goes wrong is logged, and tried again. */
   start(): void {
     this.#reconcile().catch((error: unknown) => {
       this.#options.log.error({ err: error }, `names: ${messageOf(error)}`);
-      this.#tryAgain();
+      this.#wake.after(AGAIN_MS);
     });
   }
 
@@ -118,8 +114,7 @@ export class NodeDns implements AsyncDisposable {
   /** The DNS Service, while packets to it are delivered on this node. */
   get ownServer(): OwnServer | undefined {
     if (this.#onNode.length === 0) return undefined;
-    const { store, nodeName } = this.#options;
-    return { service: this.#configuration.dns.service, ips: nodeIPs(store.snapshot.nodes.get(nodeName)) };
+    return { service: this.#configuration.dns.service, ips: nodeIPs(this.#node) };
   }
 
   /** Why names aren't all answered; empty when they are, or aren't to be. */
@@ -128,6 +123,9 @@ export class NodeDns implements AsyncDisposable {
     const parts = this.#report.failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
     if (this.#told === undefined) parts.push('no complete list yet');
     else if (!this.#report.hasTried) parts.push('no socket yet');
+    if (this.#replacement.death !== undefined) parts.push(this.#replacement.death.message);
+    if (lacksNodeAddresses(this.#configuration.dns, this.#node))
+      parts.push('the Node has no InternalIP to answer at yet');
     return parts.map(reason => ({ part: 'dns', reason }));
   }
 
@@ -144,10 +142,11 @@ export class NodeDns implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     this.#nameservers[Symbol.dispose]();
-    clearTimeout(this.#again);
+    this.#wake[Symbol.dispose]();
+    this.#replacement[Symbol.dispose]();
     await this.#work;
     await this.#serving.withdraw();
-    await this.#running?.workers[Symbol.asyncDispose]();
+    await Promise.all([this.#running?.workers[Symbol.asyncDispose](), this.#endReplaced()]);
     await this.#serving.end();
   }
 
@@ -163,11 +162,14 @@ export class NodeDns implements AsyncDisposable {
     this.#isWriter = false;
   }
 
-  /** Makes what runs as the configuration and the node are now; one at a time. */
+  /** Makes what runs as the configuration and the node are now; one at a time, and what hasn't begun will do for whoever asks meanwhile. */
   #reconcile(): Promise<void> {
-    const work = this.#work.then(() => (this.#isClosed ? undefined : this.#reconcileNow()));
-    this.#work = work.catch(() => undefined);
-    return work;
+    this.#queued ??= this.#work.then(() => {
+      this.#queued = undefined;
+      return this.#isClosed ? undefined : this.#reconcileNow();
+    });
+    this.#work = this.#queued.catch(() => undefined); // told to whoever asked
+    return this.#queued;
   }
 
   async #reconcileNow(): Promise<void> {
@@ -176,20 +178,28 @@ export class NodeDns implements AsyncDisposable {
       await this.#stop();
       return;
     }
-    const before = this.#running;
     const running = this.#runningWith(await this.#settings());
     // Others' workers answer so long, unless nothing is known anyway.
-    if (this.#isListed()) await running.complete;
-    if (this.#isListed() || this.#listensUnlisted) await this.#listen(running);
+    const isKnown = isListed(this.#options.store, this.#configuration.dns);
+    // Where they died their own replacement will be here.
+    if (isKnown && !(await isCompleted(running))) return;
+    if (isKnown || this.#listensUnlisted) await this.#listen(running);
     // Only now: what was asked of them meanwhile is answered.
-    if (before !== undefined && before !== running) await before.workers[Symbol.asyncDispose]();
+    await this.#endReplaced();
+  }
+
+  async #endReplaced(): Promise<void> {
+    const ended = [...this.#replaced];
+    await Promise.all(ended.map(workers => workers[Symbol.asyncDispose]()));
+    for (const workers of ended) this.#replaced.delete(workers);
   }
 
   /** What runs, with these settings; other workers where what runs can't have them. */
   #runningWith(settings: DnsSettings): Running {
     const basis = basisOf(this.#configuration.dns);
     const running = this.#running;
-    if (running === undefined || this.#isBroken || !isDeepStrictEqual(running.basis, basis)) {
+    if (running === undefined || this.#replacement.isDue || !isDeepStrictEqual(running.basis, basis)) {
+      if (running !== undefined) this.#replaced.add(running.workers);
       return this.#start(settings, basis);
     }
     if (!isDeepStrictEqual(running.settings, settings)) running.workers.configure(settings);
@@ -201,12 +211,13 @@ export class NodeDns implements AsyncDisposable {
     const before = this.#running;
     this.#running = undefined;
     this.#told = undefined;
+    this.#replacement[Symbol.dispose]();
     this.#report.forget();
     this.#nameservers.forget();
     if (before !== undefined) await this.#serving.withdraw();
     if (before !== undefined && this.#isWriter) await this.#serving.set(before.workers, []);
     this.#noteServed([]);
-    await before?.workers[Symbol.asyncDispose]();
+    await Promise.all([before?.workers[Symbol.asyncDispose](), this.#endReplaced()]);
     if (before !== undefined) this.#options.log.info('names are no longer answered');
   }
 
@@ -218,7 +229,7 @@ export class NodeDns implements AsyncDisposable {
       log,
       onDeath: error => this.#died(workers, error),
     });
-    this.#isBroken = false;
+    this.#replacement.done();
     this.#told = undefined;
     const feed = new Feed(this.#configuration.dns);
     const complete = this.#tellAll(workers, feed);
@@ -231,30 +242,20 @@ export class NodeDns implements AsyncDisposable {
   /** As soon as there is a complete list of everything that names are made of. */
   async #tellAll(workers: Workers, feed: Feed): Promise<void> {
     const { store } = this.#options;
-    await Promise.all([store.synced, ...this.#kinds().map(kind => store.listed(kind))]);
+    await listed(store, this.#configuration.dns);
     if (this.#running?.workers !== workers) return;
     this.#told = store.snapshot;
     workers.apply(feed.everything(this.#told));
     workers.synced();
     await workers.settled();
-    this.#tryAgain(0);
-  }
-
-  #isListed(): boolean {
-    const { store } = this.#options;
-    return store.isSynced && this.#kinds().every(kind => store.hasListed(kind));
-  }
-
-  /** What names are made of beside what every node needs. */
-  #kinds(): readonly Kind[] {
-    return this.#configuration.dns.pods === 'verified' ? ['Namespace', 'Pod'] : ['Namespace'];
+    this.#wake.after(0);
   }
 
   async #settings(): Promise<DnsSettings> {
-    const { store, nodeName, networks } = this.#options;
+    const { networks } = this.#options;
     const { dns, detectLocal } = this.#configuration;
     return settingsOf(dns, {
-      node: store.snapshot.nodes.get(nodeName),
+      node: this.#node,
       detectLocal,
       networks: networks(),
       served: this.#served(),
@@ -263,17 +264,20 @@ export class NodeDns implements AsyncDisposable {
   }
 
   async #listen({ workers }: Running): Promise<void> {
-    const { store, nodeName } = this.#options;
     const { dns } = this.#configuration;
     if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, this.#served()));
     const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
-    const addresses = [...listenAddresses(dns, store.snapshot.nodes.get(nodeName)), ...served];
-    const failures = await workers.listen(addresses).catch(asFailures(addresses));
+    const addresses = [...listenAddresses(dns, this.#node), ...served];
+    const failures = await workers.listen(addresses);
     this.#report.note(addresses, failures);
     const isServed = served.length > 0 && !served.some(where => this.#report.hasFailed(where));
-    await workers.beat(isServed && this.#told !== undefined);
-    if (failures.length > 0) this.#tryAgain();
-    else if (isServed) this.#tryAgain(LOOK_MS);
+    if (this.#replacement.death === undefined) await workers.beat(isServed && this.#told !== undefined);
+    if (failures.length > 0) this.#wake.after(AGAIN_MS);
+    else if (isServed) this.#wake.after(LOOK_MS);
+  }
+
+  get #node(): Node | undefined {
+    return this.#options.store.snapshot.nodes.get(this.#options.nodeName);
   }
 
   #noteServed(addresses: readonly ServedAddress[]): void {
@@ -286,28 +290,14 @@ export class NodeDns implements AsyncDisposable {
     return servedAddresses(this.#options.store.snapshot.services.get(this.#configuration.dns.service));
   }
 
-  #tryAgain(afterMs = AGAIN_MS): void {
-    clearTimeout(this.#again);
-    this.#again = setTimeout(() => this.start(), afterMs);
-    this.#again.unref();
-  }
-
   #died(workers: Workers, error: Error): void {
     if (this.#running?.workers !== workers || this.#isClosed) return;
-    this.#options.log.error({ err: error }, `${error.message}; others take the workers' place`);
-    this.#isBroken = true;
-    this.#tryAgain(QUIET_MS);
+    const waitMs = this.#replacement.after(error);
+    if (waitMs === undefined) return;
+    this.#options.log.error({ err: error }, `${error.message}; others take the workers' place in ${waitMs / 1000} s`);
   }
-}
-
-function basisOf({ workers, namespaces, endpointPodNames, pods }: Basis): Basis {
-  return { workers, namespaces, endpointPodNames, pods };
 }
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function asFailures(addresses: readonly SocketAddress[]): (error: unknown) => readonly ListenFailure[] {
-  return error => addresses.map(where => ({ ...where, message: messageOf(error) }));
 }

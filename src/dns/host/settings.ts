@@ -67,3 +67,8 @@ export function listenAddresses({ listen }: DnsConfiguration, node: Node | undef
     address === NODE_ADDRESSES ? nodeIPs(node).map(ip => ({ address: ip, port })) : [{ address, port }],
   );
 }
+
+/** Whether `node:53` is wanted, and means nothing yet. */
+export function lacksNodeAddresses({ listen }: DnsConfiguration, node: Node | undefined): boolean {
+  return nodeIPs(node).length === 0 && listen.some(({ address }) => address === NODE_ADDRESSES);
+}

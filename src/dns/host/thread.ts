@@ -1,8 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { FromWorker, Notice, SocketAddress, ToWorker, WorkerCalls, WorkerData } from '../worker/messages.ts';
 
 /** Beside this module as it is in the sources, beside the program in the bundle. */
 const ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '../dns-worker.mjs', import.meta.url);
+/** A worker that hangs is waited for no longer: what is asked is answered within 5 s. */
+const LAST_ANSWERS_MS = 7000;
 /** MB: what lives long is built at the start, and answers leave little behind. */
 const YOUNG_GENERATION_MB = 3;
 
@@ -39,9 +42,13 @@ export class DnsThread implements AsyncDisposable {
     });
     this.#worker.on('message', (message: FromWorker) => {
       if (message.kind === 'upstream-failure') onUpstreamFailure(message.server, message.message);
-      else if (message.kind === 'fault') onFault(message.error);
+      else if (message.kind === 'fault') onFault(errorOf(message));
       else this.#settle(message);
     });
+  }
+
+  get isAlive(): boolean {
+    return !this.#isDead;
   }
 
   tell(notice: Notice): void {
@@ -58,14 +65,25 @@ export class DnsThread implements AsyncDisposable {
     this.#calls += 1;
     const pending = Promise.withResolvers<unknown>();
     this.#pending.set(id, pending);
-    this.#post({ kind: 'call', id, method, args });
+    try {
+      this.#post({ kind: 'call', id, method, args });
+    } catch (error) {
+      // DataCloneError: not plain data.
+      this.#pending.delete(id);
+      pending.reject(error);
+    }
     return pending.promise as Promise<Awaited<ReturnType<WorkerCalls[K]>>>;
   }
 
   /** What was asked is answered first. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isEnding) return;
-    await this.call('listen', []).catch(() => undefined);
+    const late = new AbortController();
+    await Promise.race([
+      this.call('listen', []).catch(() => undefined), // dead already, or nothing to wait for
+      delay(LAST_ANSWERS_MS, undefined, { signal: late.signal }).catch(() => undefined), // aborted: not needed
+    ]);
+    late.abort();
     this.#isEnding = true;
     await this.#worker.terminate();
   }
@@ -80,4 +98,11 @@ export class DnsThread implements AsyncDisposable {
     if (message.kind === 'result') pending?.resolve(message.value);
     else pending?.reject(new Error(message.message));
   }
+}
+
+/** What a worker's error was: only its text can be relied upon to be sent. */
+function errorOf({ message, stack }: Extract<FromWorker, { readonly kind: 'fault' }>): Error {
+  const error = new Error(message);
+  if (stack !== undefined) error.stack = stack;
+  return error;
 }

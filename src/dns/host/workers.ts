@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import type { DnsChange } from '../engine.ts';
@@ -11,6 +12,8 @@ import { DnsThread } from './thread.ts';
 
 /** Changes of one message: a copy of them is made in one go. */
 const CHANGES_PER_MESSAGE = 500;
+/** For a scrape, whose client waits for some seconds. */
+const READINGS_MS = 1000;
 /** See EngineOptions: a name that nobody else has. */
 const INSTANCE_BYTES = 8;
 
@@ -50,19 +53,21 @@ export class Workers implements AsyncDisposable {
     this.#tell({ kind: 'synced' });
   }
 
-  /** Those that some worker couldn't have, each once. */
+  /** Those that some worker couldn't have, each once; all of them when no worker is left. */
   async listen(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
-    const all = await Promise.all(this.#threads.map(thread => thread.call('listen', addresses)));
-    return [...new Map(all.flat().map(failure => [`${failure.address} ${failure.port}`, failure])).values()];
+    const results = await Promise.allSettled(this.#threads.map(thread => thread.call('listen', addresses)));
+    const failures = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+    if (failures.length === 0) return addresses.map(where => ({ ...where, message: 'no DNS worker lives' }));
+    return [...new Map(failures.flat().map(failure => [`${failure.address} ${failure.port}`, failure])).values()];
   }
 
   /** See WorkerCalls: one of them does it for all. */
   follow(family: IPFamily, addresses: readonly ServedAddress[]): Promise<readonly WatchedAddress[]> {
-    return this.#threads[0]!.call('signs', family, addresses);
+    return this.#first.call('signs', family, addresses);
   }
 
   beat(isBeating: boolean): Promise<void> {
-    return this.#threads[0]!.call('beat', isBeating);
+    return this.#first.call('beat', isBeating);
   }
 
   /** Resolves when what was told so far is what they answer from. */
@@ -70,17 +75,27 @@ export class Workers implements AsyncDisposable {
     await Promise.all(this.#threads.map(thread => thread.call('settled')));
   }
 
-  /** Of each worker. */
-  readings(): Promise<readonly DnsReadings[]> {
-    return Promise.all(this.#threads.map(thread => thread.call('readings')));
+  /** Of each worker that lives and says so in time: the others' are no reason to have none. */
+  async readings(): Promise<readonly DnsReadings[]> {
+    const late = new AbortController();
+    const none = delay(READINGS_MS, undefined, { signal: late.signal }).catch(() => undefined); // aborted: not needed
+    const read = (thread: DnsThread) => Promise.race([thread.call('readings').catch(() => undefined), none]);
+    const all = await Promise.all(this.#threads.map(read));
+    late.abort();
+    return all.filter(readings => readings !== undefined);
   }
 
   explain(name: string, type: number): Promise<Explanation> {
-    return this.#threads[0]!.call('explain', name, type);
+    return this.#first.call('explain', name, type);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#threads.map(thread => thread[Symbol.asyncDispose]()));
+  }
+
+  /** One that does what one of them does for all. */
+  get #first(): DnsThread {
+    return this.#threads.find(({ isAlive }) => isAlive) ?? this.#threads[0]!;
   }
 
   #tell(notice: Notice): void {

@@ -1,6 +1,7 @@
 /** Questions and answers by UDP. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Client {
   readonly address: string;
@@ -25,15 +26,20 @@ function asItIs(address: string, _family: unknown, done: (error: null, address: 
 
 /** For bursts; the kernel gives as much of it as net.core.rmem_max lets it. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
+/**
+ * A packet whose socket the kernel has looked up is queued there some microseconds later, whatever the socket has become meanwhile: both is done by one
+ * softirq, which nothing but interrupts (and a hypervisor) can hold up.
+ */
+const SETTLING_MS = 20;
 
 /** A socket at an address; resolves once it answers. Rejects when the address can't be had. */
 export class UdpServer implements AsyncDisposable {
   readonly #socket: Socket;
   readonly #respond: Respond;
   readonly #pending = new Set<Promise<void>>();
-  /** While it closes: questions that came before, and whether the socket is connected (see `#drain`). */
-  #waiting: { readonly message: Buffer; readonly client: Client }[] | undefined;
-  #isConnected = false;
+  /** Counts what is read, so that an end of it can be seen. */
+  #taken = 0;
+  #isClosing = false;
   /** Datagrams that the kernel didn't take: the client asks again. */
   dropped = 0;
 
@@ -61,24 +67,24 @@ export class UdpServer implements AsyncDisposable {
     return this.#socket.address().port;
   }
 
-  /** What came before is answered first. */
+  /**
+   * What came before is answered first. A connected socket gets nothing from anybody but its peer, here itself: whoever shares the port gets what comes
+   * from now on (net/ipv4/udp.c, compute_score), and what is queued can still be read. With a plain close that would be lost.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#drain();
-    while (this.#pending.size > 0 || !this.#isConnected) {
+    this.#isClosing = true;
+    this.#connect();
+    do {
       await Promise.all(this.#pending);
-      await this.#drain();
-    }
+      await this.#untilQuiet();
+    } while (this.#pending.size > 0);
     const closed = once(this.#socket, 'close');
     this.#socket.close();
     await closed;
   }
 
   #take(message: Buffer, client: Client): void {
-    if (this.#waiting === undefined) this.#answer(message, client);
-    else this.#waiting.push({ message, client });
-  }
-
-  #answer(message: Buffer, client: Client): void {
+    this.#taken += 1;
     const answer = this.#respond(message, client);
     if (answer === undefined) return;
     if (!(answer instanceof Promise)) {
@@ -94,38 +100,31 @@ export class UdpServer implements AsyncDisposable {
 
   #send(answer: Buffer, { address, port }: Client): void {
     if (this.#isConnected) this.#socket.disconnect();
-    this.#isConnected = false;
     this.#socket.send(answer, port, address);
+    // At once: what comes in between is queued here, and read as what came before.
+    if (this.#isClosing) this.#connect();
   }
 
-  /**
-   * A connected socket gets nothing from anybody but its peer, here itself: whoever shares the port gets what comes from now on
-   * (net/ipv4/udp.c, compute_score), and what is queued can still be read. With a plain close that would be lost.
-   */
-  async #drain(): Promise<void> {
-    for (let isQuiet = false; !isQuiet; ) {
-      this.#waiting = [];
-      await this.#connect();
-      await this.#untilQuiet();
-      const waiting = this.#waiting;
-      isQuiet = waiting.length === 0;
-      for (const { message, client } of waiting) this.#answer(message, client);
+  get #isConnected(): boolean {
+    try {
+      this.#socket.remoteAddress();
+      return true;
+    } catch {
+      return false; // ERR_SOCKET_DGRAM_NOT_CONNECTED
     }
   }
 
-  async #connect(): Promise<void> {
-    if (this.#isConnected) return;
+  /** Takes effect before it returns, because `asItIs` does. Where the address is no longer this machine's it fails, and nothing comes there anyway. */
+  #connect(): void {
     const { address, port } = this.#socket.address();
-    const connected = once(this.#socket, 'connect');
     this.#socket.connect(port, address);
-    await connected;
-    this.#isConnected = true;
   }
 
-  /** Until a turn of the event loop has brought nothing. */
+  /** Until some time has brought nothing. */
   async #untilQuiet(): Promise<void> {
-    for (let before = -1; before !== this.#waiting?.length; ) {
-      before = this.#waiting?.length ?? 0;
+    for (let before = -1; before !== this.#taken; ) {
+      before = this.#taken;
+      await delay(SETTLING_MS);
       // Sockets are read between two of these.
       for (let turn = 0; turn < 2; turn += 1) await new Promise<void>(resolve => setImmediate(resolve));
     }

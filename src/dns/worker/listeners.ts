@@ -8,13 +8,21 @@ export type Answer = (message: Buffer, client: Client, isTcp: boolean) => Return
 export class Listeners {
   readonly #answer: Answer;
   readonly #open = new Map<string, AsyncDisposableStack>();
+  #work: Promise<unknown> = Promise.resolve();
 
   constructor(answer: Answer) {
     this.#answer = answer;
   }
 
   /** Listens at exactly these, but for those that it returns. The others close when what was asked there is answered. */
-  async set(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
+  set(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
+    // One at a time: what is being opened would be missed by the next one.
+    const work = this.#work.then(() => this.#set(addresses));
+    this.#work = work.catch(() => undefined); // told to whoever asked
+    return work;
+  }
+
+  async #set(addresses: readonly SocketAddress[]): Promise<readonly ListenFailure[]> {
     const wanted = new Map(addresses.map(where => [`${where.address} ${where.port}`, where]));
     const failures: ListenFailure[] = [];
     for (const [key, where] of wanted) {

@@ -15,13 +15,16 @@ const CHANGES_PER_TURN = 100;
 if (parentPort === null) throw new TypeError('not a worker thread');
 const port = parentPort;
 const send = (message: FromWorker) => port.postMessage(message);
+/** Its text: what else an error has may not be cloned, and then there would be another error. */
+const onError = (error: unknown) =>
+  send({ kind: 'fault', message: messageOf(error), stack: error instanceof Error ? error.stack : undefined });
 
 const engine = new Engine({
   ...(workerData as WorkerData),
   now: () => performance.now(),
   wallClock: () => Date.now(),
   onUpstreamFailure: (server, { message }) => send({ kind: 'upstream-failure', server, message }),
-  onFault: error => send({ kind: 'fault', error }),
+  onFault: onError,
 });
 const listeners = new Listeners((message, client, isTcp) => engine.respond(message, client, isTcp));
 const compaction = new QuietCompaction(compactHeap);
@@ -32,7 +35,6 @@ const changes = new Turns<DnsChange>(list => {
 
 const signs = new SignsOfLife();
 const { pulses, index } = workerData as WorkerData;
-const onError = (error: unknown) => send({ kind: 'fault', error });
 const heart = new Heart({ signs, pulses: new Int32Array(pulses), index, onError });
 
 const calls: WorkerCalls = {
@@ -68,6 +70,10 @@ async function answer({ id, method, args }: Call): Promise<void> {
     const call = calls[method] as (...all: readonly unknown[]) => unknown;
     send({ kind: 'result', id, value: await call(...args) });
   } catch (error) {
-    send({ kind: 'error', id, message: error instanceof Error ? error.message : String(error) });
+    send({ kind: 'error', id, message: messageOf(error) });
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

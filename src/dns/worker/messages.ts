@@ -63,4 +63,4 @@ export type FromWorker =
   /** An upstream server stopped answering, or asks us. */
   | { readonly kind: 'upstream-failure'; readonly server: SocketAddress; readonly message: string }
   /** An error of ours: the client got SERVFAIL. */
-  | { readonly kind: 'fault'; readonly error: unknown };
+  | { readonly kind: 'fault'; readonly message: string; readonly stack?: string | undefined };

@@ -1,20 +1,10 @@
 /** Any bytes: an engine never throws, and says nothing, or something that can be read and isn't too large. `DNS_FUZZ=1000000` is the long form. */
 import { describe, expect, it } from 'vitest';
 import { readMessage } from '../../../src/dns/wire/message.ts';
-import { asking, CLIENT, DEFAULT_NAMESPACE, EngineLab, serviceChange } from './engine-lab.ts';
+import { CLIENT, DEFAULT_NAMESPACE, EngineLab, serviceChange } from './engine-lab.ts';
+import { mutated, randomFrom } from './mutated-packets.ts';
 
 const PACKETS = Number(process.env.DNS_FUZZ ?? 20_000);
-/** A number generator whose run can be repeated (mulberry32). */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed;
-  return below => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
-
 const ips = Array.from({ length: 100 }, (_, i) => `10.244.9.${i} pod-${i}`).join('\n');
 const CHANGES = [
   DEFAULT_NAMESPACE,
@@ -22,33 +12,6 @@ const CHANGES = [
   serviceChange('db', { kind: 'headless', endpoints: ips }),
   serviceChange('out', { kind: 'external-name', externalName: 'db.default.svc.cluster.local' }),
 ];
-const NAMES = ['web', 'db', 'out', '_http._tcp.db', 'pod-7.db', 'nope'].map(
-  name => `${name}.default.svc.cluster.local`,
-);
-const TYPES = ['A', 'AAAA', 'SRV', 'PTR', 'ANY', 'TXT', 'SOA'];
-const SEEDS = [...NAMES, '7.9.244.10.in-addr.arpa', 'cluster.local', '.'].flatMap(name =>
-  TYPES.flatMap(type => [asking(name, type), asking(name, type, { edns: { udpSize: 4096, do: true } })]),
-);
-/** Bytes that mean something: pointers, lengths, the edges of counts. */
-const TELLING = [0, 1, 0x0c, 0x3f, 0x40, 0x7f, 0x80, 0xc0, 0xff];
-
-function mutated(random: (below: number) => number): Buffer {
-  const bytes = Buffer.from(SEEDS[random(SEEDS.length)]!);
-  for (let count = random(6); count > 0; count -= 1) {
-    bytes[random(bytes.length)] = random(2) === 0 ? random(256) : TELLING[random(TELLING.length)]!;
-  }
-  switch (random(8)) {
-    case 0:
-      return bytes.subarray(0, random(bytes.length + 1));
-    case 1:
-      return Buffer.concat([bytes, SEEDS[random(SEEDS.length)]!.subarray(random(12))]);
-    case 2:
-      return Buffer.from(Array.from({ length: random(80) }, () => random(256)));
-    default:
-      return bytes;
-  }
-}
-
 describe(`${PACKETS} mutated packets`, () => {
   it('never throw, and get nothing, or an answer that can be read, within its limit', { timeout: 600_000 }, () => {
     const random = randomFrom(Number(process.env.DNS_FUZZ_SEED ?? 1));

@@ -296,3 +296,23 @@ describe('ServiceCIDRs', () => {
     ]);
   });
 });
+
+describe('a list', () => {
+  it('of a kind is complete when its source says so, whether or not all wait for it', async () => {
+    const store = new Store();
+    store.announce(['Service']);
+    let isListed = false;
+    const listed = store.listed('Namespace').then(() => {
+      isListed = true;
+    });
+    store.replace('Namespace', []);
+    await Promise.resolve();
+    expect([store.hasListed('Namespace'), isListed, store.isSynced]).toEqual([false, false, false]);
+    store.markSynced('Namespace');
+    await listed;
+    expect([store.hasListed('Namespace'), store.hasListed('Pod'), store.isSynced]).toEqual([true, false, false]);
+    store.markSynced('Service');
+    await Promise.all([store.synced, store.listed('Namespace')]); // whoever asks later is told too
+    expect(store.isSynced).toBe(true);
+  });
+});

@@ -1,7 +1,4 @@
 /** One suite: its objects in an API server, the real DNS server that watches it, its questions over real sockets. */
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
-import { createServer, type Server } from 'node:net';
 import { stringify } from 'yaml';
 import { NODE } from '../../../../src/config/effective.ts';
 import { parseConfiguration } from '../../../../src/config/load.ts';
@@ -10,6 +7,7 @@ import { type ApiServer, startApiServer } from '../../../../src/lab/apiserver/se
 import { createLogger } from '../../../../src/log.ts';
 import { startApiSource } from '../../../../src/watch/api-source.ts';
 import { Store } from '../../../../src/watch/store.ts';
+import { freePort } from '../../../fakes/free-port.ts';
 import { failed, passed, type Result, skipped } from '../result.ts';
 import { messageOf } from '../vector-files.ts';
 import { ask, type Where } from './ask.ts';
@@ -146,30 +144,4 @@ function configurationText(options: SuiteOptions, { address, port }: Where, upst
 
 function withoutUndefined(fields: object): object {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
-}
-
-/** Below those that outgoing connections get. */
-const PORTS = { from: 20_000, count: 10_000 };
-
-/** One that nobody has at this moment, for UDP and TCP. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = PORTS.from + Math.floor(Math.random() * PORTS.count);
-    if (
-      (await isFree(createSocket('udp4').bind(port, '127.0.0.1'))) &&
-      (await isFree(createServer().listen(port, '127.0.0.1')))
-    )
-      return port;
-  }
-}
-
-async function isFree(socket: Socket | Server): Promise<boolean> {
-  try {
-    await once(socket, 'listening');
-  } catch {
-    return false; // somebody has it
-  }
-  socket.close();
-  await once(socket, 'close');
-  return true;
 }

@@ -1,98 +1,213 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
-import { expect, test } from 'vitest';
-import type { Configuration } from '../../../../src/config/configuration.ts';
-import { parseConfiguration } from '../../../../src/config/load.ts';
-import { NodeDns } from '../../../../src/dns/host/node-dns.ts';
-import { createLogger } from '../../../../src/log.ts';
-import type { Kind } from '../../../../src/watch/objects.ts';
-import { Store } from '../../../../src/watch/store.ts';
-import { asking } from '../engine-lab.ts';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { service } from '../../../fakes/objects.ts';
+import { ask, type DnsFields, NodeDnsLab, QuestionStream, WEB } from './node-dns-lab.ts';
 
-const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node', 'Namespace'];
+const ADDRESS = '10.96.0.10';
 
-/** One that nobody has at this moment. */
-async function freePort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return port;
-}
+describe('reloads under a stream of questions', () => {
+  const changes: readonly DnsFields[] = [
+    { workers: 3 },
+    { workers: 1 },
+    { ttl: 30 },
+    { zones: ['cluster.local', 'example.org'] },
+    { pods: 'verified' },
+    { endpointPodNames: true },
+    { namespaces: ['default'] },
+    { upstreams: ['127.0.0.1:9'] },
+  ];
 
-function listedStore(): Store {
-  const store = new Store();
-  store.announce(KINDS);
-  for (const kind of KINDS) store.markSynced(kind);
-  return store;
-}
+  test('lose nothing and answer nothing else', { timeout: 20_000 }, async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    const stream = new QuestionStream(lab.port);
+    for (const fields of changes) {
+      await lab.configure(fields);
+      expect(await lab.ask(WEB)).toBe(ADDRESS);
+    }
+    expect(Object.keys(await stream.stop())).toEqual([ADDRESS]);
+  });
 
-function configurationAt(port: number, workers = 1): Configuration {
-  const dns = { enabled: true, service: '', listen: [`127.0.0.1:${port}`], upstreams: [], workers };
-  const document = { apiVersion: 'kproxy-ts.dev/v1alpha1', kind: 'NodeConfiguration', dns };
-  return parseConfiguration(JSON.stringify(document), 'the test').configuration;
-}
+  test('a configuration that comes while another one is made counts, and all are done', async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    await Promise.all([1, 3, 2, 1].map(workers => lab.configure({ workers, zones: [`z${workers}.org`] })));
+    expect(await lab.ask('web.default.svc.z1.org')).toBe(ADDRESS);
+    // The first, and the last: those between need not be.
+    expect(lab.workers.length).toBeLessThanOrEqual(2 + 1 + 3 + 1);
+  });
 
-/** A server whose cluster is known from the beginning, as after a change of the configuration, unless a store says otherwise. */
-function serverAt(port: number, { workers = 1, store = listedStore() } = {}): NodeDns {
-  const configuration = configurationAt(port, workers);
-  const log = createLogger({ level: 'fatal' });
-  return new NodeDns({ store, nodeName: 'node-a', configuration, log, networks: () => [] });
-}
+  test('another address is listened at, and the first one no longer', async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    await lab.configure({ listen: [`127.0.0.2:${lab.port}`] });
+    expect(await lab.ask(WEB)).toBe('no answer');
+    await lab.configure();
+    expect(await lab.ask(WEB)).toBe(ADDRESS);
+  });
 
-test('is ready when it has its sockets, not when it knows the cluster', async () => {
-  const port = await freePort();
-  await using server = serverAt(port);
-  expect(server.missing()).toMatchObject([{ part: 'dns' }]);
-  server.start();
-  while (server.missing().length > 0) await setImmediate();
-  const client = connect(port, '127.0.0.1');
-  await once(client, 'connect');
-  client.destroy();
+  test('off and on again', async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    await lab.configure({ enabled: false });
+    expect([await lab.ask(WEB), await lab.dns.explain(WEB, 1), lab.dns.missing()]).toEqual([
+      'no answer',
+      undefined,
+      [],
+    ]);
+    await lab.configure();
+    expect(await lab.ask(WEB)).toBe(ADDRESS);
+  });
 });
 
-test('leaves its port to another process until it knows the cluster, unless it is told to listen', async () => {
-  const port = await freePort();
-  const store = new Store();
-  store.announce(KINDS);
-  await using server = serverAt(port, { store });
-  server.start();
-  let readings = 0;
-  while (readings < 20) readings += (await server.readings()).length;
-  await expect(once(connect(port, '127.0.0.1'), 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
-  for (const kind of KINDS) store.markSynced(kind);
-  while (server.missing().length > 0) await setImmediate();
-  await ask(port);
+describe('a worker that dies', () => {
+  test('is replaced at once, and others answer meanwhile', async () => {
+    await using lab = await NodeDnsLab.startSynced({ workers: 3 });
+    await lab.workers[1]?.terminate();
+    expect(lab.dns.missing()).toMatchObject([{ part: 'dns', reason: 'the DNS worker ended' }]);
+    expect(await lab.dns.readings()).toHaveLength(2);
+    const stream = new QuestionStream(lab.port);
+    await expect.poll(() => lab.workers.length).toBe(6);
+    await expect.poll(() => lab.dns.missing()).toEqual([]);
+    expect(Object.keys(await stream.stop())).toEqual([ADDRESS]);
+    expect(await lab.dns.readings()).toHaveLength(3);
+  });
 
-  const other = await freePort();
-  const unlisted = new Store();
-  unlisted.announce(KINDS);
-  await using early = serverAt(other, { store: unlisted });
-  await early.configure(configurationAt(other));
-  await ask(other);
-  expect(await early.readings()).toMatchObject([{ responses: { SERVFAIL: 1 } }]);
+  test('is no reason to leave those running that a reload replaces', { timeout: 20_000 }, async () => {
+    await using lab = await NodeDnsLab.startSynced({ workers: 1 });
+    const [first] = lab.workers;
+    const ended = new Promise(resolve => first?.once('exit', resolve));
+    const reload = lab.configure({ workers: 2 });
+    await expect.poll(() => lab.workers.length).toBe(3);
+    await lab.workers[1]?.terminate();
+    await reload;
+    await ended; // with the replacement's replacement
+    lab.store.upsert('Service', service({ clusterIPs: ['10.96.0.11'] }));
+    const stream = new QuestionStream(lab.port);
+    await delay(50);
+    expect(Object.keys(await stream.stop())).toEqual(['10.96.0.11']);
+  });
+
+  test('is replaced later and later', { timeout: 20_000 }, async () => {
+    await using lab = await NodeDnsLab.startSynced({ workers: 1 });
+    for (let death = 1; death <= 3; death += 1) {
+      await lab.workers.at(-1)?.terminate();
+      await expect.poll(() => lab.workers.length, { timeout: 5000 }).toBe(death + 1);
+    }
+    const waits = lab.logged.lines.flatMap(line => /take the workers' place in (\S+) s/.exec(line)?.[1] ?? []);
+    expect(waits).toEqual(['0.1', '0.2', '0.4']);
+  });
+
+  test('explains nothing, and says so', async () => {
+    await using lab = await NodeDnsLab.startSynced({ workers: 1 });
+    const asked = lab.dns.explain(WEB, 1);
+    await lab.workers[0]?.terminate();
+    await Promise.allSettled([asked]);
+    await expect(lab.dns.explain(WEB, 1)).rejects.toThrow('the DNS worker');
+  });
 });
 
-test('several workers share the questions of one address', async () => {
-  const port = await freePort();
-  await using server = serverAt(port, { workers: 2 });
-  server.start();
-  while (server.missing().length > 0) await setImmediate();
-  for (let i = 0; i < 64; i += 1) await ask(port);
-  const counts = (await server.readings()).map(({ responses }) => responses.NXDOMAIN ?? 0);
-  expect(counts).toHaveLength(2);
-  expect(Math.min(...counts)).toBeGreaterThan(0);
-  expect(counts[0]! + counts[1]!).toBe(64);
+describe('an address that cannot be had', () => {
+  test('that somebody has is named once, tried again, and others are answered', { timeout: 10_000 }, async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    const other = createServer().listen(lab.port, '127.0.0.3');
+    await once(other, 'listening');
+    const where = `127.0.0.3:${lab.port}`;
+    await lab.configure({ listen: [`127.0.0.1:${lab.port}`, where, `192.0.2.1:${lab.port}`] });
+    expect(await lab.ask(WEB)).toBe(ADDRESS);
+    const reasons = lab.dns.missing().map(({ reason }) => reason);
+    expect(reasons).toHaveLength(2);
+    expect(reasons[0]).toMatch(/^127\.0\.0\.3 port \d+: .*EADDRINUSE/);
+    expect(reasons[1]).toMatch(/^192\.0\.2\.1 port \d+: .*EADDRNOTAVAIL/);
+    await delay(1200);
+    expect(lab.logged.count(/no names at 127\.0\.0\.3/)).toBe(1);
+    other.close();
+    await expect.poll(() => lab.dns.missing().length, { timeout: 3000 }).toBe(1);
+    // Neither is the UDP socket of the first try left behind.
+    await lab.configure();
+    const socket = createSocket('udp4').bind(lab.port, '127.0.0.3');
+    await once(socket, 'listening');
+    socket.close();
+  });
+
+  test("the Node's, while it has none, is one", async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    await lab.configure({ listen: [`node:${lab.port}`] });
+    expect(lab.dns.missing()).toEqual([{ part: 'dns', reason: 'the Node has no InternalIP to answer at yet' }]);
+  });
 });
 
-/** From a port of its own; resolves when there is an answer. */
-async function ask(port: number): Promise<void> {
-  const socket = createSocket('udp4');
-  const answer = once(socket, 'message');
-  socket.send(asking('nobody.default.svc.cluster.local', 'A'), port, '127.0.0.1');
-  await answer;
-  socket.close();
-}
+describe('resolv.conf', () => {
+  test('is followed as it changes, is empty and vanishes', { timeout: 10_000 }, async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'kproxy-dns-'));
+    const resolvConf = join(directory, 'resolv.conf');
+    await using lab = await NodeDnsLab.startSynced({ enabled: false });
+    const servers = async () => (await lab.dns.readings()).map(({ upstreams }) => Object.keys(upstreams).join(' '));
+    await writeFile(resolvConf, 'nameserver 127.0.0.1\n');
+    await lab.configure({ resolvConf, workers: 1, upstreams: null });
+    expect(await servers()).toEqual(['127.0.0.1:53']);
+    await writeFile(resolvConf, 'nameserver 127.0.0.9\n');
+    await expect.poll(servers).toEqual(['127.0.0.9:53']);
+    await rm(resolvConf);
+    await expect.poll(() => lab.logged.count(/those known before are asked/)).toBe(1);
+    expect(await servers()).toEqual(['127.0.0.9:53']);
+    await writeFile(resolvConf, '# none\n');
+    await expect.poll(servers).toEqual(['']);
+    expect(lab.logged.count(/no nameserver in .*other names are refused/)).toBe(1);
+    expect(await lab.ask('example.com')).toBe('REFUSED');
+    await rm(directory, { recursive: true });
+  });
+});
+
+describe('the cluster', () => {
+  test('that is not known yet is SERVFAIL, and then answered', async () => {
+    await using lab = await NodeDnsLab.start();
+    expect(await lab.ask(WEB)).toBe('SERVFAIL');
+    expect(lab.dns.missing()).toEqual([{ part: 'dns', reason: 'no complete list yet' }]);
+    lab.fill();
+    await expect.poll(() => lab.ask(WEB)).toBe(ADDRESS);
+    expect(lab.dns.missing()).toEqual([]);
+  });
+
+  test('whose Namespaces we may not list has names of Services all the same', async () => {
+    await using lab = await NodeDnsLab.start();
+    lab.fill();
+    lab.store.replace('Namespace', []); // as OptionalWatch does after 403
+    await lab.dns.complete;
+    expect(await lab.ask(WEB)).toBe(ADDRESS);
+  });
+
+  test('that changes a thousand times quickly is answered as it is in the end', async () => {
+    await using lab = await NodeDnsLab.startSynced();
+    for (let i = 0; i < 1000; i += 1) {
+      lab.store.upsert('Service', service({ clusterIPs: [`10.97.${i >> 8}.${i & 255}`] }));
+      if (i % 100 === 0) await delay(1);
+    }
+    await expect.poll(() => lab.ask(WEB)).toBe('10.97.3.231');
+    const stream = new QuestionStream(lab.port);
+    await delay(50);
+    expect(Object.keys(await stream.stop())).toEqual(['10.97.3.231']);
+  });
+});
+
+describe('an end', () => {
+  test('in the middle of a reload comes, and nothing listens any more', async () => {
+    const lab = await NodeDnsLab.startSynced();
+    const reload = lab.configure({ workers: 3 });
+    await lab[Symbol.asyncDispose]();
+    await reload;
+    expect(await lab.ask(WEB)).toBe('no answer');
+    await lab.configure({ workers: 1 });
+    expect(await ask(WEB, lab.port)).toBe('no answer');
+  });
+
+  test('before anything is known comes too', async () => {
+    const lab = await NodeDnsLab.start();
+    const stop = lab.configure({ workers: 3 });
+    await lab[Symbol.asyncDispose]();
+    await stop;
+    expect(await lab.ask(WEB)).toBe('no answer');
+  });
+});

@@ -1,83 +1,192 @@
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
 import { TcpServer } from '../../../../src/dns/server/tcp.ts';
 import type { Respond } from '../../../../src/dns/server/udp.ts';
 
-const open: AsyncDisposable[] = [];
-afterEach(async () => {
-  for (const each of open.splice(0)) await each[Symbol.asyncDispose]();
-});
+const echo: Respond = message => Buffer.from(message);
 
-async function connected(respond: Respond): Promise<{ readonly server: TcpServer; readonly client: Socket }> {
-  const server = await TcpServer.open({ address: '127.0.0.1', port: 0, respond, sharesPort: true });
-  open.push(server);
-  const client = connect(server.port, '127.0.0.1');
-  await once(client, 'connect');
-  return { server, client };
+function open(respond: Respond, idleMs?: number): Promise<TcpServer> {
+  const options = { address: '127.0.0.1', port: 0, respond, sharesPort: false };
+  return TcpServer.open(idleMs === undefined ? options : { ...options, idleMs });
 }
 
-const framed = (text: string) => Buffer.concat([Buffer.of(0, text.length), Buffer.from(text)]);
+function framed(text: string | Buffer): Buffer {
+  const message = Buffer.from(text);
+  return Buffer.concat([Buffer.of(message.length >> 8, message.length & 255), message]);
+}
 
-/** Messages as they come, until there are so many or the connection ends. */
-async function heard(client: Socket, count: number): Promise<string[]> {
-  const texts: string[] = [];
-  let bytes = Buffer.alloc(0);
-  for await (const chunk of client) {
-    bytes = Buffer.concat([bytes, chunk as Buffer]);
-    for (
-      ;
-      bytes.length >= 2 && bytes.length >= 2 + bytes.readUInt16BE(0);
-      bytes = bytes.subarray(2 + bytes.readUInt16BE(0))
-    )
-      texts.push(bytes.toString('latin1', 2, 2 + bytes.readUInt16BE(0)));
-    if (texts.length >= count) break;
+/** A connection, and the messages that have come by it. */
+class TestClient implements Disposable {
+  readonly socket: Socket;
+  #bytes = Buffer.alloc(0);
+  readonly messages: Buffer[] = [];
+  readonly closed: Promise<unknown>;
+
+  constructor({ port }: TcpServer) {
+    this.socket = connect({ host: '127.0.0.1', port });
+    this.closed = new Promise(resolve => this.socket.on('close', resolve));
+    this.socket.on('error', () => this.socket.destroy());
+    this.socket.on('data', chunk => this.#read(chunk));
   }
-  return texts;
+
+  #read(chunk: Buffer): void {
+    this.#bytes = Buffer.concat([this.#bytes, chunk]);
+    while (this.#bytes.length >= 2 && this.#bytes.length >= 2 + this.#bytes.readUInt16BE(0)) {
+      const end = 2 + this.#bytes.readUInt16BE(0);
+      this.messages.push(this.#bytes.subarray(2, end));
+      this.#bytes = this.#bytes.subarray(end);
+    }
+  }
+
+  /** Resolves with as many messages. */
+  async received(count: number): Promise<readonly string[]> {
+    await expect.poll(() => this.messages.length, { timeout: 5000 }).toBe(count);
+    return this.messages.map(String);
+  }
+
+  [Symbol.dispose](): void {
+    this.socket.destroy();
+  }
 }
 
 describe('a connection', () => {
-  it('has many questions under way, and they are answered as answers come', async () => {
-    const late = new Map<string, (answer: Buffer) => void>();
-    const { client } = await connected(message => {
-      const text = message.toString();
-      return text === 'late' ? new Promise(resolve => late.set(text, resolve)) : Buffer.from(text);
-    });
-    const early = Array.from({ length: 150 }, (_, i) => `q${i}`);
-    client.write(Buffer.concat([framed('late'), ...early.map(framed)]));
-    const all = heard(client, 151);
-    while (!late.has('late') || client.bytesRead < 500) await new Promise(resolve => setImmediate(resolve));
-    late.get('late')?.(Buffer.from('late'));
-    expect(await all).toEqual([...early, 'late']);
-  });
-
-  it('may bring a question in pieces', async () => {
-    const { client } = await connected(message => message);
-    const bytes = framed('question');
-    for (const byte of bytes) {
-      client.write(Buffer.of(byte));
-      await new Promise(resolve => setImmediate(resolve));
+  test('takes a message that comes byte by byte', async () => {
+    await using server = await open(echo);
+    using client = new TestClient(server);
+    client.socket.setNoDelay(true);
+    for (const byte of framed('slowly')) {
+      client.socket.write(Buffer.of(byte));
+      await delay(1);
     }
-    expect(await heard(client, 1)).toEqual(['question']);
+    expect(await client.received(1)).toEqual(['slowly']);
   });
 
-  it('that has a question under way is answered before the server closes; others end at once', async () => {
-    const answer = Promise.withResolvers<Buffer>();
-    const asked = Promise.withResolvers<void>();
-    const { server, client } = await connected(() => {
-      asked.resolve();
-      return answer.promise;
-    });
-    const idle = connect(server.port, '127.0.0.1').resume();
-    await once(idle, 'connect');
-    client.write(framed('question'));
-    await asked.promise;
-    const idleEnd = once(idle, 'end');
-    const closed = server[Symbol.asyncDispose]();
-    await idleEnd;
-    answer.resolve(Buffer.from('answer'));
-    expect(await heard(client, 2)).toEqual(['answer']);
-    await closed;
-    open.length = 0;
+  test('that brings bytes but never a question ends when its time is over', async () => {
+    await using server = await open(echo, 100);
+    using client = new TestClient(server);
+    client.socket.write(Buffer.of(0xff, 0xff));
+    const drip = setInterval(() => client.socket.write('x'), 20);
+    await client.closed;
+    clearInterval(drip);
+    expect(client.messages).toEqual([]);
   });
+
+  test('that asks now and then stays', async () => {
+    await using server = await open(echo, 200);
+    using client = new TestClient(server);
+    for (let i = 0; i < 4; i += 1) {
+      client.socket.write(framed(String(i)));
+      await delay(100);
+    }
+    expect(await client.received(4)).toEqual(['0', '1', '2', '3']);
+    expect(client.socket.readyState).toBe('open');
+  });
+
+  test('answers no empty messages, and what follows them', async () => {
+    await using server = await open(message => (message.length === 0 ? undefined : Buffer.from(message)));
+    using client = new TestClient(server);
+    client.socket.write(Buffer.concat([Buffer.alloc(2000), framed('web')]));
+    expect(await client.received(1)).toEqual(['web']);
+  });
+
+  test('has no more questions under way than there may be, however many come in one piece', async () => {
+    let underWay = 0;
+    let most = 0;
+    await using server = await open(async message => {
+      underWay += 1;
+      most = Math.max(most, underWay);
+      await delay(1);
+      underWay -= 1;
+      return Buffer.from(message);
+    });
+    using client = new TestClient(server);
+    const questions = Array.from({ length: 1000 }, (_, i) => framed(`question ${i}`));
+    client.socket.write(Buffer.concat(questions));
+    const answers = await client.received(1000);
+    expect(new Set(answers).size).toBe(1000);
+    expect(most).toBe(100);
+  });
+
+  test('answers other questions while some wait', async () => {
+    const gate = Promise.withResolvers<Buffer>();
+    await using server = await open(message => (String(message) === 'late' ? gate.promise : Buffer.from(message)));
+    using client = new TestClient(server);
+    client.socket.write(Buffer.concat(['late', 'a', 'b'].map(framed)));
+    expect(await client.received(2)).toEqual(['a', 'b']);
+    gate.resolve(Buffer.from('late'));
+    expect(await client.received(3)).toEqual(['a', 'b', 'late']);
+  });
+
+  test('brings all answers to a client that asked for many large ones at once, and reads them', async () => {
+    const large = Buffer.alloc(60_000, 7);
+    await using server = await open(() => large);
+    using client = new TestClient(server);
+    client.socket.write(Buffer.concat(Array.from({ length: 100 }, () => framed('large'))));
+    expect((await client.received(100)).every(({ length }) => length === large.length)).toBe(true);
+  });
+
+  test('of a client that never reads ends, and few answers are made for it', async () => {
+    let answered = 0;
+    await using server = await open(() => {
+      answered += 1;
+      return Buffer.alloc(60_000, 7);
+    }, 200);
+    const socket = connect({ host: '127.0.0.1', port: server.port });
+    socket.on('error', () => socket.destroy());
+    socket.pause();
+    socket.write(Buffer.concat(Array.from({ length: 5000 }, () => framed('large'))));
+    await expect.poll(() => server.connections).toBe(1);
+    await expect.poll(() => server.connections, { timeout: 3000 }).toBe(0);
+    // 1 MiB, and what the kernel's buffers take.
+    expect(answered).toBeLessThan(400);
+    socket.destroy();
+  });
+
+  test('that is half closed gets the answers that are under way', async () => {
+    await using server = await open(message => delay(50, Buffer.from(message)));
+    using client = new TestClient(server);
+    client.socket.end(framed('the last'));
+    expect(await client.received(1)).toEqual(['the last']);
+    await client.closed;
+  });
+});
+
+describe('a server that closes', () => {
+  test('answers what had come, and what was just under way', async () => {
+    const gate = Promise.withResolvers<Buffer>();
+    const server = await open(message => (String(message) === 'late' ? gate.promise : Buffer.from(message)));
+    using waiting = new TestClient(server);
+    using fresh = new TestClient(server);
+    waiting.socket.write(framed('late'));
+    await expect.poll(() => server.connections).toBe(2);
+    const closed = server[Symbol.asyncDispose]();
+    await delay(20);
+    fresh.socket.write(framed('just'));
+    expect(await fresh.received(1)).toEqual(['just']);
+    gate.resolve(Buffer.from('late'));
+    expect(await waiting.received(1)).toEqual(['late']);
+    await closed;
+  });
+
+  test('waits for nobody who has nothing to ask', async () => {
+    const server = await open(echo);
+    using idle = new TestClient(server);
+    idle.socket.write(framed('a'));
+    await idle.received(1);
+    const startedAt = performance.now();
+    await server[Symbol.asyncDispose]();
+    expect(performance.now() - startedAt).toBeLessThan(1000);
+  });
+});
+
+test('1000 connections are answered, and one more is closed', { timeout: 20_000 }, async () => {
+  await using server = await open(echo);
+  const clients = Array.from({ length: 1000 }, () => new TestClient(server));
+  await expect.poll(() => server.connections, { timeout: 10_000 }).toBe(1000);
+  for (const { socket } of clients) socket.write(framed('web'));
+  await expect.poll(() => clients.every(({ messages }) => messages.length === 1), { timeout: 10_000 }).toBe(true);
+  using late = new TestClient(server);
+  await late.closed;
+  for (const client of clients) client[Symbol.dispose]();
 });
