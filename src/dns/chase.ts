@@ -1,6 +1,6 @@
 /** ExternalName: a CNAME of ours, and what it leads to. The name's own end counts: its error, its SOA (CoreDNS loses both). Pure. */
 import { chaseOf } from './answers.ts';
-import { type Answer, RCODE } from './records.ts';
+import { type Answer, type DnsRecord, RCODE, TYPE } from './records.ts';
 import { type Zone, zoneOf } from './zone/zone.ts';
 
 /** CNAMEs in our own zones, one after the other; more are a circle. */
@@ -40,4 +40,24 @@ export function chaseWithin(
 /** With what somebody else says of the last name. */
 export function chased({ answers }: Answer, end: Answer): Answer {
   return { ...end, answers: [...answers, ...end.answers] };
+}
+
+/** What is known on the way to a name, and that name. */
+export interface Path {
+  readonly answer: Answer;
+  readonly target: string;
+}
+
+/** The CNAMEs of an answer from `name` on, up to the first one that leads to a name that `isOurs`; undefined = none does. */
+export function pathInto({ answers }: Answer, name: string, isOurs: (name: string) => boolean): Path | undefined {
+  const way: DnsRecord[] = [];
+  for (let at = name; way.length <= MOST_STEPS; ) {
+    const next = answers.find(record => record.type === TYPE.CNAME && record.name.toLowerCase() === at);
+    if (next === undefined || !('target' in next)) return undefined;
+    way.push(next);
+    at = next.target.toLowerCase();
+    if (isOurs(at))
+      return { answer: { rcode: RCODE.NOERROR, answers: way, authority: [], additional: [] }, target: at };
+  }
+  return undefined;
 }

@@ -1,6 +1,6 @@
 /** What becomes of a question that makes sense: an answer from our zones, from what is kept, or from upstream servers. */
 import type { Answers, Elsewhere } from './answers.ts';
-import { chased, chaseWithin } from './chase.ts';
+import { chased, chaseWithin, type Path, pathInto } from './chase.ts';
 import { type Answer, RCODE, TYPE } from './records.ts';
 import { encodedAnswer, finish, Reply, refuse } from './reply.ts';
 import { answerOf } from './upstream/belonging.ts';
@@ -15,9 +15,13 @@ import { FLAG, PLAIN_UDP_BYTES, type Query } from './wire/query.ts';
 import { questionOf } from './wire/question.ts';
 import { MOST_BYTES } from './wire/response.ts';
 import type { Cluster } from './zone/cluster.ts';
+import { zoneOf } from './zone/zone.ts';
 
 /** Larger answers go by TCP, whatever a client says that it takes: they would come in pieces. */
 const MOST_UDP_BYTES = 4096;
+
+/** How often a chain of CNAMEs may lead from our zones to others'. */
+const MOST_TIMES = 4;
 
 type Late = Buffer | Promise<Buffer>;
 
@@ -43,6 +47,13 @@ interface Asked {
   readonly message: Buffer;
   readonly query: Query;
   readonly limit: number;
+}
+
+/** What an answer is to. */
+interface About {
+  readonly wire: Buffer;
+  readonly zone: string;
+  readonly isAuthoritative: boolean;
 }
 
 interface Upstream {
@@ -83,28 +94,53 @@ export class Resolver {
     if (forwarder.servers.length === 0) return refuse(message, query, RCODE.REFUSED);
     return this.#ask(asked, wire, upstream => {
       if (upstream === undefined) return refuse(message, query, RCODE.SERVFAIL);
+      const own = this.#ownEnd(labels.join('.'), query.type, upstream);
+      if (own !== undefined) return this.#follow(asked, { wire, zone: '', isAuthoritative: false }, own, 1);
       this.#turns += 1;
       return this.#finish(asked, relayed(query, upstream, this.#turns));
     });
   }
 
   #chase(asked: Asked, wire: Buffer, { zone, found, target }: NonNullable<Elsewhere['chase']>): Late {
+    const about = { wire, zone: zone.name, isAuthoritative: true };
+    return this.#follow(asked, about, { answer: zone.answer(found), target }, 0);
+  }
+
+  /** Goes on at `target`, in our zones and with upstream servers, as often as it leads from one to the other. */
+  #follow(asked: Asked, { wire, ...about }: About, { answer, target }: Path, times: number): Late {
     const { answers, forwarder } = this.#parts;
     const { type } = asked.query;
     const hasUpstreams = forwarder.servers.length > 0;
-    const chase = chaseWithin({ zones: answers.zones, hasUpstreams }, zone.answer(found), { target, type });
+    const chase = chaseWithin({ zones: answers.zones, hasUpstreams }, answer, { target, type });
     this.#turns += 1;
     const from = this.#turns;
-    const reply = (answer: Answer, isTruncated = false) =>
-      this.#finish(asked, new Reply(encodedAnswer(wire, { type, zone: zone.name, isTruncated }, answer), from));
+    const reply = (end: Answer, isTruncated = false) =>
+      this.#finish(asked, new Reply(encodedAnswer(wire, { type, ...about, isTruncated }, end), from));
     // RFC 1034 §4.3.2: who can ask nobody answers with what he has.
     if (!chase.isElsewhere || !hasUpstreams) return reply(chase.answer);
-    return this.#ask(asked, wireName(chase.names.at(-1) ?? target), upstream => {
-      if (upstream === undefined) return reply({ ...chase.answer, rcode: RCODE.SERVFAIL });
+    const last = chase.names.at(-1) ?? target;
+    return this.#ask(asked, wireName(last), upstream => {
+      if (upstream === undefined || times > MOST_TIMES) return reply({ ...chase.answer, rcode: RCODE.SERVFAIL });
+      const own = this.#ownEnd(last, type, upstream);
+      if (own !== undefined) {
+        const path = { answer: chased(chase.answer, own.answer), target: own.target };
+        return this.#follow(asked, { wire, ...about }, path, times + 1);
+      }
       const { bytes, message } = upstream;
       const end = answerOf(bytes, message, message.records);
       const isGood = end.rcode === RCODE.NOERROR || end.rcode === RCODE.NXDOMAIN;
       return reply(chased(chase.answer, isGood ? end : { ...end, rcode: RCODE.SERVFAIL }), message.isTruncated);
+    });
+  }
+
+  /** Where CNAMEs of an upstream server lead into a zone of ours: nobody else says what is there. */
+  #ownEnd(name: string, type: number, { bytes, message }: Upstream): Path | undefined {
+    const { answers: ours } = this.#parts;
+    const end = answerOf(bytes, message, message.records);
+    return pathInto(end, name, target => {
+      const labels = target.split('.');
+      const zone = zoneOf(ours.zones, labels);
+      return zone !== undefined && !(zone.fallsThrough && zone.find(labels, type) === undefined);
     });
   }
 
@@ -113,7 +149,7 @@ export class Resolver {
   }
 
   /** `use` gets what upstream servers say of the name; undefined = nothing. */
-  #ask({ query, mayAsk }: Asked, name: Buffer, use: (upstream: Upstream | undefined) => Buffer): Late {
+  #ask({ query, mayAsk }: Asked, name: Buffer, use: (upstream: Upstream | undefined) => Late): Late {
     const { cache, forwarder } = this.#parts;
     const question = upstreamQuestion(name, query);
     const kept = cache.get(question.key);

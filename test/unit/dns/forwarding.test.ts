@@ -44,6 +44,30 @@ describe('names of others', () => {
     expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.9']);
   });
 
+  it('that lead into a zone of ours are answered from there, whatever others say of it', async () => {
+    const chain: Answer[] = [
+      { name: 'a.example.com', type: 'CNAME', ttl: 60, data: 'b.example.com' },
+      { name: 'b.example.com', type: 'CNAME', ttl: 60, data: 'Web.default.svc.cluster.local' },
+      { name: 'web.default.svc.cluster.local', type: 'A', ttl: 60, data: '203.0.113.66' },
+    ];
+    const lab = labOf({}, asked => [replyTo(asked, { answers: chain })]);
+    lab.engine.apply([serviceChange('web', { clusterIPs: ['10.96.0.80'] })]);
+    for (let i = 0; i < 2; i += 1) {
+      const { packet, data } = await lab.ask('a.example.com', 'A');
+      expect(data).toEqual(['b.example.com', 'Web.default.svc.cluster.local', '10.96.0.80']);
+      expect(packet).toMatchObject({ flag_aa: false, authorities: [], additionals: [] });
+    }
+    lab.engine.apply([serviceChange('web', { clusterIPs: ['10.96.0.81'] })]);
+    expect((await lab.ask('a.example.com', 'A')).data.at(-1)).toBe('10.96.0.81');
+    expect((await lab.ask('web.default.svc.cluster.local', 'A')).data).toEqual(['10.96.0.81']);
+  });
+
+  it('that lead to and fro end as a failure', async () => {
+    const back: Answer = { name: 'www.example.com', type: 'CNAME', ttl: 60, data: OUT };
+    const { rcode } = await labOf({}, asked => [replyTo(asked, { answers: [back] })]).ask(OUT, 'A');
+    expect(rcode).toBe(2);
+  });
+
   it('are asked for others too while a client waits for many that nobody answers', async () => {
     const lab = labOf({ maxConcurrent: 40 }, asked => (asked.name === 'www.example.com' ? knowing([WWW])(asked) : []));
     const many = Array.from({ length: 100 }, (_, i) => lab.ask(`n${i}.gone.test`, 'A'));
