@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { type Configuration, type ConfigurationFields, configurationOf } from './configuration.ts';
+import { dnsWarnings } from './dns-warnings.ts';
 import type { Mapping } from './document-check.ts';
 import { type Document, readDocuments } from './documents.ts';
 import { KUBE_PROXY, NODE } from './effective.ts';
@@ -148,11 +149,13 @@ function checkDocuments(
     throw new ConfigurationError(source, [...problems, ...named(found, nameOf)]);
   }
   const fields = { kubeProxy: kubeProxy.fields, node: node.fields };
+  const configuration = configurationOf(fields);
   const warnings = [
     ...kubeProxyWarnings(documents.kubeProxy, kubeProxy.fields, nameOf),
     ...nodeWarnings(documents.node),
+    ...dnsWarnings(configuration.dns),
   ];
-  return { configuration: configurationOf(fields), fields, warnings };
+  return { configuration, fields, warnings };
 }
 
 function named(problems: readonly ConfigurationProblem[], nameOf: (path: string) => string): ConfigurationProblem[] {

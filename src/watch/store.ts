@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Map as ImmutableMap } from 'immutable';
+import { type Marks, newMarks, PLAIN, type WritableDirty } from './marks.ts';
 import type { EndpointSlice, Kind, ObjectByKind, Problem, ServiceCIDR, SliceEndpoint } from './objects.ts';
 import { objectKey } from './objects.ts';
 import type { Dirty, Snapshot } from './snapshot.ts';
@@ -23,16 +24,6 @@ const PROBLEM_PREFIXES: { readonly [K in Kind]: readonly string[] } = {
   ServiceCIDR: ['ServiceCIDR'],
   Namespace: ['Namespace'],
   Pod: ['Pod'],
-};
-
-/** Where a kind is in the snapshot, and in the marks, that is there as it is. */
-const PLAIN = { Service: 'services', Node: 'nodes', Namespace: 'namespaces', Pod: 'pods' } as const;
-
-type Marks = (typeof PLAIN)[keyof typeof PLAIN];
-
-type WritableDirty = Record<Marks, Set<string>> & {
-  hasRemovals: boolean;
-  hasServiceCIDRs: boolean;
 };
 
 const NO_SLICES: ImmutableMap<string, EndpointSlice> = ImmutableMap();
@@ -281,13 +272,7 @@ export class Store {
   /** The marks of the batch under way, which begins with the first. */
   #dirtyNow(): WritableDirty {
     if (this.#dirty === undefined) {
-      const keys = {
-        services: new Set<string>(),
-        nodes: new Set<string>(),
-        namespaces: new Set<string>(),
-        pods: new Set<string>(),
-      };
-      this.#dirty = { ...keys, hasRemovals: false, hasServiceCIDRs: false };
+      this.#dirty = newMarks();
       queueMicrotask(() => this.#flush());
     }
     return this.#dirty;

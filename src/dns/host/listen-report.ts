@@ -7,8 +7,8 @@ export class ListenReport {
   readonly #log: Logger;
   #answered: readonly SocketAddress[] = [];
   failures: readonly ListenFailure[] = [];
-  /** It was tried to listen. */
-  hasTried = false;
+  /** It was tried. */
+  isKnown = false;
 
   constructor(log: Logger) {
     this.#log = log;
@@ -17,7 +17,7 @@ export class ListenReport {
   note(addresses: readonly SocketAddress[], failures: readonly ListenFailure[]): void {
     const isNew = !isDeepStrictEqual(failures, this.failures);
     this.failures = failures;
-    this.hasTried = true;
+    this.isKnown = true;
     for (const { address, port, message } of isNew ? failures : []) {
       this.#log.error({ address, port }, `no names at ${address} port ${port}: ${message}; tried again every second`);
     }
@@ -34,6 +34,6 @@ export class ListenReport {
   forget(): void {
     this.#answered = [];
     this.failures = [];
-    this.hasTried = false;
+    this.isKnown = false;
   }
 }

@@ -11,6 +11,7 @@ import type { Explanation } from '../explain.ts';
 import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
+import { messageOf } from '../worker/fault.ts';
 import { Feed } from './feed.ts';
 import { isListed, listed } from './listed.ts';
 import { ListenReport } from './listen-report.ts';
@@ -121,8 +122,8 @@ export class NodeDns implements AsyncDisposable {
   missing(): readonly MissingPart[] {
     if (!this.#configuration.dns.enabled) return [];
     const parts = this.#report.failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
-    if (this.#told === undefined) parts.push('no complete list yet');
-    else if (!this.#report.hasTried) parts.push('no socket yet');
+    if (!this.#report.isKnown) parts.push('nothing is listened at yet');
+    if (this.#running?.isComplete !== true) parts.push('no complete list yet');
     if (this.#replacement.death !== undefined) parts.push(this.#replacement.death.message);
     if (lacksNodeAddresses(this.#configuration.dns, this.#node))
       parts.push('the Node has no InternalIP to answer at yet');
@@ -235,7 +236,7 @@ export class NodeDns implements AsyncDisposable {
     const complete = this.#tellAll(workers, feed);
     // One that ends before is told of by its death.
     complete.catch(() => undefined);
-    this.#running = { workers, feed, basis, settings, complete };
+    this.#running = { workers, feed, basis, settings, complete, isComplete: false };
     return this.#running;
   }
 
@@ -248,6 +249,7 @@ export class NodeDns implements AsyncDisposable {
     workers.apply(feed.everything(this.#told));
     workers.synced();
     await workers.settled();
+    if (this.#running.workers === workers) this.#running.isComplete = true;
     this.#wake.after(0);
   }
 
@@ -263,7 +265,8 @@ export class NodeDns implements AsyncDisposable {
     });
   }
 
-  async #listen({ workers }: Running): Promise<void> {
+  async #listen(running: Running): Promise<void> {
+    const { workers } = running;
     const { dns } = this.#configuration;
     if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, this.#served()));
     const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
@@ -271,7 +274,7 @@ export class NodeDns implements AsyncDisposable {
     const failures = await workers.listen(addresses);
     this.#report.note(addresses, failures);
     const isServed = served.length > 0 && !served.some(where => this.#report.hasFailed(where));
-    if (this.#replacement.death === undefined) await workers.beat(isServed && this.#told !== undefined);
+    if (this.#replacement.death === undefined) await workers.beat(isServed && running.isComplete);
     if (failures.length > 0) this.#wake.after(AGAIN_MS);
     else if (isServed) this.#wake.after(LOOK_MS);
   }
@@ -296,8 +299,4 @@ export class NodeDns implements AsyncDisposable {
     if (waitMs === undefined) return;
     this.#options.log.error({ err: error }, `${error.message}; others take the workers' place in ${waitMs / 1000} s`);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

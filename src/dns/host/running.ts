@@ -14,6 +14,7 @@ export interface Running {
   settings: DnsSettings;
   /** Resolves when they answer from a complete list; rejects when they die before. */
   readonly complete: Promise<void>;
+  isComplete: boolean;
 }
 
 export function basisOf({ workers, namespaces, endpointPodNames, pods }: Basis): Basis {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { errorOf } from '../worker/fault.ts';
 import type { FromWorker, Notice, SocketAddress, ToWorker, WorkerCalls, WorkerData } from '../worker/messages.ts';
 
 /** Beside this module as it is in the sources, beside the program in the bundle. */
@@ -98,11 +99,4 @@ export class DnsThread implements AsyncDisposable {
     if (message.kind === 'result') pending?.resolve(message.value);
     else pending?.reject(new Error(message.message));
   }
-}
-
-/** What a worker's error was: only its text can be relied upon to be sent. */
-function errorOf({ message, stack }: Extract<FromWorker, { readonly kind: 'fault' }>): Error {
-  const error = new Error(message);
-  if (stack !== undefined) error.stack = stack;
-  return error;
 }

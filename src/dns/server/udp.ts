@@ -99,10 +99,14 @@ export class UdpServer implements AsyncDisposable {
   }
 
   #send(answer: Buffer, { address, port }: Client): void {
+    if (!this.#isClosing) {
+      this.#socket.send(answer, port, address);
+      return;
+    }
     if (this.#isConnected) this.#socket.disconnect();
     this.#socket.send(answer, port, address);
     // At once: what comes in between is queued here, and read as what came before.
-    if (this.#isClosing) this.#connect();
+    this.#connect();
   }
 
   get #isConnected(): boolean {

@@ -4,6 +4,7 @@ import { compactHeap } from '../../heap.ts';
 import { QuietCompaction } from '../../quiet-compaction.ts';
 import { type DnsChange, Engine } from '../engine.ts';
 import { SignsOfLife } from '../node-address/signs-of-life.ts';
+import { faultOf, messageOf } from './fault.ts';
 import { Heart } from './heart.ts';
 import { Listeners } from './listeners.ts';
 import type { Call, FromWorker, ToWorker, WorkerCalls, WorkerData } from './messages.ts';
@@ -15,9 +16,7 @@ const CHANGES_PER_TURN = 100;
 if (parentPort === null) throw new TypeError('not a worker thread');
 const port = parentPort;
 const send = (message: FromWorker) => port.postMessage(message);
-/** Its text: what else an error has may not be cloned, and then there would be another error. */
-const onError = (error: unknown) =>
-  send({ kind: 'fault', message: messageOf(error), stack: error instanceof Error ? error.stack : undefined });
+const onError = (error: unknown) => send(faultOf(error));
 
 const engine = new Engine({
   ...(workerData as WorkerData),
@@ -72,8 +71,4 @@ async function answer({ id, method, args }: Call): Promise<void> {
   } catch (error) {
     send({ kind: 'error', id, message: messageOf(error) });
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

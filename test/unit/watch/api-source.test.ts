@@ -103,6 +103,20 @@ describe('against the embedded API server', () => {
     expect(log.lines.filter(line => !line.startsWith('info'))).toEqual([]);
   });
 
+  it('Namespaces that we may not list are taken for none, Services are known all the same, and Pods that nobody asked for are not listed', async () => {
+    server.refuse({ status: 403, path: '/api/v1/namespaces' });
+    cluster.create('services', 'default', serviceInput('web'));
+    await startSource({ optional: ['Namespace'] });
+    await Promise.all([store.synced, store.listed('Namespace')]);
+    expect([...store.snapshot.services.keys()]).toContain('default/web');
+    expect([store.snapshot.namespaces.size, store.hasListed('Namespace'), store.hasListed('Pod')]).toEqual([
+      0,
+      true,
+      false,
+    ]);
+    expect(log.lines.filter(line => line.includes('Namespace: we may not list it'))).toHaveLength(1);
+  });
+
   it('ServiceCIDRs are followed when asked for', async () => {
     const range = (name: string, ...cidrs: string[]) => ({ metadata: { name }, spec: { cidrs } });
     const until = (cidrs: readonly string[]) =>

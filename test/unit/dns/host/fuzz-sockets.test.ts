@@ -122,7 +122,7 @@ function fill(lab: NodeDnsLab): void {
 
 describe(`${PACKETS} mutated packets to a real server`, () => {
   it('get nothing, or a message of theirs, and others are answered as ever', { timeout: 1_200_000 }, async () => {
-    await using lab = await NodeDnsLab.startSynced({ pods: 'insecure' });
+    await using lab = await NodeDnsLab.startSynced({ workers: 2, pods: 'insecure' });
     fill(lab);
     const warm = await fuzzUdp(lab.port, Math.min(PACKETS, 1000));
     const before = await heapBytes(lab);

@@ -15,7 +15,7 @@ function scrapeOf(lab: NodeDnsLab): Promise<string> {
 
 describe('metrics', () => {
   test('are text that Prometheus takes, with a name of ours and HELP each', async () => {
-    await using lab = await NodeDnsLab.startSynced({ upstreams: ['127.0.0.1:9'] });
+    await using lab = await NodeDnsLab.startSynced({ workers: 2, upstreams: ['127.0.0.1:9'] });
     expect(await lab.ask(WEB)).toBe('10.96.0.10');
     expect(await lab.ask('nope.default.svc.cluster.local')).toBe('NXDOMAIN');
     expect(await lab.ask('example.com')).toBe('SERVFAIL');
@@ -31,7 +31,7 @@ describe('metrics', () => {
   });
 
   test('are there while a worker is dead, of the others', async () => {
-    await using lab = await NodeDnsLab.startSynced();
+    await using lab = await NodeDnsLab.startSynced({ workers: 2 });
     await lab.workers[0]?.terminate();
     expect(await scrapeOf(lab)).toContain('\nkproxy_dns_workers 1\n');
   });

@@ -71,7 +71,7 @@ export class NodeDnsLab implements AsyncDisposable {
 
   configuration(fields: DnsFields = {}): Configuration {
     const listen = [`127.0.0.1:${this.port}`];
-    const dns = { enabled: true, service: '', listen, upstreams: [], workers: 2, ...fields };
+    const dns = { enabled: true, service: '', listen, upstreams: [], workers: 1, ...fields };
     return parseConfiguration(stringify({ ...NODE, dns }), 'the test').configuration;
   }
 

@@ -1,7 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { Configuration } from '../../../../src/config/configuration.ts';
 import { parseConfiguration } from '../../../../src/config/load.ts';
@@ -9,19 +8,10 @@ import { NodeDns } from '../../../../src/dns/host/node-dns.ts';
 import { createLogger } from '../../../../src/log.ts';
 import type { Kind } from '../../../../src/watch/objects.ts';
 import { Store } from '../../../../src/watch/store.ts';
+import { freePort } from '../../../fakes/free-port.ts';
 import { asking } from '../engine-lab.ts';
 
 const KINDS: readonly Kind[] = ['Service', 'EndpointSlice', 'Node', 'Namespace'];
-
-/** One that nobody has at this moment. */
-async function freePort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return port;
-}
 
 function listedStore(): Store {
   const store = new Store();
@@ -43,18 +33,20 @@ function serverAt(port: number, { workers = 1, store = listedStore() } = {}): No
   return new NodeDns({ store, nodeName: 'node-a', configuration, log, networks: () => [] });
 }
 
-test('is ready when it has its sockets, not when it knows the cluster', async () => {
+test('is ready when it has its sockets, not when it knows the cluster', { timeout: 20_000 }, async () => {
   const port = await freePort();
   await using server = serverAt(port);
-  expect(server.missing()).toMatchObject([{ part: 'dns' }]);
+  expect(server.missing()).toContainEqual({ part: 'dns', reason: 'nothing is listened at yet' });
   server.start();
-  while (server.missing().length > 0) await setImmediate();
+  await expect.poll(() => server.missing(), { timeout: 10_000 }).toEqual([]);
   const client = connect(port, '127.0.0.1');
   await once(client, 'connect');
   client.destroy();
 });
 
-test('leaves its port to another process until it knows the cluster, unless it is told to listen', async () => {
+test('leaves its port to another process until it knows the cluster, unless it is told to listen', {
+  timeout: 20_000,
+}, async () => {
   const port = await freePort();
   const store = new Store();
   store.announce(KINDS);
@@ -64,7 +56,7 @@ test('leaves its port to another process until it knows the cluster, unless it i
   while (readings < 20) readings += (await server.readings()).length;
   await expect(once(connect(port, '127.0.0.1'), 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   for (const kind of KINDS) store.markSynced(kind);
-  while (server.missing().length > 0) await setImmediate();
+  await expect.poll(() => server.missing(), { timeout: 10_000 }).toEqual([]);
   await ask(port);
 
   const other = await freePort();
@@ -76,11 +68,11 @@ test('leaves its port to another process until it knows the cluster, unless it i
   expect(await early.readings()).toMatchObject([{ responses: { SERVFAIL: 1 } }]);
 });
 
-test('several workers share the questions of one address', async () => {
+test('several workers share the questions of one address', { timeout: 20_000 }, async () => {
   const port = await freePort();
   await using server = serverAt(port, { workers: 2 });
   server.start();
-  while (server.missing().length > 0) await setImmediate();
+  await expect.poll(() => server.missing(), { timeout: 10_000 }).toEqual([]);
   for (let i = 0; i < 64; i += 1) await ask(port);
   const counts = (await server.readings()).map(({ responses }) => responses.NXDOMAIN ?? 0);
   expect(counts).toHaveLength(2);

@@ -90,6 +90,21 @@ describe('addresses', () => {
     expect(() => dnsOf(section)).toThrow(message);
   });
 
+  test('what cannot be meant has a warning', () => {
+    const warningsOf = (section: string) =>
+      parseConfiguration(
+        `apiVersion: kproxy-ts.dev/v1alpha1\nkind: NodeConfiguration\ndns: ${section}\n`,
+        'file',
+      ).warnings.filter(line => !line.startsWith('clusterCIDR'));
+    expect(warningsOf('{ enabled: true, service: "", listen: [] }')).toEqual([
+      'names are answered nowhere: neither dns.listen nor dns.service',
+    ]);
+    expect(warningsOf('{ enabled: true, zones: [cluster.local, svc.cluster.local] }')).toEqual([
+      'dns.zones: svc.cluster.local is inside another zone; each has names of its own, as svc.svc.cluster.local',
+    ]);
+    expect(warningsOf('{ enabled: true }')).toEqual([]);
+  });
+
   test('zones are in lower case, without the closing dot, each once', () => {
     expect(dnsOf('{ zones: [Cluster.Local., cluster.local] }').zones).toEqual(['cluster.local']);
   });
