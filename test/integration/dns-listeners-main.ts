@@ -36,5 +36,12 @@ await gone('add');
 const withoutListener = await isAnswered(GOES);
 const reopened = await listeners.set([KEPT, GOES]);
 const answered = [await isAnswered(KEPT), await isAnswered(GOES)];
+// A question from port 0, which no socket can send.
+await run('nft', ['add', 'table', 'ip', 't']);
+await run('nft', ['add', 'chain', 'ip', 't', 'c', '{ type filter hook output priority 0; }']);
+await run('nft', ['add', 'rule', 'ip', 't', 'c', 'udp dport 5300 udp sport set 0']);
+const fromPort0 = await isAnswered(KEPT);
+await run('nft', ['delete', 'table', 'ip', 't']);
+const afterPort0 = await isAnswered(KEPT);
 await listeners.set([]);
-process.stdout.write(JSON.stringify({ opened, closed, withoutListener, reopened, answered }));
+process.stdout.write(JSON.stringify({ opened, closed, withoutListener, reopened, answered, fromPort0, afterPort0 }));

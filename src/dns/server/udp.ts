@@ -40,7 +40,7 @@ export class UdpServer implements AsyncDisposable {
   /** Counts what is read, so that an end of it can be seen. */
   #taken = 0;
   #isClosing = false;
-  /** Datagrams that the kernel didn't take: the client asks again. */
+  /** Answers that the kernel didn't take, and questions that none can be sent to: a client asks again. */
   dropped = 0;
 
   private constructor({ address, respond, sharesPort }: UdpServerOptions) {
@@ -53,9 +53,14 @@ export class UdpServer implements AsyncDisposable {
 
   static async open(options: UdpServerOptions): Promise<UdpServer> {
     const server = new UdpServer(options);
-    const bound = once(server.#socket, 'listening');
-    server.#socket.bind(options.port, options.address);
-    await bound;
+    try {
+      const bound = once(server.#socket, 'listening');
+      server.#socket.bind(options.port, options.address);
+      await bound;
+    } catch (error) {
+      server.#socket.close();
+      throw error;
+    }
     server.#socket.on('message', (message, client) => server.#take(message, client));
     server.#socket.on('error', () => {
       server.dropped += 1;
@@ -85,6 +90,11 @@ export class UdpServer implements AsyncDisposable {
 
   #take(message: Buffer, client: Client): void {
     this.#taken += 1;
+    // RFC 768: its sender wants no answer, and there is no port to send one to.
+    if (client.port === 0) {
+      this.dropped += 1;
+      return;
+    }
     const answer = this.#respond(message, client);
     if (answer === undefined) return;
     if (!(answer instanceof Promise)) {
