@@ -6,6 +6,8 @@ import { Connection } from './connection.ts';
 import type { Respond } from './udp.ts';
 
 const MOST_CONNECTIONS = 1000;
+/** One client mustn't have them all (RFC 7766 §6.2.2). */
+const MOST_OF_CLIENT = 100;
 /** At the end: how long a connection may still have questions under way. */
 const LAST_ANSWERS_MS = 5000;
 
@@ -21,15 +23,24 @@ export interface TcpServerOptions {
 export class TcpServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
+  /** By client. */
+  readonly #counts = new Map<string, number>();
   #accepted = 0;
 
   private constructor({ respond, idleMs }: TcpServerOptions) {
     // Half-open: a client may say that it asks no more, and is answered still.
     this.#server = createServer({ noDelay: true, allowHalfOpen: true }, socket => {
-      const connection = new Connection({ socket, respond, idleMs });
       this.#accepted += 1;
+      const client = socket.remoteAddress ?? '';
+      const count = this.#counts.get(client) ?? 0;
+      if (count >= MOST_OF_CLIENT) {
+        socket.destroy();
+        return;
+      }
+      this.#counts.set(client, count + 1);
+      const connection = new Connection({ socket, respond, idleMs });
       this.#connections.add(connection);
-      socket.on('close', () => this.#connections.delete(connection));
+      socket.on('close', () => this.#closed(connection, client));
     });
     this.#server.maxConnections = MOST_CONNECTIONS;
   }
@@ -64,6 +75,13 @@ export class TcpServer implements AsyncDisposable {
     for (const connection of this.#connections) void connection.finish();
     await closed;
     clearTimeout(late);
+  }
+
+  #closed(connection: Connection, client: string): void {
+    this.#connections.delete(connection);
+    const left = (this.#counts.get(client) ?? 1) - 1;
+    if (left === 0) this.#counts.delete(client);
+    else this.#counts.set(client, left);
   }
 
   /** Until a turn of the event loop has brought no connection: the kernel resets what nobody has accepted when a listener closes. */

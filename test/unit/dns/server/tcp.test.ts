@@ -23,8 +23,8 @@ class TestClient implements Disposable {
   readonly messages: Buffer[] = [];
   readonly closed: Promise<unknown>;
 
-  constructor({ port }: TcpServer) {
-    this.socket = connect({ host: '127.0.0.1', port });
+  constructor({ port }: TcpServer, localAddress = '127.0.0.1') {
+    this.socket = connect({ host: '127.0.0.1', port, localAddress });
     this.closed = new Promise(resolve => this.socket.on('close', resolve));
     this.socket.on('error', () => this.socket.destroy());
     this.socket.on('data', chunk => this.#read(chunk));
@@ -180,13 +180,27 @@ describe('a server that closes', () => {
   });
 });
 
-test('1000 connections are answered, and one more is closed', { timeout: 20_000 }, async () => {
+test('1000 connections of ten clients are answered, and one more is closed', { timeout: 20_000 }, async () => {
   await using server = await open(echo);
-  const clients = Array.from({ length: 1000 }, () => new TestClient(server));
+  const clients = Array.from({ length: 1000 }, (_, i) => new TestClient(server, `127.0.0.${10 + (i % 10)}`));
   await expect.poll(() => server.connections, { timeout: 10_000 }).toBe(1000);
   for (const { socket } of clients) socket.write(framed('web'));
   await expect.poll(() => clients.every(({ messages }) => messages.length === 1), { timeout: 10_000 }).toBe(true);
   using late = new TestClient(server);
   await late.closed;
   for (const client of clients) client[Symbol.dispose]();
+});
+
+test('one client cannot have all connections', { timeout: 20_000 }, async () => {
+  await using server = await open(echo);
+  const greedy = Array.from({ length: 150 }, () => new TestClient(server, '127.0.0.10'));
+  await expect.poll(() => server.connections, { timeout: 10_000 }).toBe(100);
+  using other = new TestClient(server, '127.0.0.11');
+  other.socket.write(framed('web'));
+  await expect.poll(() => other.messages.length).toBe(1);
+  for (const client of greedy) client[Symbol.dispose]();
+  await expect.poll(() => server.connections, { timeout: 10_000 }).toBe(1);
+  using again = new TestClient(server, '127.0.0.10');
+  again.socket.write(framed('web'));
+  await expect.poll(() => again.messages.length).toBe(1);
 });
