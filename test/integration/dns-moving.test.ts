@@ -47,7 +47,7 @@ describeLab('moving from CoreDNS', () => {
   /** Those that node-a's rules lead to. */
   async function expectEndpoints(addresses: readonly string[]): Promise<void> {
     const { stdout } = await lab.exec(nodeA.name, ['kproxy-ts', 'dump', 'kube-system/kube-dns:dns']);
-    const seen = new Set([...stdout.matchAll(/^ +([\d.]+):5300 /gm)].map(([, address]) => address));
+    const seen = new Set([...stdout.matchAll(/^ +([\d.]+):5300 .* yes$/gm)].map(([, address]) => address));
     expect([...seen].toSorted()).toEqual(addresses);
   }
 

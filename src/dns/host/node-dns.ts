@@ -20,7 +20,7 @@ import { Nameservers } from './nameservers.ts';
 import { Replacement } from './replacement.ts';
 import { type Basis, basisOf, isCompleted, type Running } from './running.ts';
 import { Serving } from './serving.ts';
-import { lacksNodeAddresses, listenAddresses, nodeIPs, servedAddresses, settingsOf } from './settings.ts';
+import { lacksNodeAddresses, listenAddresses, nodeIPs, serviceFacts, settingsOf } from './settings.ts';
 import { Wake } from './wake.ts';
 import { Workers } from './workers.ts';
 
@@ -69,6 +69,7 @@ export class NodeDns implements AsyncDisposable {
   /** Until then another process may answer at the same addresses, and knows what this one doesn't yet. */
   #listensUnlisted = false;
   #onNode: readonly ServedAddress[] = [];
+  #hasServed = false;
 
   constructor(options: NodeDnsOptions) {
     this.#options = options;
@@ -112,10 +113,11 @@ export class NodeDns implements AsyncDisposable {
     return this.#running?.complete ?? Promise.resolve();
   }
 
-  /** The DNS Service, while packets to it are delivered on this node. */
+  /** The DNS Service, while packets to it are delivered on this node, and after that: the endpoint stays as long as the process does. */
   get ownServer(): OwnServer | undefined {
-    if (this.#onNode.length === 0) return undefined;
-    return { service: this.#configuration.dns.service, ips: nodeIPs(this.#node) };
+    const { enabled, service } = this.#configuration.dns;
+    const isServed = this.#onNode.length > 0 || (!enabled && this.#hasServed);
+    return isServed ? { service, ips: nodeIPs(this.#node) } : undefined;
   }
 
   /** Why names aren't all answered; empty when they are, or aren't to be. */
@@ -224,12 +226,8 @@ export class NodeDns implements AsyncDisposable {
 
   #start(settings: DnsSettings, basis: Basis): Running {
     const { log } = this.#options;
-    const workers = new Workers({
-      count: basis.workers,
-      settings,
-      log,
-      onDeath: error => this.#died(workers, error),
-    });
+    const onDeath = (error: Error) => this.#died(workers, error);
+    const workers = new Workers({ count: basis.workers, settings, log, onDeath });
     this.#replacement.done();
     this.#told = undefined;
     const feed = new Feed(this.#configuration.dns);
@@ -254,13 +252,13 @@ export class NodeDns implements AsyncDisposable {
   }
 
   async #settings(): Promise<DnsSettings> {
-    const { networks } = this.#options;
+    const { networks, store } = this.#options;
     const { dns, detectLocal } = this.#configuration;
     return settingsOf(dns, {
       node: this.#node,
       detectLocal,
       networks: networks(),
-      served: this.#served(),
+      ...serviceFacts(store.snapshot, dns.service),
       nameservers: dns.upstreams === undefined ? await this.#nameservers.read(dns.resolvConf) : [],
     });
   }
@@ -268,7 +266,8 @@ export class NodeDns implements AsyncDisposable {
   async #listen(running: Running): Promise<void> {
     const { workers } = running;
     const { dns } = this.#configuration;
-    if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, this.#served()));
+    const { served: wanted } = serviceFacts(this.#options.store.snapshot, dns.service);
+    if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, wanted));
     const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
     const addresses = [...listenAddresses(dns, this.#node), ...served];
     const failures = await workers.listen(addresses);
@@ -286,11 +285,8 @@ export class NodeDns implements AsyncDisposable {
   #noteServed(addresses: readonly ServedAddress[]): void {
     const before = this.ownServer;
     this.#onNode = addresses;
+    this.#hasServed ||= addresses.length > 0;
     if (!isDeepStrictEqual(before, this.ownServer)) this.#options.onOwnServer?.();
-  }
-
-  #served(): readonly ServedAddress[] {
-    return servedAddresses(this.#options.store.snapshot.services.get(this.#configuration.dns.service));
   }
 
   #died(workers: Workers, error: Error): void {

@@ -4,6 +4,7 @@ import type { LocalDetection } from '../../config/configuration.ts';
 import type { DnsConfiguration } from '../../config/dns-fields.ts';
 import { NODE_ADDRESSES } from '../../config/dns-fields.ts';
 import type { Node, Service } from '../../watch/objects.ts';
+import type { Snapshot } from '../../watch/snapshot.ts';
 import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsSettings, UpstreamServer } from '../settings.ts';
 import type { SocketAddress } from '../worker/messages.ts';
@@ -16,6 +17,8 @@ export interface NodeFacts {
   readonly networks: readonly string[];
   /** The DNS Service's: a client on the node itself has this address. */
   readonly served: readonly ServedAddress[];
+  /** Endpoints of the DNS Service: the nodes that have this server. */
+  readonly servers: readonly string[];
   /** Of resolv.conf. */
   readonly nameservers: readonly UpstreamServer[];
 }
@@ -44,10 +47,10 @@ export function nodeIPs(node: Node | undefined): readonly string[] {
 }
 
 /** The cluster's pods and nodes. Who says what pods' ranges are says it for all of them. */
-function clientsOf({ node, detectLocal, networks, served }: NodeFacts): readonly string[] {
+function clientsOf({ node, detectLocal, networks, served, servers }: NodeFacts): readonly string[] {
   const cluster = detectLocal.mode === 'ClusterCIDR' ? detectLocal.cidrs : [];
   const others = cluster.length > 0 ? cluster : PRIVATE_RANGES;
-  const own = served.map(({ ip }) => rangeOf(ip));
+  const own = [...served.map(({ ip }) => ip), ...servers].map(rangeOf);
   return [...new Set([...LOOPBACK, ...others, ...(node?.podCIDRs ?? []), ...networks, ...own])];
 }
 
@@ -56,9 +59,16 @@ function rangeOf(ip: string): string {
 }
 
 /** Where a Service is asked for names: its cluster IPs, at the ports that it has for UDP. */
-export function servedAddresses(service: Service | undefined): readonly ServedAddress[] {
+function servedAddresses(service: Service | undefined): readonly ServedAddress[] {
   const ports = (service?.ports ?? []).filter(({ protocol }) => protocol === 'UDP').map(({ port }) => port);
   return (service?.clusterIPs ?? []).flatMap(ip => [...new Set(ports)].map(port => ({ ip, port })));
+}
+
+/** What the DNS Service says. @param key its namespace/name; '' = there is none */
+export function serviceFacts({ services, slices }: Snapshot, key: string): Pick<NodeFacts, 'served' | 'servers'> {
+  const own = [...(slices.get(key)?.values() ?? [])];
+  const servers = own.flatMap(({ endpoints }) => endpoints.flatMap(({ addresses }) => addresses));
+  return { served: servedAddresses(services.get(key)), servers };
 }
 
 /** The addresses that `listen` means; `node:53` is none while the Node has none. */

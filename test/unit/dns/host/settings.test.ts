@@ -28,6 +28,7 @@ const facts = (detectLocal: LocalDetection = { mode: 'ClusterCIDR', cidrs: ['10.
   detectLocal,
   networks: ['192.0.2.0/24'],
   served: [{ ip: '10.96.0.10', port: 53 }],
+  servers: ['192.0.2.11', '198.51.100.12'],
   nameservers: [{ address: '192.0.2.53', port: 53 }],
 });
 
@@ -43,6 +44,8 @@ describe('settings', () => {
       '10.244.1.0/24',
       '192.0.2.0/24',
       '10.96.0.10/32',
+      '192.0.2.11/32',
+      '198.51.100.12/32',
     ]);
     expect(settings.fallthrough).toEqual(['in-addr.arpa', 'ip6.arpa']);
   });
