@@ -5,7 +5,7 @@
  * notice; so is SCTP, whose associations have addresses of their own.
  */
 import { claimKey } from '../endpoints/claims.ts';
-import { type Endpoint, type Model, type ServiceRoute, servicePortKey } from '../endpoints/types.ts';
+import { type Endpoint, type Model, type ServicePort, type ServiceRoute, servicePortKey } from '../endpoints/types.ts';
 import type { Protocol } from '../watch/objects.ts';
 
 /** What of an entry of the connection table decides. */
@@ -91,12 +91,30 @@ export function suspectClaims(previous: Model, next: Model): Suspects {
     const gone = lostPorts(before?.endpoints ?? [], []);
     for (const claim of old) if (!now.has(claim)) suspects.set(claim, { replyPorts: gone, isByDestination: false });
     const lost = lostPorts(before?.endpoints ?? [], after?.endpoints ?? []);
+    const isOpened = before !== undefined && after !== undefined && isOpenedTo(before, after);
     for (const claim of now) {
-      const isByDestination = !old.has(claim);
+      const isByDestination = isOpened || !old.has(claim);
       if (lost.size > 0 || isByDestination) suspects.set(claim, { replyPorts: lost, isByDestination });
     }
   }
   return suspects;
+}
+
+/**
+ * Whether clients that were refused or dropped before are sent on now. The rules that send on and those that refuse look at a packet one after the
+ * other, and it may meet the former as they were before a commit and the latter as they are after it: it keeps its destination then, as a flow that lasts.
+ */
+function isOpenedTo(before: ServiceRoute, after: ServiceRoute): boolean {
+  const begins = (endpoints: (route: ServiceRoute) => readonly Endpoint[]) =>
+    endpoints(before).length === 0 && endpoints(after).length > 0;
+  const isOther = (ranges: (port: ServicePort) => readonly string[]) =>
+    ranges(before.servicePort).join() !== ranges(after.servicePort).join();
+  return (
+    begins(({ clusterEndpoints }) => clusterEndpoints) ||
+    begins(({ localEndpoints }) => localEndpoints) ||
+    isOther(({ loadBalancerSourceRanges }) => loadBalancerSourceRanges) ||
+    isOther(({ nodePortSourceRanges }) => nodePortSourceRanges)
+  );
 }
 
 /** Both together. */

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { configurationFile } from '../../src/lab/daemons.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
-import { nodes } from '../../src/lab/layout.ts';
+import { clientAddress, nodes } from '../../src/lab/layout.ts';
 import type { PodState } from '../../src/lab/state.ts';
 import {
   awaitGone,
@@ -113,6 +113,20 @@ function inMode(mode: (typeof MODES)[number]): void {
       await eventually(async () => expect(await talk.who()).toBe(onA.name));
       await setEndpoints(lab, name, []);
       await eventually(async () => expect(await talk.who()).toBe('ECONNREFUSED'));
+      await setEndpoints(lab, name, [endpoint(onB)]);
+      await eventually(async () => expect(await talk.who()).toBe(onB.name));
+    });
+
+    test('whose packet crossed the commit that brought the first endpoint, and kept its destination, are sent on', async () => {
+      await setEndpoints(lab, name, []);
+      using talk = await UdpTalk.open(lab, from(), target);
+      await eventually(async () => expect(await talk.who()).toBe('ECONNREFUSED'));
+      // The entry that such a packet leaves behind.
+      const [source, sourcePort] = [isNodePort ? clientAddress : other.ip, String(talk.sourcePort)];
+      const [to, port] = [target.address, String(target.port)];
+      const tuple = ['-s', source, '-d', to, '--orig-port-src', sourcePort, '--orig-port-dst', port];
+      await lab.exec(nodeA.name, ['conntrack', '-I', '-p', 'udp', ...tuple, '-t', '120']);
+      expect(await entryOf(talk)).not.toBe('none');
       await setEndpoints(lab, name, [endpoint(onB)]);
       await eventually(async () => expect(await talk.who()).toBe(onB.name));
     });

@@ -7,6 +7,7 @@ import { endpointOfBytes } from './bytes.ts';
 import { elementsOf, untilWhole } from './dumps.ts';
 import { TABLE } from './names.ts';
 import type { MembersObject, NftObject } from './objects.ts';
+import { OnceEach } from './once-each.ts';
 import { layoutOf } from './packet.ts';
 
 /** It has expired meanwhile, or its map is gone. */
@@ -32,17 +33,19 @@ export async function forgetAll(plan: ReadonlyMap<string, NftObject>, io: Nftabl
   for (const object of plan.values()) if (object.kind === 'members') await forget(object, io);
 }
 
-/** Listings of one map: when clients expire during one, it may leave out others. */
+/** Of one map. Clients come and expire all the time: a listing may leave some out, and tell others twice. */
 const LISTINGS = 5;
 
-/** Deletes the elements of the map that lead to none of its endpoints, until a listing has none. */
+/** Deletes the elements of the map that lead to none of its endpoints, until a whole listing has none. */
 async function forget({ map, endpoints }: MembersObject, io: NftablesIO): Promise<void> {
   const known = new Set(endpoints);
+  const isStale = ({ data }: Element) => data instanceof Uint8Array && !known.has(endpointOfBytes(data));
   for (let listing = 1; listing <= LISTINGS; listing += 1) {
-    const clients = await untilWhole(() => elementsOf(io.kernel, { family: io.family, table: TABLE, set: map }));
-    const isStale = ({ data }: Element) => data instanceof Uint8Array && !known.has(endpointOfBytes(data));
+    const all = await untilWhole(() => elementsOf(io.kernel, { family: io.family, table: TABLE, set: map }));
+    const once = new OnceEach();
+    const clients = all.filter(client => once.isFirst(map, client));
     const stale = clients.filter(isStale).map(({ key }) => key);
-    if (stale.length === 0) return;
+    if (stale.length === 0 && clients.length === all.length) return;
     for (let at = 0; at < stale.length; at += BATCH) await deleteClients(map, stale.slice(at, at + BATCH), io);
   }
 }

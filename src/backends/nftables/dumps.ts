@@ -9,7 +9,13 @@ import type { IPFamily } from '../../net/ip.ts';
 import { type Message, MessageWriter } from '../../netfilter/attributes.ts';
 import { readElements } from '../../netfilter/message-reading.ts';
 import { BatchWriter, type Element, NFT } from '../../netfilter/messages.ts';
+import { OnceEach, TornDumpError } from './once-each.ts';
 import { layoutOf } from './packet.ts';
+
+const ENOENT = 2;
+const EINTR = 4;
+const ATTEMPTS = 10;
+const WAIT_MS = 10;
 
 export interface Question {
   /** A `get` of NFT. */
@@ -18,6 +24,8 @@ export interface Question {
   readonly table: string;
   readonly set?: string;
 }
+
+type SetPlace = Omit<Question, 'type'> & { readonly set: string };
 
 /** The messages that answer; none where the table, or the set, doesn't exist. */
 export async function dump(kernel: NftKernel, { type, family, table, set }: Question): Promise<readonly Message[]> {
@@ -31,44 +39,18 @@ export async function dump(kernel: NftKernel, { type, family, table, set }: Ques
   }
 }
 
-/** What a set has; nothing where there is no such set. Rejects with TornDumpError. */
-export async function elementsOf(
-  kernel: NftKernel,
-  where: Omit<Question, 'type'> & { readonly set: string },
-): Promise<readonly Element[]> {
-  const messages = await dump(kernel, { ...where, type: NFT.getElement });
-  const elements = messages.flatMap(message => readElements(message).elements);
+/** What a set has, as the kernel tells it; nothing where there is no such set. */
+export async function elementsOf(kernel: NftKernel, { set, ...where }: SetPlace): Promise<readonly Element[]> {
+  const messages = await dump(kernel, { ...where, type: NFT.getElement, set });
+  return messages.flatMap(message => readElements(message).elements);
+}
+
+/** The same of a set that nobody changes meanwhile. Rejects with TornDumpError. */
+export async function wholeSet(kernel: NftKernel, place: SetPlace): Promise<readonly Element[]> {
+  const elements = await elementsOf(kernel, place);
   const once = new OnceEach();
-  for (const element of elements) once.note(where.set, element);
+  if (!elements.every(element => once.isFirst(place.set, element))) throw new TornDumpError(place.set);
   return elements;
-}
-
-const ENOENT = 2;
-const EINTR = 4;
-const ATTEMPTS = 10;
-const WAIT_MS = 10;
-
-/** Elements moved while the kernel told of them. */
-export class TornDumpError extends Error {
-  override readonly name = 'TornDumpError';
-
-  constructor(set: string) {
-    super(`elements of the set ${set} moved while they were read`);
-  }
-}
-
-/** Sees that each element of a dump is told of once. */
-export class OnceEach {
-  readonly #keys = new Map<string, Set<string>>();
-
-  /** Throws TornDumpError. */
-  note(set: string, { key, keyEnd }: Element): void {
-    const keys = this.#keys.get(set) ?? new Set();
-    this.#keys.set(set, keys);
-    const before = keys.size;
-    keys.add(key.toString('latin1') + (keyEnd?.toString('latin1') ?? ''));
-    if (keys.size === before) throw new TornDumpError(set);
-  }
 }
 
 /** What `read` resolves to, read again while its dumps are cut short or torn. */

@@ -8,7 +8,7 @@ import { readSet } from '../../netfilter/message-reading.ts';
 import { NFT } from '../../netfilter/messages.ts';
 import type { KubeProxyRules, KubeProxyTraces } from '../../take-over/kube-proxy-rules.ts';
 import type { IPFamily } from '../../watch/objects.ts';
-import { dump, elementsOf, untilWhole } from './dumps.ts';
+import { dump, untilWhole, wholeSet } from './dumps.ts';
 import { layoutOf } from './packet.ts';
 import { removeTable } from './removal.ts';
 
@@ -51,7 +51,7 @@ async function readTable(kernel: NftKernel, family: IPFamily): Promise<KubeProxy
   const ask = (type: number) => dump(kernel, { type, family, table: TABLE });
   const sets = (await ask(NFT.getSet)).filter(isOf(family)).map(message => readSet(message).name);
   if (sets.length === 0) return undefined;
-  const has = (set: string) => elementsOf(kernel, { family, table: TABLE, set });
+  const has = (set: string) => wholeSet(kernel, { family, table: TABLE, set });
   const services = new Set<string>();
   for (const set of [...BY_ADDRESS, ...BY_NODE_PORT]) {
     const at = BY_ADDRESS.includes(set) ? layoutOf(family).address.bytes : 0;

@@ -8,7 +8,6 @@ import { commentOf, readElements, readSet } from '../../netfilter/message-readin
 import { type BaseChain, type Element, SET } from '../../netfilter/messages.ts';
 import type { Plan } from '../backend.ts';
 import { endpointOfBytes, frontendOfBytes } from './bytes.ts';
-import { OnceEach } from './dumps.ts';
 import { affinityMapOf, INSIDE_SLOTS, isMembersSet, SETS, TABLE } from './names.ts';
 import {
   byKey,
@@ -18,6 +17,7 @@ import {
   type NftObject,
   type PlannedRule,
 } from './objects.ts';
+import { OnceEach, TornDumpError } from './once-each.ts';
 import { rangeText } from './source-ranges.ts';
 
 /** NFT_TABLE_F_DORMANT */
@@ -39,7 +39,7 @@ export function parseTable({ tables, chains, rules, sets, elements }: Dumps, fam
   for (const message of elements) {
     const { set, elements: list } = readElements(message);
     for (const element of list) {
-      once.note(set, element);
+      if (!once.isFirst(set, element)) throw new TornDumpError(set);
       reading.take(set, element);
     }
   }

@@ -130,6 +130,24 @@ describe('what a change puts under suspicion', () => {
     expect(of(modelOf([full]), [])).toEqual(claims);
   });
 
+  it('all, by where they were sent, of a Service that sends on whom it refused before', () => {
+    const byDestination = (before: Model, services: readonly Service[], slices?: readonly EndpointSlice[]) =>
+      [...suspectClaims(before, modelOf(services, slices, before))]
+        .filter(([, { isByDestination }]) => isByDestination)
+        .map(([claim]) => claim)
+        .toSorted();
+    expect(byDestination(modelOf([full], []), [full], [both])).toEqual(claims);
+    const local = { ...full, externalTrafficPolicy: 'Local' } as const;
+    const elsewhere = pods(sliceEndpoint(b, { nodeName: 'node-b' }));
+    const here = pods(sliceEndpoint(a, { nodeName: 'node-a' }), sliceEndpoint(b, { nodeName: 'node-b' }));
+    expect(byDestination(modelOf([local], [elsewhere]), [local], [here])).toEqual(claims);
+    expect(byDestination(modelOf([full], [elsewhere]), [full], [here])).toEqual([]);
+    const ranged = (range: string) => ({ ...full, type: 'LoadBalancer' as const, loadBalancerSourceRanges: [range] });
+    const [narrow, wide] = [ranged('192.0.2.0/28'), ranged('192.0.2.0/24')];
+    expect(byDestination(modelOf([narrow]), [wide])).toEqual(claims);
+    expect(byDestination(modelOf([full]), [full], [pods(sliceEndpoint(b))])).toEqual([]);
+  });
+
   it('an address that is new or gone, alone', () => {
     const other = dns({ externalIPs: ['192.0.2.8'], ports: udp(30_053) });
     expect(of(modelOf([full]), [other])).toEqual(['192.0.2.8 53/UDP', '192.0.2.9 53/UDP']);

@@ -42,15 +42,21 @@ const CLIENTS = [
 ] as const;
 const ALL = CLIENTS.map(pair => pair.join(' '));
 
-/** Leaves a client out of the first listing, as the kernel may when one before it expires meanwhile. */
-class ForgetfulNfTables extends FakeNfTables {
+/** Tells of elements otherwise than they are. */
+class UnsteadyNfTables extends FakeNfTables {
+  readonly #listing: (messages: readonly Message[], count: number) => readonly Message[];
   #listings = 0;
+
+  constructor(listing: (messages: readonly Message[], count: number) => readonly Message[]) {
+    super();
+    this.#listing = listing;
+  }
 
   override async dump(request: Buffer): Promise<readonly Message[]> {
     const messages = await super.dump(request);
     if (messages.length === 0 || messages[0]!.type !== NFT.newElement) return messages;
     this.#listings += 1;
-    return this.#listings === 1 ? messages.slice(0, -1) : messages;
+    return this.#listing(messages, this.#listings);
   }
 }
 
@@ -68,10 +74,19 @@ describe('clients', () => {
     expect(await remembered(node)).toEqual(ALL.slice(1, 3));
   });
 
-  it('are forgotten also where a listing leaves one out', async () => {
-    const node = await nodeWithClients(new ForgetfulNfTables());
+  it('are forgotten also where a listing leaves one out, as one before it expires meanwhile', async () => {
+    const node = await nodeWithClients(
+      new UnsteadyNfTables((messages, count) => (count === 1 ? messages.slice(0, -1) : messages)),
+    );
     await node.set(routeTo(PODS.slice(1), STICKY));
     expect(await remembered(node)).toEqual(ALL.slice(1, 3));
+  });
+
+  it('are forgotten also where each listing tells of some twice, as they expire and come again all the time', async () => {
+    const node = await nodeWithClients(new UnsteadyNfTables(messages => [...messages, messages[0]!]));
+    expect(await node.set(routeTo(PODS.slice(1), STICKY))).toEqual([]);
+    const left = await remembered(node);
+    expect([...new Set(left)]).toEqual(ALL.slice(1, 3));
   });
 
   it('are kept while endpoints only come, and when something else changes', async () => {
