@@ -46,6 +46,11 @@ export class FakeNfTables implements NftKernel {
   commits = 0;
   /** Commits that were asked for. */
   attempts = 0;
+  /**
+   * Chains that a transaction makes and leads to by an element, in a table that was there before: a packet that is under way takes the rules of the
+   * generation before, in which such a chain has none.
+   */
+  readonly unready: string[] = [];
   /** Called after each. */
   afterCommit: () => Promise<void> = async () => undefined;
   /** Elements that are refused whatever they are: by their set and comment. */
@@ -109,11 +114,11 @@ export class FakeNfTables implements NftKernel {
     const table = tables.get(id);
     if (table === undefined) return ENOENT;
     return message.type === NFT.newElement || message.type === NFT.delElement
-      ? this.#takeElements(table, message)
+      ? this.#takeElements(table, message, this.#tables.get(id))
       : takeStructure(table, message, parts);
   }
 
-  #takeElements(table: Table, message: Message): number {
+  #takeElements(table: Table, message: Message, before: Table | undefined): number {
     const { set: name, elements } = readElements(message);
     const set = table.sets.get(name);
     if (set === undefined) return ENOENT;
@@ -130,6 +135,7 @@ export class FakeNfTables implements NftKernel {
       const target = data !== undefined && !(data instanceof Uint8Array) ? data.chain : undefined;
       if (target !== undefined && !table.chains.has(target)) return ENOENT;
       if (isRefused(set, element)) return EEXIST;
+      if (target !== undefined && before?.chains.has(target) === false) this.unready.push(target);
       // One that is there already stays as it is, with its comment.
       if (!set.elements.has(placeOf(element))) set.elements.set(placeOf(element), element);
     }

@@ -9,7 +9,7 @@ import { errnoText, NOT_OF_AN_OBJECT } from './errno.ts';
 import { TABLE } from './names.ts';
 import type { ChainObject, NftObject } from './objects.ts';
 import { layoutOf } from './packet.ts';
-import { isLate, rebuildingSteps, type Step, stepsOf, writeSteps } from './render.ts';
+import { rebuildingSteps, type Step, stepsOf, transactionsOf, writeSteps } from './render.ts';
 
 export interface ApplyContext extends KernelCallOptions {
   readonly kernel: NftKernel;
@@ -32,7 +32,7 @@ export class RefusedError extends Error {
 const ENOENT = 2;
 
 /**
- * Makes `changes` true: one transaction, or more where that would be larger than the socket takes. When the kernel refuses, the halves are tried by
+ * Makes `changes` true: one transaction, or more where packets or the kernel need it, or it would be larger than the socket takes. When the kernel refuses, the halves are tried by
  * themselves, so one object that it refuses costs itself only. `current` becomes the Plan that is returned.
  */
 export async function applyChanges(
@@ -44,9 +44,7 @@ export async function applyChanges(
   const steps = stepsOf(changes, context.family);
   const isNewTable = steps.some(({ kind }) => kind === 'new-table');
   const failures = new Map<string, Error>();
-  const late = steps.findIndex(isLate);
-  const parts = late === -1 ? [steps] : [steps.slice(0, late), steps.slice(late)];
-  for (const part of parts) await commitAll(part, { ...context, isNewTable, failures });
+  for (const part of transactionsOf(steps)) await commitAll(part, { ...context, isNewTable, failures });
   return { plan: patch(current, changes, new Set(failures.keys())), failures: listOf(failures) };
 }
 

@@ -29,11 +29,31 @@ type StructureStep =
   | { readonly kind: 'delete-chain' | 'delete-set' | 'flush-chain'; readonly key: string; readonly name: string };
 
 /**
+ * The steps in parts that each are a transaction, or more where one would be too large.
+ * 1. New chains come before what leads to them. A packet takes the rules of the generation in which it came (nft_do_chain of net/netfilter/nf_tables_core.c),
+ *    but elements of that in which it asks for them; of a chain that came with its elements it has no rules then, and is sent to no endpoint.
+ * 2. All that isn't late.
+ * 3. What is late: see isLate.
+ */
+export function transactionsOf(steps: readonly Step[]): readonly (readonly Step[])[] {
+  const isNew = steps.some(({ kind }) => kind === 'new-table');
+  const hasNewChain = steps.some(({ kind }) => kind === 'new-chain');
+  const leading = isNew || !hasNewChain ? 0 : indexOr(steps, step => !isStructure(step));
+  const late = indexOr(steps, isLate);
+  return [steps.slice(0, leading), steps.slice(leading, late), steps.slice(late)].filter(part => part.length > 0);
+}
+
+function indexOr(steps: readonly Step[], is: (step: Step) => boolean): number {
+  const at = steps.findIndex(is);
+  return at === -1 ? steps.length : at;
+}
+
+/**
  * Whether a step needs a transaction after that of the steps before it. Chains and sets: kernels before 6.2 count what the same transaction stops using as
  * in use. Hairpins: a packet that was sent to its own pod before that stopped to be an endpoint is still on its way to the hook where its source is
  * rewritten.
  */
-export function isLate(step: Step): boolean {
+function isLate(step: Step): boolean {
   if (step.kind === 'delete') return step.element.set === SETS.hairpins && step.isTied !== true;
   return step.kind === 'delete-chain' || step.kind === 'delete-set';
 }

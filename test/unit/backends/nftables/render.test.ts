@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Frontend, NftObject } from '../../../../src/backends/nftables/objects.ts';
 import { byKey } from '../../../../src/backends/nftables/objects.ts';
-import { isLate, type Step, stepsOf } from '../../../../src/backends/nftables/render.ts';
+import { type Step, stepsOf, transactionsOf } from '../../../../src/backends/nftables/render.ts';
 import { FakeNfTables } from '../../../fakes/nf-tables.ts';
 import { endpoint } from '../../../fakes/objects.ts';
 import { Node, routeTo } from './node.ts';
@@ -65,10 +65,18 @@ describe('the order of steps', () => {
     ]);
   });
 
-  it('is late for nothing but what packets under way, or older kernels, still count on', () => {
-    const late = steps.findIndex(isLate);
-    expect(order(steps.slice(late))).toEqual(['delete hairpins', 'delete-chain', 'delete-set']);
-    expect(order(steps.filter(isLate))).toEqual(['delete hairpins', 'delete-chain', 'delete-set']);
+  it('is one transaction, but for chains before what leads to them, and what packets under way, or older kernels, still count on', () => {
+    const [chains, all, late, ...others] = transactionsOf(steps).map(order);
+    expect(others).toEqual([]);
+    expect(chains).toEqual(['new-set', 'new-chain', 'rules']);
+    expect(late).toEqual(['delete hairpins', 'delete-chain', 'delete-set']);
+    expect([...chains!, ...all!, ...late!]).toEqual(order(steps));
+  });
+
+  it('is one transaction where the table is new', () => {
+    const created = byKey([{ kind: 'table', isDormant: false }, frontend('10.96.0.3'), chain('lb-2'), set('new')]);
+    const fresh = stepsOf({ created, updated: new Map(), deleted: new Map() }, 'IPv4');
+    expect(transactionsOf(fresh)).toEqual([fresh]);
   });
 });
 
@@ -85,7 +93,8 @@ describe('between two transactions', () => {
     };
     expect(await node.set(routeTo(PODS.slice(0, 2)))).toEqual([]);
     const ips = PODS.map(({ ip }) => ip);
-    expect(seen).toEqual([[ips], [ips.slice(0, 2)]]);
+    // With the chain for two, with the endpoints, and behind them.
+    expect(seen).toEqual([[ips], [ips], [ips.slice(0, 2)]]);
   });
 
   it('a Service whose address changes has the old one or the new one, however small they are', async () => {
