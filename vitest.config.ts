@@ -2,7 +2,15 @@ import { defineConfig } from 'vitest/config';
 
 // unit and conformance need nothing; integration needs root and makes its own network namespaces.
 const project = (name: string, extra: object = {}) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], pool: 'forks' as const, ...extra },
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    pool: 'forks' as const,
+    // For what happens at once on a machine that does nothing else.
+    testTimeout: 20_000,
+    expect: { poll: { timeout: 10_000 } },
+    ...extra,
+  },
 });
 
 export default defineConfig({

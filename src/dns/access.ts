@@ -11,7 +11,7 @@ export interface AccessOptions {
   readonly perSecond: number;
 }
 
-/** `refused`: gets an answer that says so; `silent`: gets none. */
+/** `refused`: gets an answer that says so; `silent`: asks too often, and gets none. */
 export type Admission = 'admitted' | 'refused' | 'silent';
 
 /** Clients that are remembered; the oldest are forgotten first, and begin anew. */

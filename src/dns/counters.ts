@@ -29,7 +29,7 @@ export interface QueryReadings {
   readonly truncated: number;
   /** Questions of clients that aren't answered. */
   readonly refused: number;
-  /** Questions beyond a client's rate, which got no answer. */
+  /** Questions beyond a client's rate, which got no answer, or REFUSED by TCP. */
   readonly rateLimited: number;
   /** Messages that aren't questions: answers, or too short. */
   readonly malformed: number;

@@ -7,7 +7,7 @@ import { Answers } from './answers.ts';
 import { Counters } from './counters.ts';
 import { type Explanation, explain, serverText } from './explain.ts';
 import { copyOf } from './histogram.ts';
-import type { DnsReadings, UpstreamReadings } from './readings.ts';
+import type { EngineReadings, UpstreamReadings } from './readings.ts';
 import { RCODE } from './records.ts';
 import { refuse } from './reply.ts';
 import { Resolver } from './resolver.ts';
@@ -142,18 +142,17 @@ export class Engine {
   respond(message: Buffer, client: Client, isTcp: boolean): Buffer | Promise<Buffer | undefined> | undefined {
     const startedAtMs = this.#options.now();
     const admission = this.#access.admit(client.address, startedAtMs);
-    if (admission === 'silent') {
-      this.#counters.rateLimited += 1;
-      return undefined;
-    }
+    if (admission === 'silent') this.#counters.rateLimited += 1;
+    // By UDP the sender may be somebody else, who didn't ask.
+    if (admission === 'silent' && !isTcp) return undefined;
     const query = readQuery(message);
     if (query === undefined) {
       this.#counters.malformed += 1;
       return undefined;
     }
     this.#counters.asked(query, message.length, { isTcp, isIPv6: client.address.includes(':') });
-    if (admission === 'refused') {
-      this.#counters.refused += 1;
+    if (admission !== 'admitted') {
+      if (admission === 'refused') this.#counters.refused += 1;
       return this.#counted(refuse(message, query, RCODE.REFUSED), query, isTcp);
     }
     return this.#answer(message, query, { isTcp, startedAtMs, client: client.address });
@@ -166,7 +165,7 @@ export class Engine {
     return explain({ cluster, answers, resolver, ...others }, name, type);
   }
 
-  readings(): DnsReadings {
+  readings(): EngineReadings {
     const { kept, hits } = this.#answers;
     const { size: entries, bytes, hits: cacheHits, misses, evictions, stale } = this.#cache;
     const { pending, rejected } = this.#forwarder;

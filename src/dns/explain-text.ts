@@ -28,15 +28,24 @@ function stepText(step: ExplainStep): string {
         ? `the name is in our zone ${step.zone}`
         : `the name is in our zone ${step.zone}, and the cluster isn't known yet`;
     case 'outside':
-      return `${step.name || '.'} is in none of our zones`;
+      return `${rooted(step.name)} is in none of our zones`;
     case 'namespace':
       return step.exists ? `namespace ${step.namespace} exists` : `there is no namespace ${step.namespace}`;
     case 'no-service':
-      return `there is no Service ${step.namespace}/${step.name}`;
+      return `there is no Service ${step.namespace}/${step.name}, or none with an address or an external name`;
     case 'service':
       return serviceText(step);
     case 'no-address':
       return `no Service has ${step.ip} as its cluster IP, or an endpoint there`;
+    case 'pods':
+      return PODS[step.pods];
+    case 'nothing':
+      if (!step.hasName) return 'there is no such name';
+      return step.type === 'ANY'
+        ? 'the name exists; whoever asks for all types at once gets none (RFC 8482)'
+        : `the name exists, but has no record of type ${step.type}`;
+    case 'transfer':
+      return 'zones are not transferred';
     case 'kept':
       return `this reply was made ${ageText(step.ageMs)} ago, and nothing that it is about has changed since`;
     case 'cname':
@@ -44,14 +53,24 @@ function stepText(step: ExplainStep): string {
     case 'fallthrough':
       return `zone ${step.zone} has no such name, and others are asked`;
     case 'cache':
-      return `${step.name} was asked of an upstream server ${ageText(step.ageMs)} ago`;
+      return `${rooted(step.name)} was asked of an upstream server ${ageText(step.ageMs)} ago`;
     case 'upstream':
-      return `${step.name}: ${step.server} said ${step.rcode} after ${Math.round(step.ms)} ms`;
+      return `${rooted(step.name)}: ${step.server} said ${step.rcode} after ${Math.round(step.ms)} ms`;
     case 'no-upstream':
       return step.servers === 0
-        ? `there is no upstream server to ask for ${step.name}`
-        : `none of ${step.servers} upstream servers has an answer for ${step.name}`;
+        ? `there is no upstream server to ask for ${rooted(step.name)}`
+        : `none of ${step.servers} upstream servers has an answer for ${rooted(step.name)}`;
   }
+}
+
+const PODS = {
+  disabled: 'addresses of pods have no names (pods: disabled)',
+  insecure: 'every address has a name in a namespace that exists (pods: insecure)',
+  verified: 'addresses that pods of the namespace have, and no others, have names (pods: verified)',
+} as const;
+
+function rooted(name: string): string {
+  return name === '' ? '.' : name;
 }
 
 function serviceText(step: Extract<ExplainStep, { readonly kind: 'service' }>): string {

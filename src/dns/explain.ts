@@ -1,8 +1,8 @@
 /** Why a question is answered as it is: the same answer as a client gets, and what it was made of. */
 import type { Answers, Unanswered } from './answers.ts';
 import { chaseWithin } from './chase.ts';
-import type { Resolver } from './resolver.ts';
-import { upstreamQuestion } from './resolver.ts';
+import { RCODE } from './records.ts';
+import { isTransfer, type Resolver, upstreamQuestion } from './resolver.ts';
 import { rcodeName, typeName } from './types.ts';
 import type { AnswerCache } from './upstream/cache.ts';
 import type { Forwarder } from './upstream/forwarder.ts';
@@ -13,7 +13,7 @@ import { readQuery } from './wire/query.ts';
 import { questionOf } from './wire/question.ts';
 import { type Cluster, type DnsService, endpointCount } from './zone/cluster.ts';
 import { addressOfReverse } from './zone/reverse.ts';
-import { isReverse, type Zone, zoneOf } from './zone/zone.ts';
+import { isReverse, type PodNames, type Zone, zoneOf } from './zone/zone.ts';
 
 export type ExplainStep =
   /** The name is in a zone of ours; before the cluster is known nothing can be said of it. */
@@ -34,6 +34,10 @@ export type ExplainStep =
       readonly isHidden: boolean;
     }
   | { readonly kind: 'no-address'; readonly ip: string }
+  | { readonly kind: 'pods'; readonly pods: PodNames }
+  /** Of the zone; the name may have other records. */
+  | { readonly kind: 'nothing'; readonly type: string; readonly hasName: boolean }
+  | { readonly kind: 'transfer' }
   | { readonly kind: 'kept'; readonly ageMs: number }
   | { readonly kind: 'cname'; readonly target: string }
   /** The zone has no such name, and others are asked. */
@@ -107,11 +111,16 @@ class Path {
 
   steps(wire: Buffer): readonly ExplainStep[] {
     const { answers, now } = this.#parts;
+    if (isTransfer(this.#type)) return [{ kind: 'transfer' }];
     const kept = answers.keptFor(wire, this.#type);
     const outcome = answers.find(this.#labels, this.#type);
     const steps = this.#placeSteps(this.#labels);
     if (kept !== undefined) steps.push({ kind: 'kept', ageMs: now() - kept.keptAtMs });
-    return 'labels' in outcome ? [...steps, ...this.#elsewhere(outcome)] : steps;
+    if ('labels' in outcome) return [...steps, ...this.#elsewhere(outcome)];
+    const hasNothing = 'rcode' in outcome ? outcome.rcode !== RCODE.SERVFAIL : outcome.found.answers.length === 0;
+    const hasName = !('rcode' in outcome) || outcome.rcode === RCODE.NOERROR;
+    if (hasNothing && !isReason(steps.at(-1))) steps.push({ kind: 'nothing', type: typeName(this.#type), hasName });
+    return steps;
   }
 
   /** To be called when the question is on its way: who asks the same waits for the same answer. */
@@ -158,13 +167,29 @@ class Path {
   }
 }
 
+/** Whether a step alone says why there is nothing. */
+function isReason(step: ExplainStep | undefined): boolean {
+  switch (step?.kind) {
+    case 'namespace':
+      return !step.exists;
+    case 'service':
+      return step.isHidden;
+    case 'no-service':
+    case 'no-address':
+      return true;
+    default:
+      return false;
+  }
+}
+
 function forwardSteps(zone: Zone, labels: readonly string[], cluster: Cluster): readonly ExplainStep[] {
   const last = labels.length - zone.labels.length - 1;
   const [kind, namespace, name] = [labels[last], labels[last - 1], labels[last - 2]];
   if ((kind !== 'svc' && kind !== 'pod') || namespace === undefined) return [];
   const exists = cluster.hasNamespace(namespace);
   const first = { kind: 'namespace', namespace, exists } as const;
-  if (!exists || kind === 'pod' || name === undefined) return [first];
+  if (!exists || name === undefined) return [first];
+  if (kind === 'pod') return [first, { kind: 'pods', pods: zone.pods }];
   const service = cluster.service(namespace, name);
   return [first, service === undefined ? { kind: 'no-service', namespace, name } : serviceStep(zone, service)];
 }

@@ -1,6 +1,7 @@
 /** What workers counted, as plain data that can be sent and added up. Pure. */
 import type { QueryReadings } from './counters.ts';
 import type { Histogram } from './histogram.ts';
+import type { SocketCounts } from './server/udp.ts';
 
 export interface UpstreamReadings {
   readonly requests: number;
@@ -16,7 +17,12 @@ export interface UpstreamReadings {
   readonly duration: Histogram;
 }
 
-export interface DnsReadings extends QueryReadings {
+/** Of a worker. */
+export interface DnsReadings extends EngineReadings {
+  readonly sockets: Readonly<SocketCounts>;
+}
+
+export interface EngineReadings extends QueryReadings {
   readonly workers: number;
   /** Workers that know the cluster. */
   readonly synced: number;
@@ -39,9 +45,9 @@ export interface DnsReadings extends QueryReadings {
 }
 
 /** Of all workers together; undefined where there are none. */
-export function sumReadings(all: readonly DnsReadings[]): DnsReadings | undefined {
+export function sumReadings<T extends EngineReadings>(all: readonly T[]): T | undefined {
   const [first, ...others] = all;
-  return others.reduce<unknown>((sum, next) => added(sum, next), first) as DnsReadings | undefined;
+  return others.reduce<unknown>((sum, next) => added(sum, next), first) as T | undefined;
 }
 
 /** Numbers are added, field by field, and what only one of them has is taken over; bounds of histograms are the same in all. */

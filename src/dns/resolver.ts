@@ -1,11 +1,12 @@
 /** What becomes of a question that makes sense: an answer from our zones, from what is kept, or from upstream servers. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Answers, Elsewhere } from './answers.ts';
 import { chased, chaseWithin, type Path, pathInto } from './chase.ts';
 import { type Answer, RCODE, TYPE } from './records.ts';
 import { encodedAnswer, finish, Reply, refuse } from './reply.ts';
 import { answerOf } from './upstream/belonging.ts';
 import type { AnswerCache } from './upstream/cache.ts';
-import { type Forwarder, isUsable, type Question } from './upstream/forwarder.ts';
+import { type Forwarder, isUsable, type Question, type UpstreamAnswer } from './upstream/forwarder.ts';
 import { isLoopName, loopRecord } from './upstream/loop.ts';
 import { relayed } from './upstream/relay.ts';
 import { type Message, readMessage } from './wire/message.ts';
@@ -19,6 +20,9 @@ import { zoneOf } from './zone/zone.ts';
 
 /** Larger answers go by TCP, whatever a client says that it takes: they would come in pieces. */
 const MOST_UDP_BYTES = 4096;
+
+/** RFC 8767 §5, the client response timer: who could have an answer whose time is over waits no longer for a better one. */
+const STALE_AFTER_MS = 1800;
 
 /** How often a chain of CNAMEs may lead from our zones to others'. */
 const MOST_TIMES = 4;
@@ -72,7 +76,7 @@ export class Resolver {
   /** What `message` gets. May throw, and reject, for bugs only. @param query as it was read from the message */
   answer(message: Buffer, query: Query, { isTcp, mayAsk = true }: Way): Late {
     if (query.refusal !== undefined) return refuse(message, query, query.refusal);
-    if (query.type === TYPE.AXFR || query.type === TYPE.IXFR) return refuse(message, query, RCODE.REFUSED);
+    if (isTransfer(query.type)) return refuse(message, query, RCODE.REFUSED);
     const { answers, cluster } = this.#parts;
     const limit = isTcp ? MOST_BYTES : Math.min(MOST_UDP_BYTES, query.edns?.udpBytes ?? PLAIN_UDP_BYTES);
     const found = answers.answer(message, query);
@@ -162,13 +166,31 @@ export class Resolver {
     // RFC 8767 §5: where nobody answered the last time, nobody has to wait for that again.
     const stale = forwarder.isDown ? cache.getStale(question.key) : undefined;
     if (stale !== undefined) return use(readUpstream(stale));
-    return asked.then(answer => {
-      const isGood = answer !== undefined && isUsable(answer);
-      const bytes = isGood ? answer.bytes : (cache.getStale(question.key) ?? answer?.bytes);
-      // Others who asked the same get the same bytes, and each changes his.
-      return use(bytes === undefined ? undefined : readUpstream(Buffer.from(bytes)));
-    });
+    // Others who asked the same get the same bytes, and each changes his.
+    return this.#bytesOf(asked, question.key).then(bytes =>
+      use(bytes === undefined ? undefined : readUpstream(Buffer.from(bytes))),
+    );
   }
+
+  async #bytesOf(asked: Promise<UpstreamAnswer | undefined>, key: string): Promise<Buffer | undefined> {
+    const { cache } = this.#parts;
+    const fresh = asked.then(answer =>
+      answer !== undefined && isUsable(answer) ? answer.bytes : (cache.getStale(key) ?? answer?.bytes),
+    );
+    if (!cache.hasStale(key)) return fresh;
+    const patience = new AbortController();
+    const stale = delay(STALE_AFTER_MS, undefined, { signal: patience.signal, ref: false });
+    try {
+      return await Promise.race([fresh, stale.then(() => cache.getStale(key) ?? fresh)]);
+    } finally {
+      patience.abort();
+    }
+  }
+}
+
+/** Of a whole zone (RFC 5936, RFC 1995): nobody gets that. */
+export function isTransfer(type: number): boolean {
+  return type === TYPE.AXFR || type === TYPE.IXFR;
 }
 
 function readUpstream(bytes: Buffer): Upstream | undefined {

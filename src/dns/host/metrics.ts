@@ -2,7 +2,7 @@
  * What `/metrics` says of names: what the workers counted, added up at each scrape. With the coverage of CoreDNS's metrics
  * (plugin/metrics, cache and forward of 1.13), and what those lack. A new set of workers counts from 0, as a new process does.
  */
-import { exponentialBuckets, type Metric, Histogram as PromHistogram, type Registry } from 'prom-client';
+import { Counter, exponentialBuckets, type Metric, Histogram as PromHistogram, type Registry } from 'prom-client';
 import type { StoreChanges } from '../../watch/changes.ts';
 import type { Histogram } from '../histogram.ts';
 import { type DnsReadings, sumReadings, type UpstreamReadings } from '../readings.ts';
@@ -76,6 +76,19 @@ const DEFINITIONS: readonly Definition[] = [
   ],
   ['histogram', 'request_size_bytes', 'Questions, by transport', sizes(({ requestSize }) => requestSize)],
   ['histogram', 'response_size_bytes', 'Answers, by transport', sizes(({ responseSize }) => responseSize)],
+  [
+    'counter',
+    'dropped_total',
+    'Answers that the kernel did not take by UDP, and questions that none can be sent to',
+    one(({ sockets }) => sockets.dropped),
+  ],
+  ['gauge', 'tcp_connections', 'Open connections', one(({ sockets }) => sockets.connections)],
+  [
+    'counter',
+    'tcp_turned_away_total',
+    'Connections beyond what there may be, in all or of one client',
+    one(({ sockets }) => sockets.turnedAway),
+  ],
   ['gauge', 'workers', 'Threads that answer', one(({ workers }) => workers)],
   ['gauge', 'workers_synced', 'Threads that know the cluster', one(({ synced }) => synced)],
   ['gauge', 'kept_answers', 'Answers about the cluster whose bytes are kept', one(({ kept }) => kept.entries)],
@@ -169,6 +182,11 @@ export function observeChanges(
 function dnsTimes(registry: Registry) {
   const registers = [registry];
   return {
+    deaths: new Counter({
+      name: 'kproxy_dns_worker_deaths_total',
+      help: 'Threads that ended though nobody ended them; others take their place',
+      registers,
+    }),
     programming: new PromHistogram({
       name: 'kproxy_dns_programming_duration_seconds',
       help: 'From what led to a change of endpoints, by the annotation of their slice, to the first answer with it',

@@ -290,7 +290,9 @@ export class NodeDns implements AsyncDisposable {
   }
 
   #died(workers: Workers, error: Error): void {
-    if (this.#running?.workers !== workers || this.#isClosed) return;
+    if (this.#isClosed) return;
+    this.#options.times?.deaths.inc();
+    if (this.#running?.workers !== workers) return;
     const waitMs = this.#replacement.after(error);
     if (waitMs === undefined) return;
     this.#options.log.error({ err: error }, `${error.message}; others take the workers' place in ${waitMs / 1000} s`);

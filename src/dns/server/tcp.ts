@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { Connection } from './connection.ts';
-import type { Respond } from './udp.ts';
+import type { Respond, SocketCounts } from './udp.ts';
 
 const MOST_CONNECTIONS = 1000;
 /** One client mustn't have them all (RFC 7766 §6.2.2). */
@@ -15,6 +15,7 @@ export interface TcpServerOptions {
   readonly address: string;
   readonly port: number;
   readonly respond: Respond;
+  readonly counts: SocketCounts;
   readonly sharesPort: boolean;
   /** Of a connection; 10 s where it isn't given. */
   readonly idleMs?: number;
@@ -24,25 +25,32 @@ export class TcpServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
   /** By client. */
-  readonly #counts = new Map<string, number>();
+  readonly #ofClient = new Map<string, number>();
+  readonly #counts: SocketCounts;
   #accepted = 0;
 
-  private constructor({ respond, idleMs }: TcpServerOptions) {
+  private constructor({ respond, counts, idleMs }: TcpServerOptions) {
+    this.#counts = counts;
     // Half-open: a client may say that it asks no more, and is answered still.
     this.#server = createServer({ noDelay: true, allowHalfOpen: true }, socket => {
       this.#accepted += 1;
       const client = socket.remoteAddress ?? '';
-      const count = this.#counts.get(client) ?? 0;
+      const count = this.#ofClient.get(client) ?? 0;
       if (count >= MOST_OF_CLIENT) {
+        counts.turnedAway += 1;
         socket.destroy();
         return;
       }
-      this.#counts.set(client, count + 1);
+      counts.connections += 1;
+      this.#ofClient.set(client, count + 1);
       const connection = new Connection({ socket, respond, idleMs });
       this.#connections.add(connection);
       socket.on('close', () => this.#closed(connection, client));
     });
     this.#server.maxConnections = MOST_CONNECTIONS;
+    this.#server.on('drop', () => {
+      counts.turnedAway += 1;
+    });
   }
 
   static async open(options: TcpServerOptions): Promise<TcpServer> {
@@ -57,11 +65,6 @@ export class TcpServer implements AsyncDisposable {
   get port(): number {
     const address = this.#server.address();
     return typeof address === 'object' && address !== null ? address.port : 0;
-  }
-
-  /** How many there are. */
-  get connections(): number {
-    return this.#connections.size;
   }
 
   /** Takes no more connections; those that it has end when what they asked is answered. */
@@ -79,9 +82,10 @@ export class TcpServer implements AsyncDisposable {
 
   #closed(connection: Connection, client: string): void {
     this.#connections.delete(connection);
-    const left = (this.#counts.get(client) ?? 1) - 1;
-    if (left === 0) this.#counts.delete(client);
-    else this.#counts.set(client, left);
+    this.#counts.connections -= 1;
+    const left = (this.#ofClient.get(client) ?? 1) - 1;
+    if (left === 0) this.#ofClient.delete(client);
+    else this.#ofClient.set(client, left);
   }
 
   /** Until a turn of the event loop has brought no connection: the kernel resets what nobody has accepted when a listener closes. */

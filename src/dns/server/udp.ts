@@ -11,10 +11,24 @@ export interface Client {
 /** Undefined = no answer. Resolves late for what somebody else has to be asked; never throws or rejects. */
 export type Respond = (message: Buffer, client: Client) => Buffer | Promise<Buffer | undefined> | undefined;
 
+/** Of all sockets of a worker. */
+export interface SocketCounts {
+  /** By UDP: answers that the kernel didn't take, and questions that none can be sent to. A client asks again. */
+  dropped: number;
+  /** By TCP: those that are open, and those that were closed at once because there were too many, in all or of one client. */
+  connections: number;
+  turnedAway: number;
+}
+
+export function noSockets(): SocketCounts {
+  return { dropped: 0, connections: 0, turnedAway: 0 };
+}
+
 export interface UdpServerOptions {
   readonly address: string;
   readonly port: number;
   readonly respond: Respond;
+  readonly counts: SocketCounts;
   /** Several sockets of one address, in several threads or processes, share its questions. */
   readonly sharesPort: boolean;
 }
@@ -40,15 +54,15 @@ export class UdpServer implements AsyncDisposable {
   /** Counts what is read, so that an end of it can be seen. */
   #taken = 0;
   #isClosing = false;
-  /** Answers that the kernel didn't take, and questions that none can be sent to: a client asks again. */
-  dropped = 0;
+  readonly #counts: SocketCounts;
 
-  private constructor({ address, respond, sharesPort }: UdpServerOptions) {
+  private constructor({ address, respond, counts, sharesPort }: UdpServerOptions) {
     const type = address.includes(':') ? 'udp6' : 'udp4';
     const ipv6Only = type === 'udp6';
     const options = { ipv6Only, reusePort: sharesPort, recvBufferSize: RECEIVE_BUFFER_BYTES };
     this.#socket = createSocket({ type, ...options, lookup: asItIs });
     this.#respond = respond;
+    this.#counts = counts;
   }
 
   static async open(options: UdpServerOptions): Promise<UdpServer> {
@@ -63,7 +77,7 @@ export class UdpServer implements AsyncDisposable {
     }
     server.#socket.on('message', (message, client) => server.#take(message, client));
     server.#socket.on('error', () => {
-      server.dropped += 1;
+      options.counts.dropped += 1;
     });
     return server;
   }
@@ -92,7 +106,7 @@ export class UdpServer implements AsyncDisposable {
     this.#taken += 1;
     // RFC 768: its sender wants no answer, and there is no port to send one to.
     if (client.port === 0) {
-      this.dropped += 1;
+      this.#counts.dropped += 1;
       return;
     }
     const answer = this.#respond(message, client);

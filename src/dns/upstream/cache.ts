@@ -94,10 +94,20 @@ export class AnswerCache {
 
   /** An answer whose time is over, where nobody has a better one (RFC 8767). */
   getStale(key: string): Buffer | undefined {
-    const entry = this.#entries.get(key);
-    if (entry === undefined || entry.isFailure || entry.endsAtMs + STALE_S * 1000 <= this.#now()) return undefined;
+    const entry = this.#staleEntry(key);
+    if (entry === undefined) return undefined;
     this.stale += 1;
     return withTtls(entry, ttl => Math.min(ttl, STALE_TTL_S));
+  }
+
+  hasStale(key: string): boolean {
+    return this.#staleEntry(key) !== undefined;
+  }
+
+  #staleEntry(key: string): Entry | undefined {
+    const entry = this.#entries.get(key);
+    const isOver = entry === undefined || entry.isFailure || entry.endsAtMs + STALE_S * 1000 <= this.#now();
+    return isOver ? undefined : entry;
   }
 
   /** Keeps an answer that says for how long; others aren't kept. A failure never takes the place of an answer. */

@@ -1,11 +1,12 @@
 import { TcpServer } from '../server/tcp.ts';
-import { type Client, type Respond, UdpServer } from '../server/udp.ts';
+import { type Client, noSockets, type Respond, UdpServer } from '../server/udp.ts';
 import type { ListenFailure, SocketAddress } from './messages.ts';
 
 export type Answer = (message: Buffer, client: Client, isTcp: boolean) => ReturnType<Respond>;
 
 /** UDP and TCP at each of some addresses. */
 export class Listeners {
+  readonly counts = noSockets();
   readonly #answer: Answer;
   readonly #open = new Map<string, AsyncDisposableStack>();
   #work: Promise<unknown> = Promise.resolve();
@@ -47,8 +48,9 @@ export class Listeners {
       (message, client) =>
         this.#answer(message, client, isTcp);
     // Other workers, and the process that follows this one, share the port.
-    servers.use(await UdpServer.open({ address, port, respond: respond(false), sharesPort: true }));
-    servers.use(await TcpServer.open({ address, port, respond: respond(true), sharesPort: true }));
+    const shared = { counts: this.counts, sharesPort: true };
+    servers.use(await UdpServer.open({ address, port, respond: respond(false), ...shared }));
+    servers.use(await TcpServer.open({ address, port, respond: respond(true), ...shared }));
     return servers.move();
   }
 }

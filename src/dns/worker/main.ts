@@ -40,7 +40,7 @@ const calls: WorkerCalls = {
   signs: (family, addresses) => signs.follow(family, addresses),
   beat: isBeating => heart.beat(isBeating),
   listen: addresses => listeners.set(addresses),
-  readings: () => engine.readings(),
+  readings: () => ({ ...engine.readings(), sockets: { ...listeners.counts } }),
   explain: (name, type) => engine.explain(name, type),
   settled: () => changes.settled(),
 };

@@ -56,6 +56,10 @@ export class Zone {
     this.negativeSoa = negativeSoa({ ...names, ...SOA_TIMES, ttl: negativeTtl(ttl), minimum: ttl });
   }
 
+  get pods(): PodNames {
+    return this.#options.pods;
+  }
+
   /** @param labels lower case, of this zone's name or one below it; undefined = there is no such name */
   find(labels: readonly string[], type: number): Found | undefined {
     const found = this.#find(labels, type);

@@ -233,6 +233,9 @@ describe('other settings', () => {
     lab.engine.configure({ ...SETTINGS, zones: ['k8s.test'], ttl: 30, perSecond: 1 });
     expect((await lab.ask('web.default.svc.k8s.test', 'A')).packet.answers).toMatchObject([{ ttl: 30 }]);
     expect(lab.engine.respond(asking('web.default.svc.k8s.test', 'A'), CLIENT, false)).toBeUndefined();
+    // By TCP the sender is known to be the client.
+    expect((await lab.ask('web.default.svc.k8s.test', 'A', { isTcp: true })).rcode).toBe(REFUSED);
+    expect(lab.engine.readings()).toMatchObject({ rateLimited: 2, refused: 0 });
     lab.nowMs += 1000;
     expect((await lab.ask('web.default.svc.cluster.local', 'A')).rcode).toBe(REFUSED);
   });

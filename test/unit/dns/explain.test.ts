@@ -39,7 +39,11 @@ describe('an explanation', () => {
   });
 
   it.each([
-    ['nope.default.svc.cluster.local', 'A', ['  namespace default exists', '  there is no Service default/nope']],
+    [
+      'nope.default.svc.cluster.local',
+      'A',
+      ['  namespace default exists', '  there is no Service default/nope, or none with an address or an external name'],
+    ],
     ['web.nope.svc.cluster.local', 'A', ['  there is no namespace nope']],
     [
       'empty.default.svc.cluster.local',
@@ -50,6 +54,39 @@ describe('an explanation', () => {
     const lines = await text(labOf(), name, type);
     expect(lines[0]).toBe(`${name}. ${type}: NXDOMAIN`);
     expect(lines.slice(lines.indexOf('because:') + 2)).toEqual(why);
+  });
+
+  it.each([
+    ['web.default.svc.cluster.local', 'MX', 'NOERROR', '  the name exists, but has no record of type MX'],
+    [
+      'web.default.svc.cluster.local',
+      'ANY',
+      'NOERROR',
+      '  the name exists; whoever asks for all types at once gets none (RFC 8482)',
+    ],
+    ['a.web.default.svc.cluster.local', 'A', 'NXDOMAIN', '  there is no such name'],
+    ['default.svc.cluster.local', 'A', 'NOERROR', '  the name exists, but has no record of type A'],
+    ['10.in-addr.arpa', 'PTR', 'NOERROR', '  the name exists, but has no record of type PTR'],
+    ['cluster.local', 'AXFR', 'REFUSED', '  zones are not transferred'],
+  ])('says why %s %s has nothing', async (name, type, rcode, why) => {
+    const lines = await text(labOf(), name, type);
+    expect([lines[0], lines.at(-1)]).toEqual([`${name}. ${type}: ${rcode}`, why]);
+  });
+
+  it('says which addresses of pods have names', async () => {
+    const name = '10-244-1-9.default.pod.cluster.local';
+    const why = async (more: LabOptions) => (await text(labOf(more), name, 'A')).slice(-2);
+    expect(await why({ pods: 'disabled' })).toEqual([
+      '  addresses of pods have no names (pods: disabled)',
+      '  there is no such name',
+    ]);
+    expect((await why({ pods: 'insecure' })).at(-1)).toBe(
+      '  every address has a name in a namespace that exists (pods: insecure)',
+    );
+  });
+
+  it('has a name for the root', async () => {
+    expect((await text(labOf(), '.', 'NS')).at(-1)).toBe('  there is no upstream server to ask for .');
   });
 
   it('follows an alias of ours', async () => {

@@ -102,6 +102,18 @@ describe('names of others', () => {
     expect(lab.engine.readings().cache.stale).toBe(1);
   });
 
+  it('do not keep a client waiting who can have what was known before', async () => {
+    const lab = labOf();
+    await lab.ask('www.example.com', 'A');
+    lab.nowMs += 400_000;
+    const late = Promise.withResolvers<readonly Buffer[]>();
+    upstream.behaviour = () => late.promise;
+    const startedAt = performance.now();
+    expect((await lab.ask('www.example.com', 'A')).packet.answers).toMatchObject([{ ttl: 30, data: '192.0.2.1' }]);
+    expect(performance.now() - startedAt).toBeLessThan(3000);
+    late.resolve([]);
+  });
+
   it('leave no additional records to anybody', async () => {
     const poison: Answer = { name: 'bank.test', type: 'A', ttl: 300, data: '203.0.113.66' };
     const lab = labOf({}, asked => [

@@ -28,12 +28,17 @@ describe('metrics', () => {
     expect(text).toContain('\nkproxy_dns_responses_total{rcode="NXDOMAIN"} 1\n');
     expect(text).toMatch(/\nkproxy_dns_forward_failures_total\{to="127\.0\.0\.1:9"\} [1-9]/);
     expect(text).toContain('\nkproxy_dns_workers 2\n');
+    expect(text).toContain('\nkproxy_dns_tcp_connections 0\n');
   });
 
-  test('are there while a worker is dead, of the others', async () => {
-    await using lab = await NodeDnsLab.startSynced({ workers: 2 });
+  test('are there while a worker is dead, of the others, and count it', async () => {
+    const { registry } = createMetrics('1.0.0');
+    const times = addDnsMetrics(registry, async () => lab.dns.readings());
+    await using lab = await NodeDnsLab.startSynced({ workers: 2 }, times);
     await lab.workers[0]?.terminate();
-    expect(await scrapeOf(lab)).toContain('\nkproxy_dns_workers 1\n');
+    const text = await registry.metrics();
+    expect(text).toContain('\nkproxy_dns_workers 1\n');
+    expect(text).toContain('\nkproxy_dns_worker_deaths_total 1\n');
   });
 
   test('have no values where no names are answered', async () => {

@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import type { Configuration } from '../../../../src/config/configuration.ts';
 import { NODE } from '../../../../src/config/effective.ts';
 import { parseConfiguration } from '../../../../src/config/load.ts';
+import type { DnsTimes } from '../../../../src/dns/host/metrics.ts';
 import { NodeDns } from '../../../../src/dns/host/node-dns.ts';
 import type { Logger } from '../../../../src/log.ts';
 import { Store } from '../../../../src/watch/store.ts';
@@ -46,24 +47,25 @@ export class NodeDnsLab implements AsyncDisposable {
   readonly workers: Worker[] = [];
   readonly #onWorker = (worker: Worker) => this.workers.push(worker);
 
-  private constructor(port: number, fields: DnsFields) {
+  private constructor(port: number, fields: DnsFields, times?: DnsTimes) {
     this.port = port;
     process.on('worker', this.#onWorker);
     const { store } = this;
     const configuration = this.configuration(fields);
-    this.dns = new NodeDns({ store, nodeName: NODE_NAME, configuration, log: this.logged.log, networks: () => [] });
+    const common = { store, nodeName: NODE_NAME, configuration, log: this.logged.log, networks: () => [] };
+    this.dns = new NodeDns(times === undefined ? common : { ...common, times });
     store.onDirty(dirty => this.dns.note(dirty));
   }
 
-  static async start(fields: DnsFields = {}): Promise<NodeDnsLab> {
-    const lab = new NodeDnsLab(await freePort(), fields);
+  static async start(fields: DnsFields = {}, times?: DnsTimes): Promise<NodeDnsLab> {
+    const lab = new NodeDnsLab(await freePort(), fields, times);
     await lab.dns.configure(lab.configuration(fields));
     return lab;
   }
 
   /** One that has its Service, and answers. */
-  static async startSynced(fields: DnsFields = {}): Promise<NodeDnsLab> {
-    const lab = await NodeDnsLab.start(fields);
+  static async startSynced(fields: DnsFields = {}, times?: DnsTimes): Promise<NodeDnsLab> {
+    const lab = await NodeDnsLab.start(fields, times);
     lab.fill();
     await lab.dns.complete;
     return lab;

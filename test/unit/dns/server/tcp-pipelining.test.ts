@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { TcpServer } from '../../../../src/dns/server/tcp.ts';
-import type { Respond } from '../../../../src/dns/server/udp.ts';
+import { noSockets, type Respond } from '../../../../src/dns/server/udp.ts';
 
 const open: AsyncDisposable[] = [];
 afterEach(async () => {
@@ -10,7 +10,13 @@ afterEach(async () => {
 });
 
 async function connected(respond: Respond): Promise<{ readonly server: TcpServer; readonly client: Socket }> {
-  const server = await TcpServer.open({ address: '127.0.0.1', port: 0, respond, sharesPort: true });
+  const server = await TcpServer.open({
+    address: '127.0.0.1',
+    port: 0,
+    respond,
+    counts: noSockets(),
+    sharesPort: true,
+  });
   open.push(server);
   const client = connect(server.port, '127.0.0.1');
   await once(client, 'connect');

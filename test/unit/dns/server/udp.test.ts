@@ -2,14 +2,14 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { type Respond, UdpServer } from '../../../../src/dns/server/udp.ts';
+import { noSockets, type Respond, UdpServer } from '../../../../src/dns/server/udp.ts';
 import { freePort } from '../../../fakes/free-port.ts';
 import { startFlood } from './flood.ts';
 
 const ADDRESS = '127.0.0.1';
 
 async function open(port: number, respond: Respond): Promise<UdpServer> {
-  return UdpServer.open({ address: ADDRESS, port, respond, sharesPort: true });
+  return UdpServer.open({ address: ADDRESS, port, respond, counts: noSockets(), sharesPort: true });
 }
 
 async function client(port: number): Promise<Socket & AsyncDisposable> {
