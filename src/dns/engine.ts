@@ -16,7 +16,8 @@ import { rcodeName } from './types.ts';
 import { AnswerCache } from './upstream/cache.ts';
 import { Forwarder } from './upstream/forwarder.ts';
 import { type Query, readQuery } from './wire/query.ts';
-import { Cluster, type DnsService } from './zone/cluster.ts';
+import { Cluster } from './zone/cluster.ts';
+import type { DnsService } from './zone/dns-service.ts';
 import { Zone } from './zone/zone.ts';
 
 /** Of answers that wait for nobody, the time of one in so many is measured: the clock would cost more than some of them. */

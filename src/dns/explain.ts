@@ -11,7 +11,8 @@ import { labelsIn, wireName } from './wire/names.ts';
 import { type PresentedRecord, presented } from './wire/presentation.ts';
 import { readQuery } from './wire/query.ts';
 import { questionOf } from './wire/question.ts';
-import { type Cluster, type DnsService, endpointCount } from './zone/cluster.ts';
+import type { Cluster } from './zone/cluster.ts';
+import { type DnsService, endpointCount } from './zone/dns-service.ts';
 import { addressOfReverse } from './zone/reverse.ts';
 import { isReverse, type PodNames, type Zone, zoneOf } from './zone/zone.ts';
 

@@ -4,7 +4,7 @@
  */
 import { type Place, Reply } from './reply.ts';
 import type { Encoded } from './wire/response.ts';
-import type { DnsService } from './zone/cluster.ts';
+import type { DnsService } from './zone/dns-service.ts';
 
 /** One reply may not take more of the ring than that. */
 const LARGEST_SHARE = 1 / 8;

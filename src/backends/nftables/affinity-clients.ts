@@ -1,10 +1,10 @@
 import { MessageWriter } from '../../netfilter/attributes.ts';
 import { BatchWriter, type Element, NFT } from '../../netfilter/messages.ts';
 import type { Applied, Changes } from '../backend.ts';
-import { RefusedError } from './apply.ts';
-import type { NftablesIO } from './backend.ts';
+import { type ApplyContext, RefusedError } from './apply.ts';
 import { endpointOfBytes } from './bytes.ts';
 import { elementsOf, untilWhole } from './dumps.ts';
+import type { ForeignChanges } from './foreign-changes.ts';
 import { TABLE } from './names.ts';
 import type { MembersObject, NftObject } from './objects.ts';
 import { OnceEach } from './once-each.ts';
@@ -15,11 +15,13 @@ const ENOENT = 2;
 /** Elements that are deleted together: one message of less than 64 kB. */
 const BATCH = 1024;
 
+type Place = Pick<ApplyContext, 'family' | 'kernel'> & { readonly foreign?: ForeignChanges };
+
 /** Makes the kernel forget the clients of endpoints that changes took away: they choose anew at their next connection. */
 export async function forgetClients(
   changes: Changes<NftObject>,
   { failures }: Applied<NftObject>,
-  io: NftablesIO,
+  io: Place,
 ): Promise<void> {
   const failed = new Set(failures.map(({ key }) => key));
   for (const [key, { before, after }] of changes.updated) {
@@ -29,7 +31,7 @@ export async function forgetClients(
 }
 
 /** The same of every map, for what an earlier process, or an error, left undone. */
-export async function forgetAll(plan: ReadonlyMap<string, NftObject>, io: NftablesIO): Promise<void> {
+export async function forgetAll(plan: ReadonlyMap<string, NftObject>, io: Place): Promise<void> {
   for (const object of plan.values()) if (object.kind === 'members') await forget(object, io);
 }
 
@@ -37,7 +39,7 @@ export async function forgetAll(plan: ReadonlyMap<string, NftObject>, io: Nftabl
 const LISTINGS = 5;
 
 /** Deletes the elements of the map that lead to none of its endpoints, until a whole listing has none. */
-async function forget({ map, endpoints }: MembersObject, io: NftablesIO): Promise<void> {
+async function forget({ map, endpoints }: MembersObject, io: Place): Promise<void> {
   const known = new Set(endpoints);
   const isStale = ({ data }: Element) => data instanceof Uint8Array && !known.has(endpointOfBytes(data));
   for (let listing = 1; listing <= LISTINGS; listing += 1) {
@@ -51,7 +53,7 @@ async function forget({ map, endpoints }: MembersObject, io: NftablesIO): Promis
 }
 
 /** One that has expired meanwhile keeps the others of its batch from being deleted: then the halves are tried. */
-async function deleteClients(map: string, clients: readonly Buffer[], io: NftablesIO): Promise<void> {
+async function deleteClients(map: string, clients: readonly Buffer[], io: Place): Promise<void> {
   const { kernel, family } = io;
   const out = new MessageWriter();
   const batch = new BatchWriter(out, { family: layoutOf(family).protocol, table: TABLE, sequence: 0 });

@@ -1,6 +1,6 @@
 /** Services by address. Most addresses lead to one Service, and there are many of them: no list for each, and no text for IPv4. */
 import { parseIPv4 } from '../../net/ip.ts';
-import type { DnsService } from './cluster.ts';
+import type { DnsService } from './dns-service.ts';
 
 export class AddressIndex {
   readonly #services = new Map<string | number, DnsService | readonly DnsService[]>();

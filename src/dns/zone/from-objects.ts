@@ -1,7 +1,7 @@
 /** Services and their slices as names see them. Pure. */
 import { canonicalIP } from '../../net/ip.ts';
 import type { EndpointSlice, Service, SliceEndpoint } from '../../watch/objects.ts';
-import { type DnsEndpointGroup, type DnsPort, type DnsService, packedEndpoint } from './cluster.ts';
+import { type DnsEndpointGroup, type DnsPort, type DnsService, packedEndpoint } from './dns-service.ts';
 
 export interface ServiceNaming {
   /** An endpoint without a hostname is called as its pod. */

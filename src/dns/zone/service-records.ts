@@ -1,6 +1,6 @@
 /** The records of one Service, and of the endpoints behind it. Pure. Specification 1.1.0 §2.3, §2.4; weights as CoreDNS has them. */
 import { type DnsRecord, type RecordData, TYPE } from '../records.ts';
-import { type DnsEndpoint, type DnsPort, type DnsService, endpointIPs, endpointsOf } from './cluster.ts';
+import { type DnsEndpoint, type DnsPort, type DnsService, endpointIPs, endpointsOf } from './dns-service.ts';
 
 /** What a name has of a type: nothing = it exists and has other types. */
 export interface Found {

@@ -1,7 +1,7 @@
 /**
  * What many Services have in common, once: what comes from another thread has its own copy of every text and list, and most Services have the same few ports.
  */
-import type { DnsPort, DnsService } from './cluster.ts';
+import type { DnsPort, DnsService } from './dns-service.ts';
 
 /** Beyond that it begins anew: what is shared stays so, and what is gone isn't held for ever. */
 const MOST_PARTS = 4096;

@@ -4,7 +4,8 @@
  */
 import { type Answer, type DnsRecord, RCODE, type Rcode, TYPE } from '../records.ts';
 import { type NegativeSoa, negativeSoa } from '../wire/negative.ts';
-import { type Cluster, type DnsService, endpointsOf } from './cluster.ts';
+import type { Cluster } from './cluster.ts';
+import { type DnsService, endpointsOf } from './dns-service.ts';
 import { addressOfLabel, addressOfReverse, isAboveReverse } from './reverse.ts';
 import { addressRecords, type Found, NO_DATA, recordsBelow, serviceRecords } from './service-records.ts';
 

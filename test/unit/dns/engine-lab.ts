@@ -2,7 +2,7 @@
 import { type DecodedPacket, decode, encode, type Packet, type RecordType } from 'dns-packet';
 import { type DnsChange, Engine } from '../../../src/dns/engine.ts';
 import type { DnsSettings } from '../../../src/dns/settings.ts';
-import type { DnsService } from '../../../src/dns/zone/cluster.ts';
+import type { DnsService } from '../../../src/dns/zone/dns-service.ts';
 
 export const CLIENT = { address: '10.244.0.7', port: 40_000 };
 

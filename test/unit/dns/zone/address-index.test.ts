@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AddressIndex } from '../../../../src/dns/zone/address-index.ts';
-import type { DnsService } from '../../../../src/dns/zone/cluster.ts';
+import type { DnsService } from '../../../../src/dns/zone/dns-service.ts';
 
 const SERVICES = ['b', 'a', 'c'].map(
   (name): DnsService => ({

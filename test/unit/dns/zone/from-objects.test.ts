@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { endpointCount, endpointsOf } from '../../../../src/dns/zone/cluster.ts';
+import { endpointCount, endpointsOf } from '../../../../src/dns/zone/dns-service.ts';
 import { dnsServiceOf } from '../../../../src/dns/zone/from-objects.ts';
 import type { EndpointSlice, Service } from '../../../../src/watch/objects.ts';
 import { trimEndpointSlice, trimService } from '../../../../src/watch/trim.ts';
