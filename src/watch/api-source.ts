@@ -69,7 +69,7 @@ const OPTIONAL: { readonly [K in OptionalKind]: Resource<ObjectByKind[K]> } = {
   Pod: {
     kind: 'Pod',
     path: '/api/v1/pods',
-    query: { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' },
+    query: { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown' },
     trim: TRIMMERS.Pod,
   },
 };

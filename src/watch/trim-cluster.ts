@@ -42,14 +42,15 @@ export function trimNamespace(raw: unknown): Trimmed<Namespace> {
   return trimNamed('Namespace', raw, (_, { name }) => ({ name }));
 }
 
-/** Phases of pods that have ended: their addresses may be others' already. */
-const ENDED = ['Succeeded', 'Failed'];
+/** Phases of pods that don't live: their addresses may be others' already, or nobody knows of them. */
+const NOT_ALIVE = ['Succeeded', 'Failed', 'Unknown'];
 
-/** Trims a core/v1 Pod; one that has ended is no object. */
+/** Trims a core/v1 Pod; one that has ended, or is about to, is no object, as for CoreDNS. */
 export function trimPod(raw: unknown): Trimmed<Pod> {
-  return trimNamed('Pod', raw, (fields, { namespace, name }) => {
+  return trimNamed('Pod', raw, (fields, { namespace, name, fields: metadata }) => {
     const status = childOf(fields, 'status');
-    if (ENDED.includes(textOf(status, 'phase'))) return undefined;
+    const isEnding = textOf(metadata, 'deletionTimestamp') !== '';
+    if (isEnding || NOT_ALIVE.includes(textOf(status, 'phase'))) return undefined;
     const ips = mapItems(status, 'podIPs', item => addressOf(item, 'ip', item.raw.ip));
     const first =
       ips.length === 0 && textOf(status, 'podIP') !== '' ? addressOf(status, 'podIP', status.raw.podIP) : undefined;

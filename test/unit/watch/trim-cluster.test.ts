@@ -33,9 +33,16 @@ describe('a Pod', () => {
     expect(ofStatus({ phase: 'Pending' })).toMatchObject({ object: { ips: [] }, problems: [] });
   });
 
-  it.each(['Succeeded', 'Failed'])('that has ended (%s) is no object', phase => {
+  it.each(['Succeeded', 'Failed', 'Unknown'])('that does not live (%s) is no object', phase => {
     expect(ofStatus({ phase, podIP: '10.244.1.2' })).toMatchObject({ key: 'default/web-1', problems: [] });
     expect(ofStatus({ phase, podIP: '10.244.1.2' }).object).toBeUndefined();
+  });
+
+  it('that is being deleted is no object', () => {
+    const ending = { ...metadata, deletionTimestamp: '2026-11-30T10:00:00Z' };
+    const trimmed = trimPod({ metadata: ending, status: { phase: 'Running', podIP: '10.244.1.2' } });
+    expect(trimmed).toMatchObject({ key: 'default/web-1', problems: [] });
+    expect(trimmed.object).toBeUndefined();
   });
 
   it('with an address that is none has a problem, and its others', () => {
