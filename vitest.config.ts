@@ -17,8 +17,9 @@ export default defineConfig({
   test: {
     reporters: ['default', './test/plain-reporter.ts'],
     projects: [
-      project('unit'),
-      project('conformance'),
+      // No test of these keeps anything in a module: processes that serve many files start once.
+      project('unit', { isolate: false }),
+      project('conformance', { isolate: false }),
       project('integration', { testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false }),
     ],
   },
