@@ -30,6 +30,7 @@ import { buildNetwork } from './network.ts';
 import { reservePod, startPods, stopPod } from './pods.ts';
 import type { ProbeReport, ProbeRequest } from './probe.ts';
 import { type RunningProbe, startProbe } from './probe-run.ts';
+import { Probers } from './prober.ts';
 import { labVariable } from './process.ts';
 import { labDir, type PodState, readState, StateFile } from './state.ts';
 import { Talk } from './talk.ts';
@@ -82,9 +83,11 @@ export class Lab implements AsyncDisposable {
   /** The API server as seen from inside the lab's namespaces. */
   readonly apiUrl = apiUrl;
   readonly #state: StateFile;
+  readonly #probers: Probers;
 
   constructor(state: StateFile) {
     this.#state = state;
+    this.#probers = new Probers(state.current.name);
     this.api = new LabApi(join(labDir(state.current.name), 'api.sock'));
   }
 
@@ -185,14 +188,12 @@ export class Lab implements AsyncDisposable {
 
   /** Makes connections from a member and reports who answered. Defaults: 1 TCP connection, 8 at a time, 2 s for each. */
   async probe(from: string, target: ProbeTarget): Promise<ProbeReport> {
-    const { report } = await this.startProbe(from, target);
-    return report;
+    return this.#probers.probe(this.netns(from), requestOf(target));
   }
 
-  /** The same; resolves when the first connection has its result, so that a change can be made under way. */
+  /** The same in a process of its own; resolves when the first connection has its result, so that a change can be made under way. */
   startProbe(from: string, target: ProbeTarget): Promise<RunningProbe> {
-    const request: ProbeRequest = { protocol: 'tcp', count: 1, concurrency: 8, timeoutMs: 2000, ...target };
-    return startProbe({ lab: this.name, netns: this.netns(from), request });
+    return startProbe({ lab: this.name, netns: this.netns(from), request: requestOf(target) });
   }
 
   /**
@@ -234,7 +235,10 @@ export class Lab implements AsyncDisposable {
     const pod = this.pods.find(candidate => candidate.name === name);
     if (pod === undefined) throw new Error(`lab '${this.name}' has no pod '${name}'`);
     const { acceptedAt } = await this.api.delete(`${pods}/${name}`);
-    if (!keepRunning) await stopPod(this.#state, pod);
+    if (!keepRunning) {
+      this.#probers.end(this.netns(name));
+      await stopPod(this.#state, pod);
+    }
     return { acceptedAt };
   }
 
@@ -281,10 +285,15 @@ export class Lab implements AsyncDisposable {
 
   /** Removes the lab. Idempotent. */
   close(): Promise<Removed> {
+    this.#probers.endAll();
     return tearDown(this.name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function requestOf(target: ProbeTarget): ProbeRequest {
+  return { protocol: 'tcp', count: 1, concurrency: 8, timeoutMs: 2000, ...target };
 }

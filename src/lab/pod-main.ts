@@ -1,12 +1,14 @@
 /**
  * The small program that the lab runs inside its namespaces, bundled as dist/lab-pod.mjs: `echo IDENTITY PORT` is a pod,
- * `probe REQUEST` makes connections until it has made enough or its standard input ends, `talk ADDRESS PORT` holds one,
+ * `probe REQUEST` makes connections until it has made enough or its standard input ends, `probes` does so for each line of its
+ * standard input, `talk ADDRESS PORT` holds one,
  * `traffic REQUEST` makes them until its standard input ends,
  * `wait URL MS` waits for a 200. IDENTITY and REQUEST are JSON. `echo`, `probe` and `traffic` write a word to descriptor 3: when they
  * serve, when the first connection has its result, and when the held connections are open too.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startEcho } from './echo.ts';
@@ -35,6 +37,15 @@ async function runProbe([request = '{}']: string[]): Promise<void> {
   const report = await probe(JSON.parse(request), { onResult, signal: stop.signal });
   process.stdin.destroy();
   process.stdout.write(`${JSON.stringify(report)}\n`);
+}
+
+/** Lines of `{id, request}` in, lines of `{id, report}` out, in any order. */
+async function runProbes(): Promise<void> {
+  for await (const line of createInterface(process.stdin)) {
+    const { id, request } = JSON.parse(line);
+    void probe(request).then(report => process.stdout.write(`${JSON.stringify({ id, report })}\n`));
+  }
+  process.exit(0); // nobody waits for what is under way
 }
 
 async function runTraffic([request = '{}']: string[]): Promise<void> {
@@ -77,6 +88,7 @@ async function waitForHttp([url = '', ms = '0']: string[]): Promise<void> {
 const [subcommand, ...args] = process.argv.slice(2);
 if (subcommand === 'echo') await echo(args);
 else if (subcommand === 'probe') await runProbe(args);
+else if (subcommand === 'probes') await runProbes();
 else if (subcommand === 'talk') talk(args);
 else if (subcommand === 'traffic') await runTraffic(args);
 else if (subcommand === 'wait') await waitForHttp(args);

@@ -293,7 +293,8 @@ iptables:
       const logged = repairs(subject).length;
       await act((...args) => iptables(subject, ...args), restore);
       await expectRepaired(subject, takesForeign ? before.filter(line => !isForeign(line)) : before);
-      expect(JSON.stringify(repairs(subject).slice(logged))).toContain(named);
+      // It is told once the whole sync is over.
+      await eventually(() => expect(JSON.stringify(repairs(subject).slice(logged))).toContain(named));
       await removeForeign(subject);
     },
   );

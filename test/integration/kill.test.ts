@@ -10,7 +10,7 @@ import { awaitUsed, createService, describeLab, eventually, type LogLine, labNam
 
 const SERVICES = 400;
 const ENDPOINTS = 15;
-const ROUNDS = { daemon: 4, tool: 2 } as const;
+const ROUNDS = { daemon: 2, tool: 1 } as const;
 
 interface SyncLine extends LogLine {
   readonly time?: string;
