@@ -6,7 +6,7 @@ import { createLab, type Lab } from '../../src/lab/lab.ts';
 import { type NodeLayout, nodes, web } from '../../src/lab/layout.ts';
 import { initContainer, keptCapabilities } from '../unit/deploy/manifest.ts';
 import { Container } from './container.ts';
-import { ask, describeLab, enoughFor, eventually, labName } from './daemon-lab.ts';
+import { ask, createService, describeLab, enoughFor, eventually, labName } from './daemon-lab.ts';
 import { makeNodeFiles, nodeFilesOf, startGate, type Variant, writeConfiguration, writeToken } from './node-files.ts';
 
 /** Both nodes, each with its variant of iptables. */
@@ -14,6 +14,17 @@ const places: readonly (readonly [Variant, NodeLayout])[] = [
   ['nft', nodes[0]],
   ['legacy', nodes[1]],
 ];
+
+/** A Service for names without endpoints. */
+const NAMES = {
+  name: 'names',
+  clusterIP: '10.96.0.11',
+  ports: [
+    { name: 'dns', protocol: 'UDP', port: 53 },
+    { name: 'dns-tcp', protocol: 'TCP', port: 53 },
+  ],
+} as const;
+const DNS = { enabled: true, service: `default/${NAMES.name}` };
 
 describeLab('the pod of the manifest', () => {
   let lab: Lab;
@@ -26,6 +37,7 @@ describeLab('the pod of the manifest', () => {
     gate = await startGate(lab, token);
     await Promise.all(places.map(([variant, { name }]) => makeNodeFiles(lab, name, { variant, token })));
     await Promise.all(places.map(([, { name }]) => initialise(name)));
+    await createService(lab, NAMES, []);
   });
   afterAll(async () => {
     await lab.close();
@@ -49,6 +61,13 @@ describeLab('the pod of the manifest', () => {
 
   function current({ name }: NodeLayout): Container {
     return containers.get(name) ?? expect.unreachable(`no container on ${name}`);
+  }
+
+  /** Resolves to what the command says. */
+  async function cleanUp({ name }: NodeLayout): Promise<string> {
+    await using cleanup = await Container.start({ lab, node: name, command: ['kproxy-ts', 'cleanup'] });
+    expect(await cleanup.ended).toBe('exited with status 0');
+    return cleanup.log;
   }
 
   /** Every pod answers, and nothing else does, on the node itself and through its NodePort, in each family. */
@@ -92,6 +111,7 @@ describeLab('the pod of the manifest', () => {
       const bits = new Map([
         ['NET_ADMIN', 12n],
         ['NET_RAW', 13n],
+        ['NET_BIND_SERVICE', 10n],
       ]); // linux/capability.h
       const kept = keptCapabilities().reduce(
         (all, name) => all | (1n << (bits.get(name) ?? expect.unreachable(name))),
@@ -153,6 +173,16 @@ describeLab('the pod of the manifest', () => {
       await expectService(node);
     });
 
+    test("answers names at the DNS Service's address once that is enabled", async () => {
+      await writeConfiguration(lab, node.name, { variant, dns: DNS });
+      await eventually(async () => {
+        const options = ['+short', '+tries=1', '+time=1', `@${NAMES.clusterIP}`] as const;
+        const { stdout } = await lab.exec(node.name, ['dig', ...options, 'web.default.svc.cluster.local']);
+        expect(stdout).toBe(`${web.clusterIP}\n`);
+      });
+      await writeConfiguration(lab, node.name, { variant });
+    });
+
     test('has started, says the startup probe', async () => {
       expect(await current(node).hasStarted()).toBe(true);
     });
@@ -210,13 +240,23 @@ describeLab('the pod of the manifest', () => {
   describe.each(places)('with iptables-%s', (variant, node) => {
     test('cleans up with the same capabilities', async () => {
       await current(node).stop();
-      await using cleanup = await Container.start({ lab, node: node.name, command: ['kproxy-ts', 'cleanup'] });
-      expect(await cleanup.ended).toBe('exited with status 0');
-      expect(cleanup.log).toMatch(/^[1-9]\d* chains and rules of kproxy-ts removed\n$/);
+      expect(await cleanUp(node)).toMatch(/^[1-9]\d* chains and rules of kproxy-ts removed\n$/);
       expect(await rules(node, variant)).not.toContain('KUBE-S');
     });
 
-    test.each(keptCapabilities())('without %s, where it needs it, programs nothing and says why', async name => {
+    test('without NET_BIND_SERVICE answers no names at port 53, and does everything else', async () => {
+      const capabilities = keptCapabilities().filter(name => name !== 'NET_BIND_SERVICE');
+      await writeConfiguration(lab, node.name, { variant, dns: DNS });
+      await using container = await Container.start({ lab, node: node.name, capabilities });
+      await eventually(() => expect(container.log).toContain(`no names at ${NAMES.clusterIP} port 53: bind EACCES`));
+      await expectService(node);
+      await container.stop();
+      await writeConfiguration(lab, node.name, { variant });
+      await cleanUp(node);
+    });
+
+    const needed = keptCapabilities().filter(name => name !== 'NET_BIND_SERVICE');
+    test.each(needed)('without %s, where it needs it, programs nothing and says why', async name => {
       const capabilities = keptCapabilities().filter(other => other !== name);
       await using container = await Container.start({ lab, node: node.name, capabilities });
       if (name === 'NET_RAW' && variant === 'nft') {

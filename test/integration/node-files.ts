@@ -44,17 +44,25 @@ export async function makeNodeFiles(lab: Lab, node: string, { variant, token }: 
   await writeToken(lab, node, token);
 }
 
-/** The manifest's ConfigMap, with the lab's pods, a variant, and more fields of KubeProxyConfiguration. */
+export interface ConfigurationFields {
+  readonly variant: Variant;
+  /** Of KubeProxyConfiguration. */
+  readonly fields?: Readonly<Record<string, unknown>>;
+  /** Of NodeConfiguration. */
+  readonly dns?: Readonly<Record<string, unknown>>;
+}
+
+/** The manifest's ConfigMap, with the lab's pods, a variant, and more fields. */
 export async function writeConfiguration(
   lab: Lab,
   node: string,
-  { variant, fields = {} }: { readonly variant: Variant; readonly fields?: Readonly<Record<string, unknown>> },
+  { variant, fields = {}, dns }: ConfigurationFields,
 ): Promise<void> {
   const [proxy, own] = [...parseAllDocuments(configurationText())].map(document => document.toJS() as object);
   const documents = [
     // The size of the connection table is the machine's own, and can't be set from a node's network namespace.
     { ...proxy, clusterCIDR: `${clusterCIDR},${clusterCIDR6}`, conntrack: { maxPerCore: 0 }, ...fields },
-    { ...own, iptables: { variant } },
+    { ...own, iptables: { variant }, ...(dns === undefined ? {} : { dns }) },
   ];
   const text = documents.map(document => JSON.stringify(document)).join('\n---\n');
   await writeVolume(join(nodeFilesOf(lab, node), 'config'), directory =>

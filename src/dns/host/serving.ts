@@ -54,7 +54,7 @@ export class Serving {
       log: this.#log,
       signs: {
         follow: async (family, addresses) => current().follow(family, addresses),
-        given: async () => current().beat(false),
+        given: async () => current().still(),
       },
     });
   }

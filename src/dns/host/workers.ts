@@ -70,6 +70,16 @@ export class Workers implements AsyncDisposable {
     return this.#first.call('beat', isBeating);
   }
 
+  /** Resolves when none gives a sign of life: who has ended, or ends, gives none. */
+  async still(): Promise<void> {
+    const first = this.#first;
+    try {
+      await first.call('beat', false);
+    } catch (error) {
+      if (first.isAlive) throw error;
+    }
+  }
+
   /** Resolves when what was told so far is what they answer from. */
   async settled(): Promise<void> {
     await Promise.all(this.#threads.map(thread => thread.call('settled')));
