@@ -26,15 +26,18 @@ export function chaseWithin(
     const labels = name.split('.');
     const zone = zoneOf(zones, labels);
     if (zone === undefined) return { answer, names, isElsewhere: true };
+    // What isn't known yet may exist.
+    if (!zone.isKnown) break;
     const found = zone.find(labels, type);
     if (found === undefined && zone.fallsThrough && hasUpstreams) return { answer, names, isElsewhere: true };
+    const further = found === undefined ? undefined : chaseOf(found, type);
+    if (further !== undefined && names.includes(further)) break;
     const next = zone.answer(found);
     answer = { ...next, answers: [...answer.answers, ...next.answers] };
-    const further = found === undefined ? undefined : chaseOf(found, type);
     if (further === undefined) return { answer, names, isElsewhere: false };
     name = further;
   }
-  return { answer: { ...answer, rcode: RCODE.SERVFAIL }, names, isElsewhere: false };
+  return { answer: { ...answer, rcode: RCODE.SERVFAIL, authority: [] }, names, isElsewhere: false };
 }
 
 /** With what somebody else says of the last name. */

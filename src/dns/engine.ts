@@ -23,8 +23,11 @@ import { Zone } from './zone/zone.ts';
 /** Of answers that wait for nobody, the time of one in so many is measured: the clock would cost more than some of them. */
 const SAMPLED = 64;
 
-/** One client may have that part of the questions to upstream servers: one that asks for names whose servers are gone mustn't stop the others'. */
-const CLIENT_SHARE = 4;
+/**
+ * One client may wait for as many answers of upstream servers as there are questions that may still be asked, divided by this: those that ask for names whose servers
+ * are gone mustn't stop the others', however many they are.
+ */
+const CLIENT_SHARE = 2;
 
 interface Asked {
   readonly isTcp: boolean;
@@ -184,7 +187,8 @@ export class Engine {
   #answer(message: Buffer, query: Query, { isTcp, startedAtMs, client }: Asked): Buffer | Promise<Buffer> {
     try {
       const waiting = this.#waiting.size === 0 ? 0 : (this.#waiting.get(client) ?? 0);
-      const mayAsk = waiting < Math.max(1, this.#settings.maxConcurrent / CLIENT_SHARE);
+      const free = this.#settings.maxConcurrent - this.#forwarder.pending;
+      const mayAsk = waiting < Math.max(1, free / CLIENT_SHARE);
       const answer = this.#resolver.answer(message, query, { isTcp, mayAsk });
       if (!(answer instanceof Promise)) {
         this.#sample(startedAtMs);

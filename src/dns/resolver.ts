@@ -163,8 +163,7 @@ export class Resolver {
       return use(undefined);
     }
     const asked = forwarder.ask(question);
-    // RFC 8767 §5: where nobody answered the last time, nobody has to wait for that again.
-    const stale = forwarder.isDown ? cache.getStale(question.key) : undefined;
+    const stale = cache.hasJustFailed(question.key) ? cache.getStale(question.key) : undefined;
     if (stale !== undefined) return use(readUpstream(stale));
     // Others who asked the same get the same bytes, and each changes his.
     return this.#bytesOf(asked, question.key).then(bytes =>
@@ -174,9 +173,11 @@ export class Resolver {
 
   async #bytesOf(asked: Promise<UpstreamAnswer | undefined>, key: string): Promise<Buffer | undefined> {
     const { cache } = this.#parts;
-    const fresh = asked.then(answer =>
-      answer !== undefined && isUsable(answer) ? answer.bytes : (cache.getStale(key) ?? answer?.bytes),
-    );
+    const fresh = asked.then(answer => {
+      if (answer !== undefined && isUsable(answer)) return answer.bytes;
+      cache.noteFailure(key);
+      return cache.getStale(key) ?? answer?.bytes;
+    });
     if (!cache.hasStale(key)) return fresh;
     const patience = new AbortController();
     const stale = delay(STALE_AFTER_MS, undefined, { signal: patience.signal, ref: false });

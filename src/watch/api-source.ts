@@ -87,8 +87,10 @@ function optionalWatch<K extends OptionalKind>(
   kind: K,
   store: Store,
   common: Omit<ReflectorOptions<never>, 'resource' | 'target'>,
-): OptionalWatch<ObjectByKind[K]> {
-  return new OptionalWatch({ ...common, resource: OPTIONAL[kind], target: storeTarget(store, kind) });
+): OptionalWatch<ObjectByKind[K]> | Reflector<ObjectByKind[K]> {
+  const options = { ...common, resource: OPTIONAL[kind], target: storeTarget(store, kind) };
+  // Without Pods all their names were denied: nobody is told of that, so that is a failure.
+  return kind === 'Pod' ? new Reflector(options) : new OptionalWatch(options);
 }
 
 /**

@@ -14,6 +14,11 @@ export class ListenReport {
     this.#log = log;
   }
 
+  /** It is known where to answer, and that is nowhere. */
+  get hasNoAddress(): boolean {
+    return this.isKnown && this.#answered.length + this.failures.length === 0;
+  }
+
   note(addresses: readonly SocketAddress[], failures: readonly ListenFailure[]): void {
     const isNew = !isDeepStrictEqual(failures, this.failures);
     this.failures = failures;

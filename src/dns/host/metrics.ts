@@ -83,6 +83,7 @@ const DEFINITIONS: readonly Definition[] = [
     one(({ sockets }) => sockets.dropped),
   ],
   ['gauge', 'tcp_connections', 'Open connections', one(({ sockets }) => sockets.connections)],
+  ['gauge', 'tcp_unsent_bytes', 'Answers that clients have not read', one(({ sockets }) => sockets.unsentBytes)],
   [
     'counter',
     'tcp_turned_away_total',

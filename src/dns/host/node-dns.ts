@@ -8,7 +8,6 @@ import type { Node } from '../../watch/objects.ts';
 import type { Dirty, Snapshot } from '../../watch/snapshot.ts';
 import type { Store } from '../../watch/store.ts';
 import type { Explanation } from '../explain.ts';
-import type { ServedAddress } from '../node-address/tables.ts';
 import type { DnsReadings } from '../readings.ts';
 import type { DnsSettings } from '../settings.ts';
 import { messageOf } from '../worker/fault.ts';
@@ -17,10 +16,11 @@ import { isListed, listed } from './listed.ts';
 import { ListenReport } from './listen-report.ts';
 import { type DnsTimes, observeChanges } from './metrics.ts';
 import { Nameservers } from './nameservers.ts';
+import { OwnEndpoint, type OwnServerFacts } from './own-endpoint.ts';
 import { Replacement } from './replacement.ts';
 import { type Basis, basisOf, isCompleted, type Running } from './running.ts';
 import { Serving } from './serving.ts';
-import { lacksNodeAddresses, listenAddresses, nodeIPs, serviceFacts, settingsOf } from './settings.ts';
+import { lacksNodeAddresses, listenAddresses, noAddress, nodeIPs, serviceFacts, settingsOf } from './settings.ts';
 import { Wake } from './wake.ts';
 import { Workers } from './workers.ts';
 
@@ -57,7 +57,7 @@ export class NodeDns implements AsyncDisposable {
     () => performance.now(),
   );
   /** Others have taken their place, but don't answer from a complete list yet. */
-  readonly #replaced = new Set<Workers>();
+  readonly #replaced = new Set<Running>();
   #work: Promise<void> = Promise.resolve();
   /** What will begin when what is under way is done. */
   #queued: Promise<void> | undefined;
@@ -68,14 +68,14 @@ export class NodeDns implements AsyncDisposable {
   #isWriter = false;
   /** Until then another process may answer at the same addresses, and knows what this one doesn't yet. */
   #listensUnlisted = false;
-  #onNode: readonly ServedAddress[] = [];
-  #hasServed = false;
+  readonly #own: OwnEndpoint;
 
   constructor(options: NodeDnsOptions) {
     this.#options = options;
     this.#configuration = options.configuration;
     this.#report = new ListenReport(options.log);
     this.#serving = new Serving(options.log);
+    this.#own = new OwnEndpoint(() => options.onOwnServer?.());
     this.#nameservers = new Nameservers(options.log, () => this.#wake.after(QUIET_MS));
   }
 
@@ -90,6 +90,7 @@ export class NodeDns implements AsyncDisposable {
   /** Resolves when it listens, as far as it can; names of the cluster get SERVFAIL until the store is complete. */
   configure(next: Configuration): Promise<void> {
     this.#configuration = next;
+    this.#own.look(this.#ownFacts);
     this.#listensUnlisted = true;
     return this.#reconcile();
   }
@@ -113,11 +114,9 @@ export class NodeDns implements AsyncDisposable {
     return this.#running?.complete ?? Promise.resolve();
   }
 
-  /** The DNS Service, while packets to it are delivered on this node, and after that: the endpoint stays as long as the process does. */
+  /** Which endpoints of the DNS Service are this node's, where they are to be left out. For whoever plans. */
   get ownServer(): OwnServer | undefined {
-    const { enabled, service } = this.#configuration.dns;
-    const isServed = this.#onNode.length > 0 || (!enabled && this.#hasServed);
-    return isServed ? { service, ips: nodeIPs(this.#node) } : undefined;
+    return this.#own.tell(this.#ownFacts);
   }
 
   /** Why names aren't all answered; empty when they are, or aren't to be. */
@@ -129,6 +128,7 @@ export class NodeDns implements AsyncDisposable {
     if (this.#replacement.death !== undefined) parts.push(this.#replacement.death.message);
     if (lacksNodeAddresses(this.#configuration.dns, this.#node))
       parts.push('the Node has no InternalIP to answer at yet');
+    else if (this.#report.hasNoAddress) parts.push(noAddress(this.#configuration.dns));
     return parts.map(reason => ({ part: 'dns', reason }));
   }
 
@@ -182,10 +182,11 @@ export class NodeDns implements AsyncDisposable {
       return;
     }
     const running = this.#runningWith(await this.#settings());
-    // Others' workers answer so long, unless nothing is known anyway.
+    // Others' workers answer so long, if they know more.
+    const isAnswered = [...this.#replaced].some(({ isComplete }) => isComplete);
     const isKnown = isListed(this.#options.store, this.#configuration.dns);
     // Where they died their own replacement will be here.
-    if (isKnown && !(await isCompleted(running))) return;
+    if (isKnown ? !(await isCompleted(running)) : isAnswered) return;
     if (isKnown || this.#listensUnlisted) await this.#listen(running);
     // Only now: what was asked of them meanwhile is answered.
     await this.#endReplaced();
@@ -193,8 +194,8 @@ export class NodeDns implements AsyncDisposable {
 
   async #endReplaced(): Promise<void> {
     const ended = [...this.#replaced];
-    await Promise.all(ended.map(workers => workers[Symbol.asyncDispose]()));
-    for (const workers of ended) this.#replaced.delete(workers);
+    await Promise.all(ended.map(({ workers }) => workers[Symbol.asyncDispose]()));
+    for (const running of ended) this.#replaced.delete(running);
   }
 
   /** What runs, with these settings; other workers where what runs can't have them. */
@@ -202,7 +203,7 @@ export class NodeDns implements AsyncDisposable {
     const basis = basisOf(this.#configuration.dns);
     const running = this.#running;
     if (running === undefined || this.#replacement.isDue || !isDeepStrictEqual(running.basis, basis)) {
-      if (running !== undefined) this.#replaced.add(running.workers);
+      if (running !== undefined) this.#replaced.add(running);
       return this.#start(settings, basis);
     }
     if (!isDeepStrictEqual(running.settings, settings)) running.workers.configure(settings);
@@ -219,7 +220,7 @@ export class NodeDns implements AsyncDisposable {
     this.#nameservers.forget();
     if (before !== undefined) await this.#serving.withdraw();
     if (before !== undefined && this.#isWriter) await this.#serving.set(before.workers, []);
-    this.#noteServed([]);
+    this.#own.note([], this.#ownFacts);
     await Promise.all([before?.workers[Symbol.asyncDispose](), this.#endReplaced()]);
     if (before !== undefined) this.#options.log.info('names are no longer answered');
   }
@@ -267,8 +268,8 @@ export class NodeDns implements AsyncDisposable {
     const { workers } = running;
     const { dns } = this.#configuration;
     const { served: wanted } = serviceFacts(this.#options.store.snapshot, dns.service);
-    if (this.#isWriter) this.#noteServed(await this.#serving.set(workers, wanted));
-    const served = this.#onNode.map(({ ip, port }) => ({ address: ip, port }));
+    if (this.#isWriter) this.#own.note(await this.#serving.set(workers, wanted), this.#ownFacts);
+    const served = this.#own.served.map(({ ip, port }) => ({ address: ip, port }));
     const addresses = [...listenAddresses(dns, this.#node), ...served];
     const failures = await workers.listen(addresses);
     this.#report.note(addresses, failures);
@@ -282,11 +283,9 @@ export class NodeDns implements AsyncDisposable {
     return this.#options.store.snapshot.nodes.get(this.#options.nodeName);
   }
 
-  #noteServed(addresses: readonly ServedAddress[]): void {
-    const before = this.ownServer;
-    this.#onNode = addresses;
-    this.#hasServed ||= addresses.length > 0;
-    if (!isDeepStrictEqual(before, this.ownServer)) this.#options.onOwnServer?.();
+  get #ownFacts(): OwnServerFacts {
+    const { enabled, service } = this.#configuration.dns;
+    return { enabled, service, ips: nodeIPs(this.#node) };
   }
 
   #died(workers: Workers, error: Error): void {

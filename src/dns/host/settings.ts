@@ -78,6 +78,12 @@ export function listenAddresses({ listen }: DnsConfiguration, node: Node | undef
   );
 }
 
+/** Why names are answered nowhere. */
+export function noAddress({ listen, service }: DnsConfiguration): string {
+  const lacksService = service === '' ? 'dns.service is empty' : `there is no Service ${service} with a cluster IP`;
+  return listen.length === 0 ? `dns.listen is empty, and ${lacksService}` : lacksService;
+}
+
 /** Whether `node:53` is wanted, and means nothing yet. */
 export function lacksNodeAddresses({ listen }: DnsConfiguration, node: Node | undefined): boolean {
   return nodeIPs(node).length === 0 && listen.some(({ address }) => address === NODE_ADDRESSES);

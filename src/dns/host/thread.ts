@@ -12,6 +12,7 @@ const YOUNG_GENERATION_MB = 3;
 
 export interface DnsThreadOptions extends WorkerData {
   readonly onFault: (error: unknown) => void;
+  readonly onNoSigns: (message: string) => void;
   readonly onUpstreamFailure: (server: SocketAddress, message: string) => void;
   /** It ended though nobody ended it. */
   readonly onDeath: (error: Error) => void;
@@ -25,7 +26,7 @@ export class DnsThread implements AsyncDisposable {
   #isEnding = false;
   #isDead = false;
 
-  constructor({ onFault, onUpstreamFailure, onDeath, ...workerData }: DnsThreadOptions) {
+  constructor({ onFault, onNoSigns, onUpstreamFailure, onDeath, ...workerData }: DnsThreadOptions) {
     this.#worker = new Worker(ENTRY, {
       workerData,
       name: 'dns',
@@ -43,6 +44,7 @@ export class DnsThread implements AsyncDisposable {
     });
     this.#worker.on('message', (message: FromWorker) => {
       if (message.kind === 'upstream-failure') onUpstreamFailure(message.server, message.message);
+      else if (message.kind === 'no-signs') onNoSigns(message.message);
       else if (message.kind === 'fault') onFault(errorOf(message));
       else this.#settle(message);
     });

@@ -31,10 +31,12 @@ export class Workers implements AsyncDisposable {
 
   constructor({ count, settings, log, onDeath }: WorkersOptions) {
     const onUpstreamFailure = (server: SocketAddress, message: string) => log.warn({ upstream: server }, message);
+    const onNoSigns = (message: string) =>
+      log.warn(`${message}; the DNS Service's endpoints answer until there is one`);
     const onFault = (error: unknown) => log.error({ err: error }, 'an answer failed, please report this');
     const instance = randomBytes(INSTANCE_BYTES).toString('hex');
     const pulses = new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT);
-    const options = { settings, instance, pulses, onUpstreamFailure, onFault, onDeath };
+    const options = { settings, instance, pulses, onUpstreamFailure, onNoSigns, onFault, onDeath };
     this.#threads = Array.from({ length: count }, (_, index) => new DnsThread({ ...options, index }));
   }
 

@@ -1,19 +1,22 @@
 /** One connection by TCP: RFC 7766 (pipelining, idle connections), RFC 1035 §4.2.2 (two bytes of length before each message). */
 import type { Socket } from 'node:net';
-import type { Client, Respond } from './udp.ts';
+import type { Client, Respond, SocketCounts } from './udp.ts';
 
 /** Without a question that makes sense, or without a client that reads its answers. Bytes of a message that doesn't end don't count. */
 const IDLE_MS = 10_000;
 /** Questions that are being answered. No more are looked at until there are fewer. */
 const MOST_PENDING = 100;
 /** Answers that a client hasn't read yet. No more questions are looked at until it has. */
-const MOST_UNSENT_BYTES = 1024 * 1024;
+const MOST_UNSENT_BYTES = 256 * 1024;
+/** Of all clients together: beyond that each has one answer at a time. */
+const MOST_UNSENT_OF_ALL = 16 * 1024 * 1024;
 /** At the end: for a first question, or what is missing of one, which may be under way. */
 const LAST_QUESTION_MS = 200;
 
 export interface ConnectionOptions {
   readonly socket: Socket;
   readonly respond: Respond;
+  readonly counts: SocketCounts;
   readonly idleMs?: number | undefined;
 }
 
@@ -21,25 +24,23 @@ export class Connection {
   readonly #socket: Socket;
   readonly #respond: Respond;
   readonly #client: Client;
+  readonly #counts: SocketCounts;
   readonly #idle: NodeJS.Timeout;
   #bytes: Buffer = Buffer.alloc(0);
   #pending = 0;
   #hasAsked = false;
   #isFinishing = false;
 
-  constructor({ socket, respond, idleMs = IDLE_MS }: ConnectionOptions) {
+  constructor({ socket, respond, counts, idleMs = IDLE_MS }: ConnectionOptions) {
     this.#socket = socket;
     this.#respond = respond;
+    this.#counts = counts;
     this.#client = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
     this.#idle = setTimeout(() => socket.destroy(), idleMs);
     socket.on('close', () => clearTimeout(this.#idle));
     // A client that goes away is none of ours.
     socket.on('error', () => socket.destroy());
     socket.on('data', chunk => this.#read(chunk));
-    socket.on('drain', () => {
-      this.#idle.refresh();
-      this.#work();
-    });
     // It has asked all that it wants to; answers may still be under way (half-closed connections: RFC 7766 §6.2.3).
     socket.on('end', () => this.#finish());
   }
@@ -77,7 +78,9 @@ export class Connection {
   }
 
   get #isFull(): boolean {
-    return this.#pending >= MOST_PENDING || this.#socket.writableLength > MOST_UNSENT_BYTES;
+    const { writableLength } = this.#socket;
+    const most = this.#counts.unsentBytes > MOST_UNSENT_OF_ALL ? 0 : MOST_UNSENT_BYTES;
+    return this.#pending >= MOST_PENDING || writableLength > most;
   }
 
   /** Undefined = none is complete, or there is no room for its answer. */
@@ -111,7 +114,15 @@ export class Connection {
     const framed = Buffer.allocUnsafe(2 + answer.length);
     framed.writeUInt16BE(answer.length);
     answer.copy(framed, 2);
-    // With `false` there will be a 'drain'.
-    if (this.#socket.write(framed)) this.#idle.refresh();
+    this.#counts.unsentBytes += framed.length;
+    this.#socket.write(framed, error => this.#sent(framed.length, error));
+  }
+
+  /** The kernel has it, or nobody will. */
+  #sent(bytes: number, error: unknown): void {
+    this.#counts.unsentBytes -= bytes;
+    if (error !== undefined && error !== null) return;
+    this.#idle.refresh();
+    if (this.#bytes.length > 0 || this.#socket.isPaused()) this.#work();
   }
 }

@@ -43,7 +43,7 @@ export class TcpServer implements AsyncDisposable {
       }
       counts.connections += 1;
       this.#ofClient.set(client, count + 1);
-      const connection = new Connection({ socket, respond, idleMs });
+      const connection = new Connection({ socket, respond, counts, idleMs });
       this.#connections.add(connection);
       socket.on('close', () => this.#closed(connection, client));
     });

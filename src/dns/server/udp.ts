@@ -18,10 +18,12 @@ export interface SocketCounts {
   /** By TCP: those that are open, and those that were closed at once because there were too many, in all or of one client. */
   connections: number;
   turnedAway: number;
+  /** By TCP: answers that the kernel hasn't taken yet. */
+  unsentBytes: number;
 }
 
 export function noSockets(): SocketCounts {
-  return { dropped: 0, connections: 0, turnedAway: 0 };
+  return { dropped: 0, connections: 0, turnedAway: 0, unsentBytes: 0 };
 }
 
 export interface UdpServerOptions {

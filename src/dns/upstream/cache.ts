@@ -10,6 +10,8 @@ const FAILURE_S = 2;
 /** RFC 8767 §5: an answer whose time is over is better than none, for so long, and then for 30 s. */
 const STALE_S = 3600;
 const STALE_TTL_S = 30;
+/** RFC 8767 §5, the failure recheck timer. */
+const RECHECK_S = 30;
 /** Of an entry, beside its message and its key: objects, their places in the map. */
 const OVERHEAD_BYTES = 400;
 
@@ -20,6 +22,8 @@ interface Entry {
   readonly storedAtMs: number;
   readonly endsAtMs: number;
   readonly isFailure: boolean;
+  /** Nobody had a newer one when it was asked for last, after its time. */
+  failedAtMs: number;
 }
 
 export interface Cached {
@@ -104,6 +108,18 @@ export class AnswerCache {
     return this.#staleEntry(key) !== undefined;
   }
 
+  /** Nobody had an answer to this question. */
+  noteFailure(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry !== undefined) entry.failedAtMs = this.#now();
+  }
+
+  /** Whether that is so short a time ago that nobody has to wait for it again. */
+  hasJustFailed(key: string): boolean {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && this.#now() - entry.failedAtMs < RECHECK_S * 1000;
+  }
+
   #staleEntry(key: string): Entry | undefined {
     const entry = this.#entries.get(key);
     const isOver = entry === undefined || entry.isFailure || entry.endsAtMs + STALE_S * 1000 <= this.#now();
@@ -124,7 +140,14 @@ export class AnswerCache {
     // Memory of its own: a piece of Buffer's pool would keep all of that.
     const own = Buffer.allocUnsafeSlow(bytes.length);
     bytes.copy(own);
-    const entry = { bytes: own, ttls, storedAtMs: nowMs, endsAtMs: nowMs + seconds * 1000, isFailure };
+    const entry = {
+      bytes: own,
+      ttls,
+      storedAtMs: nowMs,
+      endsAtMs: nowMs + seconds * 1000,
+      isFailure,
+      failedAtMs: Number.NEGATIVE_INFINITY,
+    };
     this.#entries.set(key, entry);
     this.#bytes += sizeOf(key, entry);
     this.#trim();

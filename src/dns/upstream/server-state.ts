@@ -6,8 +6,9 @@ import type { UpstreamServer } from '../settings.ts';
 const RETRY_MS = 5000;
 /** Between questions that find out whether a server leads to ourselves; those are rare, because they go on to servers of others. */
 const PROBE_MS = 60_000;
-/** One question without an answer may be the question's fault: a name whose servers are gone. */
+/** Some questions without an answer may be the questions' fault: names whose servers are gone. */
 const DOWN_AFTER = 3;
+const DOWN_AFTER_MS = 10_000;
 /** Seconds. */
 const DURATIONS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
@@ -23,6 +24,9 @@ export class ServerState {
   readonly responses = new Map<number, number>();
   readonly duration: Histogram = newHistogram(DURATIONS);
   #failedAtMs = 0;
+  /** The first of `#failedInRow`. */
+  #failingSinceMs = 0;
+  #isSure = false;
   #probedAtMs: number | undefined;
 
   constructor(server: UpstreamServer) {
@@ -34,9 +38,10 @@ export class ServerState {
     return this.#failedInRow > 0;
   }
 
-  /** It has had no answer for several questions. */
+  /** Nobody listens there, or it has had no answer for several questions and a while. */
   get isDown(): boolean {
-    return this.#failedInRow >= DOWN_AFTER;
+    const failedForMs = this.#failedAtMs - this.#failingSinceMs;
+    return this.#isSure || (this.#failedInRow >= DOWN_AFTER && failedForMs >= DOWN_AFTER_MS);
   }
 
   /** Whether it's time to find out if it is ourselves: at first, and when it fails as we would; if so that counts as done. */
@@ -56,13 +61,16 @@ export class ServerState {
 
   answered(rcode: number, ms: number): void {
     this.#failedInRow = 0;
+    this.#isSure = false;
     this.responses.set(rcode, (this.responses.get(rcode) ?? 0) + 1);
     observe(this.duration, ms / 1000);
   }
 
   /** @param isSure nobody listens there */
   failed(nowMs: number, isSure: boolean): void {
-    this.#failedInRow = isSure ? DOWN_AFTER : this.#failedInRow + 1;
+    if (this.#failedInRow === 0) this.#failingSinceMs = nowMs;
+    this.#failedInRow += 1;
+    this.#isSure = isSure;
     this.#failedAtMs = nowMs;
     this.failures += 1;
   }

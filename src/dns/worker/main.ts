@@ -33,8 +33,9 @@ const changes = new Turns<DnsChange>(list => {
 }, CHANGES_PER_TURN);
 
 const signs = new SignsOfLife();
+const onFailing = (error: unknown) => send({ kind: 'no-signs', message: messageOf(error) });
 const { pulses, index } = workerData as WorkerData;
-const heart = new Heart({ signs, pulses: new Int32Array(pulses), index, onError });
+const heart = new Heart({ signs, pulses: new Int32Array(pulses), index, onFailing });
 
 const calls: WorkerCalls = {
   signs: (family, addresses) => signs.follow(family, addresses),

@@ -62,5 +62,7 @@ export type FromWorker =
   | { readonly kind: 'error'; readonly id: number; readonly message: string }
   /** An upstream server stopped answering, or asks us. */
   | { readonly kind: 'upstream-failure'; readonly server: SocketAddress; readonly message: string }
+  /** The kernel takes no signs of life. */
+  | { readonly kind: 'no-signs'; readonly message: string }
   /** An error of ours: the client got SERVFAIL. */
   | { readonly kind: 'fault'; readonly message: string; readonly stack?: string | undefined };

@@ -57,6 +57,11 @@ export class Zone {
     this.negativeSoa = negativeSoa({ ...names, ...SOA_TIMES, ttl: negativeTtl(ttl), minimum: ttl });
   }
 
+  /** Before the cluster is known nobody can say what doesn't exist. */
+  get isKnown(): boolean {
+    return this.#cluster.isSynced;
+  }
+
   get pods(): PodNames {
     return this.#options.pods;
   }

@@ -2,7 +2,16 @@
 import type { Answer } from 'dns-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Behaviour, knowing, NameServer, replyTo } from '../../fakes/name-server.ts';
-import { asking, CLIENT, DEFAULT_NAMESPACE, EngineLab, heard, SETTINGS, serviceChange } from './engine-lab.ts';
+import {
+  asking,
+  CLIENT,
+  DEFAULT_NAMESPACE,
+  EngineLab,
+  heard,
+  type LabOptions,
+  SETTINGS,
+  serviceChange,
+} from './engine-lab.ts';
 
 const WWW: Answer = { name: 'www.example.com', type: 'A', ttl: 300, data: '192.0.2.1' };
 const PTR: Answer = { name: '1.2.0.192.in-addr.arpa', type: 'PTR', ttl: 300, data: 'www.example.com' };
@@ -15,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(() => upstream[Symbol.asyncDispose]());
 
-function labOf(more: Partial<typeof SETTINGS> = {}, behaviour?: Behaviour): EngineLab {
+function labOf(more: LabOptions = {}, behaviour?: Behaviour): EngineLab {
   if (behaviour !== undefined) upstream.behaviour = behaviour;
   return new EngineLab({ changes: [DEFAULT_NAMESPACE, toWww], upstreams: [upstream.place], ...more });
 }
@@ -71,13 +80,24 @@ describe('names of others', () => {
   it('are asked for others too while a client waits for many that nobody answers', async () => {
     const lab = labOf({ maxConcurrent: 40 }, asked => (asked.name === 'www.example.com' ? knowing([WWW])(asked) : []));
     const many = Array.from({ length: 100 }, (_, i) => lab.ask(`n${i}.gone.test`, 'A'));
-    const atOnce = await Promise.all(many.slice(10).map(async each => (await each).rcode));
+    const atOnce = await Promise.all(many.slice(14).map(async each => (await each).rcode));
     expect(new Set(atOnce)).toEqual(new Set([2]));
     const client = { address: '10.244.0.8', port: 40_000 };
     expect((await lab.ask('www.example.com', 'A', { client })).data).toEqual(['192.0.2.1']);
-    expect(lab.engine.readings().forward).toEqual({ pending: 10, rejected: 90 });
+    expect(lab.engine.readings().forward).toEqual({ pending: 14, rejected: 86 });
     await Promise.all(many);
     expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.1']);
+  }, 15_000);
+
+  it('are asked for others too, however many clients wait for what nobody answers', async () => {
+    const lab = labOf({ maxConcurrent: 100 }, asked => (asked.name === 'www.example.com' ? knowing([WWW])(asked) : []));
+    const many = Array.from({ length: 1000 }, (_, i) => {
+      const client = { address: `10.244.0.${10 + (i % 20)}`, port: 40_000 };
+      return lab.ask(`n${i}.gone.test`, 'A', { client });
+    });
+    expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.1']);
+    expect(lab.engine.readings().forward.pending).toBeGreaterThan(80);
+    await Promise.all(many);
   }, 15_000);
 
   it('have their addresses turned, and are cut to what fits', async () => {
@@ -113,6 +133,15 @@ describe('names of others', () => {
     expect(performance.now() - startedAt).toBeLessThan(3000);
     late.resolve([]);
   });
+
+  it('are asked first for a newer answer, however many others got none', async () => {
+    const lab = labOf({}, asked => (asked.name === 'www.example.com' ? knowing([WWW])(asked) : []));
+    await lab.ask('www.example.com', 'A');
+    await Promise.all(Array.from({ length: 5 }, (_, i) => lab.ask(`n${i}.gone.test`, 'A')));
+    lab.nowMs += 400_000;
+    upstream.behaviour = knowing([{ ...WWW, data: '192.0.2.2' } as Answer]);
+    expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.2']);
+  }, 15_000);
 
   it('leave no additional records to anybody', async () => {
     const poison: Answer = { name: 'bank.test', type: 'A', ttl: 300, data: '203.0.113.66' };
@@ -169,6 +198,14 @@ describe('an ExternalName', () => {
     const failing = labOf({}, asked => [replyTo(asked, { rcode: 5 })]);
     expect(await failing.ask(OUT, 'A')).toMatchObject({ rcode: 2, data: ['www.example.com'] });
     expect(await labOf({ upstreams: [] }).ask(OUT, 'A')).toMatchObject({ rcode: 0, data: ['www.example.com'] });
+  });
+
+  it('of others that leads into a zone of ours is SERVFAIL as long as that is not known', async () => {
+    const alias: Answer = { name: 'www.example.com', type: 'CNAME', ttl: 60, data: 'web.default.svc.cluster.local' };
+    const lab = labOf({ isSynced: false }, asked => [replyTo(asked, { answers: [alias] })]);
+    expect(await lab.ask('www.example.com', 'A')).toMatchObject({ rcode: 2, data: ['web.default.svc.cluster.local'] });
+    lab.engine.setSynced();
+    expect(await lab.ask('www.example.com', 'A')).toMatchObject({ rcode: 3 });
   });
 
   it('asks for the type that was asked for, and brings that', async () => {

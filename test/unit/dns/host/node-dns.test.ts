@@ -61,6 +61,32 @@ describe('reloads under a stream of questions', () => {
   });
 });
 
+test('while the Pods that other settings need are not listed, those before answer', async () => {
+  await using lab = await NodeDnsLab.start();
+  lab.fill('Pod');
+  await lab.dns.complete;
+  const stream = new QuestionStream(lab.port);
+  await lab.configure({ pods: 'verified' });
+  await delay(100);
+  expect(lab.dns.missing()).toMatchObject([{ reason: 'no complete list yet' }]);
+  expect(lab.workers).toHaveLength(2);
+  lab.store.markSynced('Pod');
+  await expect.poll(() => lab.dns.missing()).toEqual([]);
+  expect(Object.keys(await stream.stop())).toEqual([ADDRESS]);
+});
+
+test('nowhere to answer is a part that is missing', async () => {
+  await using lab = await NodeDnsLab.startSynced({ listen: [], service: 'kube-system/misspelt' });
+  await expect
+    .poll(() => lab.dns.missing())
+    .toEqual([
+      {
+        part: 'dns',
+        reason: 'dns.listen is empty, and there is no Service kube-system/misspelt with a cluster IP',
+      },
+    ]);
+});
+
 describe('a worker that dies', () => {
   test('is replaced at once, and others answer meanwhile', async () => {
     await using lab = await NodeDnsLab.startSynced({ workers: 3 });

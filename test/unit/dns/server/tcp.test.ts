@@ -156,6 +156,35 @@ describe('a connection', () => {
   });
 });
 
+test('clients that do not read have a bounded share of memory, and those that do are answered', {
+  timeout: 20_000,
+}, async () => {
+  const large = Buffer.alloc(60_000, 7);
+  await using server = await open(message => (String(message) === 'web' ? Buffer.from(message) : large));
+  const lazy = Array.from({ length: 200 }, (_, i) =>
+    connect({ port: server.port, host: '127.0.0.1', localAddress: `127.0.0.${10 + (i % 10)}` }),
+  );
+  const questions = Buffer.concat(Array.from({ length: 200 }, () => framed('large')));
+  for (const socket of lazy) {
+    socket.on('error', () => socket.destroy());
+    socket.pause();
+    socket.write(questions);
+  }
+  let most = 0;
+  const watching = setInterval(() => {
+    most = Math.max(most, counts.unsentBytes);
+  }, 5);
+  // Of 2.4 GB that were asked for.
+  await expect.poll(() => counts.unsentBytes).toBeGreaterThan(16 * 1024 * 1024);
+  using reader = new TestClient(server, '127.0.0.99');
+  reader.socket.write(Buffer.concat(Array.from({ length: 50 }, () => framed('large'))));
+  expect(await reader.received(50)).toHaveLength(50);
+  clearInterval(watching);
+  expect(most).toBeLessThan(16 * 1024 * 1024 + 200 * 2 * 60_002 + 256 * 1024);
+  for (const socket of lazy) socket.destroy();
+  await expect.poll(() => counts).toMatchObject({ connections: 1, unsentBytes: 0 });
+});
+
 describe('a server that closes', () => {
   test('answers what had come, and what was just under way', async () => {
     const gate = Promise.withResolvers<Buffer>();
