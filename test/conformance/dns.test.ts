@@ -37,6 +37,50 @@ describe('the suites of dns-public.json', () => {
   });
 });
 
+describe('a suite that nobody here has seen', () => {
+  const ofOthers = { name: 'out', namespace: 'default' };
+  const service = {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: ofOthers,
+    spec: { type: 'ExternalName', externalName: 'mail.example.org' },
+  };
+  const records: readonly VectorRecord[] = [
+    { name: 'mail.example.org.', type: 'CNAME', ttl: 60, rdata: 'mx.example.net.' },
+    { name: 'mx.example.net.', type: 'MX', ttl: 60, rdata: '10 a.example.net.' },
+    { name: 'mx.example.net.', type: 'TXT', ttl: 60, rdata: '"v=spf1 -all" "more"' },
+  ];
+  const ask = (qtype: string, answer: readonly VectorRecord[]): DnsCase => ({
+    qname: 'out.default.svc.cluster.local.',
+    qtype,
+    rcode: 'NOERROR',
+    answer: [
+      { name: 'out.default.svc.cluster.local.', type: 'CNAME', rdata: 'mail.example.org.' },
+      records[0]!,
+      ...answer,
+    ],
+  });
+  const suite = (objects: readonly object[]): DnsSuite =>
+    ({
+      name: 'others',
+      options: { zones: ['cluster.local'], upstream: { records } },
+      objects,
+      cases: [ask('MX', [records[1]!]), ask('TXT', [records[2]!]), ask('A', [])],
+    }) as unknown as DnsSuite;
+
+  it('has records of any usual type, and aliases of aliases', async () => {
+    const results = await runSuite(suite([service]), { serviceCIDRs: [] });
+    expect(reportLines(results)).toEqual(['6 passed, 0 failed, 0 skipped']);
+  });
+
+  it('fails alone where its objects cannot be made', async () => {
+    const odd = { apiVersion: 'example.org/v1', kind: 'Gadget', metadata: { name: 'x' } };
+    const results = await runSuite(suite([odd]), { serviceCIDRs: [] });
+    expect(results.map(({ status }) => status)).toEqual(['failed', 'failed', 'failed']);
+    expect(reportLines(results).join('\n')).toContain('the kind Gadget is unknown to this runner');
+  });
+});
+
 describe('a suite with one wrong expectation', () => {
   const suite: DnsSuite = {
     name: 'wrong',

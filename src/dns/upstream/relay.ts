@@ -2,8 +2,8 @@
 import { RCODE, type Rcode, TYPE } from '../records.ts';
 import { Reply } from '../reply.ts';
 import type { Message, RawRecord } from '../wire/message.ts';
-import { FLAG, type Query } from '../wire/query.ts';
-import type { Turn } from '../wire/response.ts';
+import { FLAG, HEADER_BYTES, type Query } from '../wire/query.ts';
+import type { Echo, Turn } from '../wire/response.ts';
 
 /** @param from see Reply; the bytes are the caller's own, and are changed */
 export function relayed(
@@ -15,7 +15,16 @@ export function relayed(
   const asksForAd = edns?.isDnssecOk === true || (flags & FLAG.authenticData) !== 0;
   const kept = message.flags & (FLAG.truncated | (asksForAd ? FLAG.authenticData : 0));
   bytes.writeUInt16BE(FLAG.response | FLAG.recursionAvailable | kept | rcodeForClient(message.rcode), 2);
-  return new Reply({ bytes, turn: turnOf(bytes, message.records), serialAt: 0, echoes: [] }, from);
+  const echoes = echoesOf(bytes, message);
+  return new Reply({ bytes, turn: turnOf(bytes, message.records), serialAt: 0, echoes }, from);
+}
+
+/** The question's name where it is written out once more: with the client's letters too. */
+function echoesOf(bytes: Buffer, { nameEnd, records }: Message): readonly Echo[] {
+  const length = nameEnd - HEADER_BYTES;
+  const lowerAt = (at: number) => bytes.toString('latin1', at, at + length).toLowerCase();
+  const asked = lowerAt(HEADER_BYTES);
+  return records.flatMap(({ at }) => (lowerAt(at) === asked ? [{ at, from: HEADER_BYTES, length }] : []));
 }
 
 /** What a client is told where servers said something that isn't his business. */

@@ -34,6 +34,7 @@ describe('names of others', () => {
     const lab = labOf();
     const { packet } = await lab.ask('wWw.example.com', 'A');
     expect(packet).toMatchObject({ flag_aa: false, flag_ra: true, questions: [{ name: 'wWw.example.com' }] });
+    expect(packet.answers).toMatchObject([{ name: 'wWw.example.com' }]);
     lab.nowMs += 100_000;
     expect((await lab.ask('www.EXAMPLE.com', 'A')).packet.answers).toMatchObject([{ ttl: 200, data: '192.0.2.1' }]);
     expect(upstream.names).toEqual(['www.example.com']);

@@ -1,4 +1,5 @@
 /** What an answer should have been, and wasn't. Sections compare as sets; names without regard to case unless a case says otherwise. Pure. */
+import { canonicalIP } from '../../../../src/net/ip.ts';
 import type { DecodedRecord, Reply } from './ask.ts';
 import type { DnsCase, VectorRecord } from './suite.ts';
 
@@ -33,7 +34,7 @@ function sectionComplaints(wanted: DnsCase, reply: Reply): string[] {
       ? []
       : [`${section}:\n  expected ${expected.join('; ')}\n  seen     ${got.join('; ')}`];
   });
-  return [...found, ...orderComplaints(reply.answers)];
+  return [...found, ...orderComplaints(reply.answers, wanted.qname)];
 }
 
 /** Each expected record has one that is seen, and no other is. */
@@ -62,11 +63,12 @@ function subsetComplaints({ answer = [] }: DnsCase, seen: readonly DecodedRecord
     : [`${lines.length} of ${all.length} answers, some but not all expected`];
 }
 
-/** A CNAME stands before its target. */
-function orderComplaints(answers: readonly DecodedRecord[]): string[] {
+/** A CNAME stands before its target, but for one that leads back to the question. */
+function orderComplaints(answers: readonly DecodedRecord[], qname: string): string[] {
+  const first = qname.toLowerCase().replace(/\.$/, '');
   return answers.flatMap((record, at) => {
-    if (record.type !== 'CNAME') return [];
     const target = String(record.data).toLowerCase();
+    if (record.type !== 'CNAME' || target === first) return [];
     return answers.slice(0, at).some(({ name }) => name.toLowerCase() === target)
       ? [`${record.name}: behind its target`]
       : [];
@@ -94,7 +96,8 @@ function ednsComplaints({ edns }: DnsCase, opt: DecodedRecord | undefined): stri
 }
 
 function vectorText({ name, ttl, type, rdata }: VectorRecord): string {
-  return `${name} ${ttl ?? '*'} ${type} ${rdata}`;
+  const data = type === 'AAAA' ? (canonicalIP(rdata) ?? rdata) : rdata;
+  return `${name} ${ttl ?? '*'} ${type} ${data}`;
 }
 
 function text(record: DecodedRecord): string {
@@ -111,6 +114,8 @@ function dataText({ type, data }: DecodedRecord): string {
   switch (type) {
     case 'SRV':
       return `${fields.priority} ${fields.weight} ${fields.port} ${absolute(fields.target ?? '')}`;
+    case 'MX':
+      return `${fields.preference} ${absolute(fields.exchange ?? '')}`;
     case 'SOA':
       return `${absolute(fields.mname ?? '')} ${absolute(fields.rname ?? '')} * ${fields.refresh} ${fields.retry} ${fields.expire} ${fields.minimum}`;
     case 'TXT':
@@ -119,6 +124,8 @@ function dataText({ type, data }: DecodedRecord): string {
     case 'PTR':
     case 'NS':
       return absolute(String(data));
+    case 'AAAA':
+      return canonicalIP(String(data)) ?? String(data);
     default:
       return String(data);
   }

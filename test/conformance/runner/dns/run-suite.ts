@@ -13,7 +13,7 @@ import { messageOf } from '../vector-files.ts';
 import { ask, type Where } from './ask.ts';
 import { complaints } from './judge.ts';
 import { type DnsCase, type DnsSuite, lacking, type RawObject, type SuiteOptions } from './suite.ts';
-import { startUpstream } from './upstream.ts';
+import { dataOf, startUpstream } from './upstream.ts';
 
 const NODE_NAME = 'node-a';
 
@@ -21,12 +21,22 @@ export interface SuiteContext {
   readonly serviceCIDRs: readonly string[];
 }
 
+/** A suite that can't be set up is one whose cases failed: others go on. */
 export async function runSuite(suite: DnsSuite, context: SuiteContext): Promise<readonly Result[]> {
+  try {
+    return await runCases(suite, context);
+  } catch (error) {
+    return suite.cases.map(wanted => failed(nameOf(suite, wanted, 'udp'), messageOf(error)));
+  }
+}
+
+async function runCases(suite: DnsSuite, context: SuiteContext): Promise<readonly Result[]> {
   const why = lacking(suite.options);
   if (why !== '') return suite.cases.map(wanted => skipped(nameOf(suite, wanted, 'udp'), why));
   await using api = await startApiServer({ host: '127.0.0.1', port: 0, serviceCIDRs: context.serviceCIDRs });
   await putAll(api, suite.objects);
   if (suite.options.synced === false) api.stall();
+  for (const record of suite.options.upstream?.records ?? []) dataOf(record.type, record.rdata);
   await using server = await startServer(suite.options, api);
   const results: Result[] = [];
   for (const wanted of suite.cases) {
@@ -70,6 +80,7 @@ async function putAll(api: ApiServer, objects: readonly RawObject[]): Promise<vo
 
 const PLURALS: Readonly<Record<string, string>> = {
   Namespace: 'api/v1/namespaces',
+  Node: 'api/v1/nodes',
   Service: 'api/v1/services',
   EndpointSlice: 'apis/discovery.k8s.io/v1/endpointslices',
   Pod: 'api/v1/pods',
