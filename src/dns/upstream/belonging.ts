@@ -3,12 +3,16 @@
  * DNSSEC's proofs where they were asked for. Nothing else is kept or passed on (RFC 2181 §5.4.1, RFC 5452 §6): neither additional records nor other names. Pure.
  */
 import { type Answer, type DnsRecord, type Rcode, TYPE } from '../records.ts';
-import { expandedData, expandedName, type Message, type RawRecord } from '../wire/message.ts';
+import { expandedData, expandedName, type Message, type RawRecord, saneTtl } from '../wire/message.ts';
 import { nameText } from '../wire/names.ts';
 import { HEADER_BYTES } from '../wire/query.ts';
 import { encode } from '../wire/response.ts';
 
 const CLASS_IN = 1;
+const ADDRESS_BYTES: ReadonlyMap<number, number> = new Map([
+  [TYPE.A, 4],
+  [TYPE.AAAA, 16],
+]);
 /** NSEC and NSEC3: that there is nothing, or no better match for a wildcard. */
 const DENIALS: ReadonlySet<number> = new Set([TYPE.NSEC, TYPE.NSEC3]);
 /** CNAMEs that are followed; other resolvers follow no more. */
@@ -50,8 +54,10 @@ function keptRecords(bytes: Buffer, message: Message, named: readonly Named[], i
   const answers = inClass.filter(each => {
     if (each.record.section !== 'answer') return false;
     if (each.record.type === TYPE.DNAME) return chain.some(name => isBelow(name, each.name));
-    return isWanted(each) && chain.includes(each.name);
+    return isWanted(each) && isWhole(each) && chain.includes(each.name);
   });
+  // Some clients read on only from a CNAME to what is behind it.
+  const inOrder = answers.toSorted((a, b) => chain.indexOf(a.name) - chain.indexOf(b.name));
   const soa = inClass.find(
     ({ record, name }) => record.section === 'authority' && record.type === TYPE.SOA && isBelow(last, name),
   );
@@ -61,7 +67,13 @@ function keptRecords(bytes: Buffer, message: Message, named: readonly Named[], i
       each.record.section === 'authority' &&
       (each === soa || (zone !== undefined && isDnssecOk && isProof(each) && isBelow(each.name, zone))),
   );
-  return [...answers, ...proofs];
+  return [...inOrder, ...proofs];
+}
+
+/** An address has so many bytes. */
+function isWhole({ record: { type, dataAt, end } }: Named): boolean {
+  const size = ADDRESS_BYTES.get(type);
+  return size === undefined || end - dataAt === size;
 }
 
 function isProof({ record: { type } }: Named): boolean {
@@ -106,6 +118,7 @@ function firstRecords(bytes: Buffer, { nameEnd }: Message, kept: readonly Named[
   const count = (wanted: string) => kept.filter(({ record }) => record.section === wanted).length;
   for (const [i, section] of ['answer', 'authority', 'additional'].entries())
     out.writeUInt16BE(count(section), 6 + 2 * i);
+  for (const { record } of kept) out.writeUInt32BE(saneTtl(record.ttl), record.ttlAt);
   return out;
 }
 
@@ -129,7 +142,8 @@ export function answerOf(bytes: Buffer, { rcode }: Message, records: readonly Ra
 function ownRecord(bytes: Buffer, record: RawRecord): readonly DnsRecord[] {
   const [owner, raw] = [expandedName(bytes, record.at), expandedData(bytes, record)];
   if (owner === undefined || raw === undefined) return [];
-  const { ttl, type } = record;
+  const { type } = record;
+  const ttl = saneTtl(record.ttl);
   const name = nameText(owner);
   // As a name, so that the records of its target can point to it.
   if (type === TYPE.CNAME) return [{ name, ttl, type, target: nameText(raw) }];

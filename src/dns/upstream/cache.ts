@@ -1,6 +1,6 @@
 /** Answers of upstream servers for as long as they say (RFC 1035 §7.4, RFC 2181 §5.2; negative ones RFC 2308), within a bound of memory. */
 import { RCODE, TYPE } from '../records.ts';
-import { type Message, readMessage } from '../wire/message.ts';
+import { type Message, readMessage, saneTtl } from '../wire/message.ts';
 
 /** RFC 8767 §4, RFC 2308 §5: nobody should believe anything for longer. */
 const LONGEST_S = 86_400;
@@ -170,7 +170,7 @@ export class AnswerCache {
 
 function withTtls({ bytes, ttls }: Entry, change: (ttl: number) => number): Buffer {
   const copy = Buffer.from(bytes);
-  for (const at of ttls) copy.writeUInt32BE(change(ttlOf(copy.readUInt32BE(at))), at);
+  for (const at of ttls) copy.writeUInt32BE(change(saneTtl(copy.readUInt32BE(at))), at);
   return copy;
 }
 
@@ -183,16 +183,11 @@ function lifetimeOf({ rcode, records, isTruncated }: Message, bytes: Buffer): nu
   if (rcode === RCODE.SERVFAIL) return FAILURE_S;
   if (isTruncated || (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN)) return 0;
   const answers = records.filter(({ section }) => section === 'answer');
-  const shortest = Math.min(...answers.map(({ ttl }) => ttlOf(ttl)), LONGEST_S);
+  const shortest = Math.min(...answers.map(({ ttl }) => saneTtl(ttl)), LONGEST_S);
   const hasData = rcode === RCODE.NOERROR && answers.some(({ type }) => type !== TYPE.CNAME && type !== TYPE.RRSIG);
   if (hasData) return shortest;
   const soa = records.find(({ section, type }) => section === 'authority' && type === TYPE.SOA);
   // RFC 2308 §5: without SOA a negative answer isn't kept. Its last field is the minimum.
   if (soa === undefined || soa.end - soa.dataAt < 22) return 0;
-  return Math.min(shortest, ttlOf(soa.ttl), ttlOf(bytes.readUInt32BE(soa.end - 4)), LONGEST_NEGATIVE_S);
-}
-
-/** RFC 2181 §8: one with the highest bit set is 0. */
-function ttlOf(ttl: number): number {
-  return ttl > 0x7fffffff ? 0 : ttl;
+  return Math.min(shortest, saneTtl(soa.ttl), saneTtl(bytes.readUInt32BE(soa.end - 4)), LONGEST_NEGATIVE_S);
 }

@@ -74,6 +74,11 @@ function recordAt(bytes: Buffer, at: number, section: Section): RawRecord | unde
   return { section, at, type, class: bytes.readUInt16BE(fixed + 2), ttl, ttlAt: fixed + 4, dataAt, end };
 }
 
+/** RFC 2181 §8: one with the highest bit set is 0. */
+export function saneTtl(ttl: number): number {
+  return ttl > 0x7fffffff ? 0 : ttl;
+}
+
 /** A name without its pointers, with the root label; undefined where they lead nowhere. */
 export function expandedName(bytes: Buffer, from: number): Buffer | undefined {
   const parts: Buffer[] = [];

@@ -24,9 +24,9 @@ function kept(sections: Packet, isDnssecOk = false) {
 }
 
 describe('an upstream answer', () => {
-  it('keeps the chain from the question’s name, wherever its parts stand', () => {
+  it('keeps the chain from the question’s name, wherever its parts stand, in its order', () => {
     const answers = [A('b.test'), cname('a.test', 'b.test'), cname(NAME, 'a.test')];
-    expect(kept({ answers }).answers).toEqual(['b.test A', 'a.test CNAME', `${NAME} CNAME`]);
+    expect(kept({ answers }).answers).toEqual([`${NAME} CNAME`, 'a.test CNAME', 'b.test A']);
   });
 
   it.each([
@@ -42,6 +42,34 @@ describe('an upstream answer', () => {
     ['SOA of other zones', { answers: [A(NAME)], authorities: [soa('bank.test')] }],
   ])('loses %s', (_what, sections) => {
     expect(kept(sections)).toEqual({ answers: [`${NAME} A`], authority: [], additional: [], flag_tc: false });
+  });
+
+  it.each([
+    ['alone', { answers: [{ ...A(NAME), ttl: 0xffff_ffff }] }],
+    ['behind another', { answers: [{ ...A(NAME), ttl: 0xffff_ffff }], additionals: [A('bank.test')] }],
+    [
+      'of an alias',
+      {
+        answers: [
+          { ...A('a.test'), ttl: 0x8000_0000 },
+          { ...cname(NAME, 'a.test'), ttl: 0x8000_0000 },
+        ],
+      },
+    ],
+  ])('has no time that is none (%s)', (_, sections) => {
+    const bytes = response(sections as Packet);
+    const { answers = [] } = decode(belonging(bytes, readMessage(bytes)!, false)!);
+    expect(answers.map(answer => ('ttl' in answer ? answer.ttl : 'none'))).toEqual(sections.answers.map(() => 0));
+  });
+
+  it('loses an address that is none', () => {
+    const bytes = response({
+      answers: [{ name: NAME, type: 'UNKNOWN_1', ttl: 60, data: Buffer.alloc(2) } as never, A(NAME)],
+    });
+    // The type of an address, with two bytes.
+    const at = readMessage(bytes)!.records[0]!;
+    bytes.writeUInt16BE(1, at.ttlAt - 4);
+    expect(decode(belonging(bytes, readMessage(bytes)!, false)!).answers).toMatchObject([{ data: '192.0.2.1' }]);
   });
 
   it('keeps SOA of a zone that the name is in, where there is nothing', () => {
