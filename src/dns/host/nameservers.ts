@@ -19,7 +19,7 @@ export class Nameservers implements Disposable {
     this.#onChange = onChange;
   }
 
-  /** Those that were read last where the file can't be read. The file is followed from now on, in place of another one. */
+  /** Those that were read last where the file can't be read, or names none: it may be being written. The file is followed from now on, in place of another one. */
   async read(path: string): Promise<readonly UpstreamServer[]> {
     if (this.#followed?.path !== path) {
       this.forget();
@@ -27,14 +27,18 @@ export class Nameservers implements Disposable {
     }
     try {
       await this.#followed.watch.arm();
-      this.#known = nameservers(await readFile(path, 'utf8'));
-      this.#complain(this.#known.length === 0 ? `no nameserver in ${path}: other names are refused` : '');
+      const found = nameservers(await readFile(path, 'utf8'));
+      if (found.length > 0) this.#known = found;
+      this.#complain(found.length > 0 ? '' : this.#without(path, 'it names none that is an address'));
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      const known = this.#known.length === 0 ? 'other names are refused' : 'those known before are asked';
-      this.#complain(`no nameservers from ${path}: ${why}; ${known}`, error);
+      this.#complain(this.#without(path, error instanceof Error ? error.message : String(error)), error);
     }
     return this.#known;
+  }
+
+  #without(path: string, why: string): string {
+    const known = this.#known.length === 0 ? 'other names are refused' : 'those known before are asked';
+    return `no nameservers from ${path}: ${why}; ${known}`;
   }
 
   /** Once for each thing that is wrong: the file is read again and again. */

@@ -179,8 +179,11 @@ describe('resolv.conf', () => {
     await expect.poll(() => lab.logged.count(/those known before are asked/)).toBe(1);
     expect(await servers()).toEqual(['127.0.0.9:53']);
     await writeFile(resolvConf, '# none\n');
-    await expect.poll(servers).toEqual(['']);
-    expect(lab.logged.count(/no nameserver in .*other names are refused/)).toBe(1);
+    await expect.poll(() => lab.logged.count(/it names none that is an address; those known before are asked/)).toBe(1);
+    expect(await servers()).toEqual(['127.0.0.9:53']);
+    await lab.configure({ enabled: false });
+    await lab.configure({ resolvConf, workers: 1, upstreams: null });
+    expect(lab.logged.count(/it names none that is an address; other names are refused/)).toBe(1);
     expect(await lab.ask('example.com')).toBe('REFUSED');
     await rm(directory, { recursive: true });
   });
