@@ -56,6 +56,10 @@ function stepText(step: ExplainStep): string {
       return `${rooted(step.name)} was asked of an upstream server ${ageText(step.ageMs)} ago`;
     case 'upstream':
       return `${rooted(step.name)}: ${step.server} said ${step.rcode} after ${Math.round(step.ms)} ms`;
+    case 'stale':
+      return `nobody has an answer for ${rooted(step.name)} now: this is the one before`;
+    case 'loop':
+      return `${step.servers === 1 ? 'the upstream server asks' : `all ${step.servers} upstream servers ask`} us: nobody is asked for ${rooted(step.name)}`;
     case 'no-upstream':
       return step.servers === 0
         ? `there is no upstream server to ask for ${rooted(step.name)}`

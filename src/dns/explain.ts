@@ -5,7 +5,7 @@ import { RCODE } from './records.ts';
 import { isTransfer, type Resolver, upstreamQuestion } from './resolver.ts';
 import { rcodeName, typeName } from './types.ts';
 import type { AnswerCache } from './upstream/cache.ts';
-import type { Forwarder } from './upstream/forwarder.ts';
+import { type Forwarder, isUsable } from './upstream/forwarder.ts';
 import { readMessage } from './wire/message.ts';
 import { labelsIn, wireName } from './wire/names.ts';
 import { type PresentedRecord, presented } from './wire/presentation.ts';
@@ -51,6 +51,10 @@ export type ExplainStep =
       readonly ms: number;
       readonly rcode: string;
     }
+  /** No server has an answer, and what was known before is given. */
+  | { readonly kind: 'stale'; readonly name: string }
+  /** Every server leads back here. */
+  | { readonly kind: 'loop'; readonly name: string; readonly servers: number }
   /** No server had an answer, or there is none to ask. */
   | { readonly kind: 'no-upstream'; readonly name: string; readonly servers: number };
 
@@ -87,12 +91,13 @@ export async function explain(parts: ExplainParts, name: string, type: number): 
     path.upstreamStep(),
   ]);
   const read = readMessage(answer);
+  const records = read === undefined ? [] : presented(answer, read);
   return {
     name: `${lower}.`,
     type: typeName(type),
     rcode: rcodeName(read?.rcode ?? -1),
-    records: read === undefined ? [] : presented(answer, read),
-    steps: last === undefined ? own : [...own, last],
+    records,
+    steps: last === undefined ? own : [...own, last, ...path.stepsBack(records)],
   };
 }
 
@@ -134,10 +139,23 @@ class Path {
     const question = upstreamQuestion(wireName(name), { type: this.#type, flags: 0, edns: undefined });
     const cached = cache.peek(question.key);
     if (cached !== undefined) return { kind: 'cache', name, ageMs: cached.ageMs };
+    if (forwarder.servers.every(({ isLoop }) => isLoop)) return { kind: 'loop', name, servers };
     const answer = await forwarder.ask(question);
+    if ((answer === undefined || !isUsable(answer)) && cache.hasStale(question.key)) return { kind: 'stale', name };
     if (answer === undefined) return { kind: 'no-upstream', name, servers };
     const { server, ms, rcode } = answer;
     return { kind: 'upstream', name, server: serverText(server), ms, rcode: rcodeName(rcode) };
+  }
+
+  /** Where an upstream server's aliases lead into our zones: its part of the answer is asked for by then. */
+  stepsBack(records: readonly PresentedRecord[]): readonly ExplainStep[] {
+    const { answers } = this.#parts;
+    const from = records.findIndex(({ name }) => name.toLowerCase() === `${this.#asked}.`);
+    return records.slice(from).flatMap(({ section, type, data }) => {
+      const labels = data.replace(/\.$/, '').toLowerCase().split('.');
+      const isBack = from !== -1 && section === 'answer' && type === 'CNAME' && zoneOf(answers.zones, labels);
+      return isBack ? [{ kind: 'cname', target: labels.join('.') } as const, ...this.#placeSteps(labels)] : [];
+    });
   }
 
   #elsewhere({ chase }: Unanswered): readonly ExplainStep[] {

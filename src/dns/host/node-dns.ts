@@ -38,7 +38,7 @@ export interface NodeDnsOptions {
 
 /** Until an address that couldn't be had is tried again. */
 const AGAIN_MS = 1000;
-/** For what somebody took away. */
+/** For what somebody took away, and networks that came. */
 const LOOK_MS = 30_000;
 /** A writer of resolv.conf writes on within this time. */
 const QUIET_MS = 100;
@@ -275,8 +275,7 @@ export class NodeDns implements AsyncDisposable {
     this.#report.note(addresses, failures);
     const isServed = served.length > 0 && !served.some(where => this.#report.hasFailed(where));
     if (this.#replacement.death === undefined) await workers.beat(isServed && running.isComplete);
-    if (failures.length > 0) this.#wake.after(AGAIN_MS);
-    else if (isServed) this.#wake.after(LOOK_MS);
+    this.#wake.after(failures.length > 0 ? AGAIN_MS : LOOK_MS);
   }
 
   get #node(): Node | undefined {

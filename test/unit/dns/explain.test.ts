@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { explanationText } from '../../../src/dns/explain-text.ts';
 import { typeNumber } from '../../../src/dns/types.ts';
-import { knowing, NameServer } from '../../fakes/name-server.ts';
+import { knowing, NameServer, replyTo } from '../../fakes/name-server.ts';
 import { DEFAULT_NAMESPACE, EngineLab, type LabOptions, serviceChange } from './engine-lab.ts';
 
 const CHANGES = [
@@ -120,6 +120,27 @@ describe('an explanation', () => {
       '  www.example.com was asked of an upstream server 20 s ago',
     ]);
     expect(upstream.names).toEqual(['www.example.com']);
+  });
+
+  it('goes on where an upstream server leads back into our zones, and says when it gives what was known before', async () => {
+    const alias = { name: 'www.example.com', type: 'CNAME', ttl: 60, data: 'web.default.svc.cluster.local' } as const;
+    await using upstream = await NameServer.open(
+      knowing([alias, { name: 'old.test', type: 'A', ttl: 60, data: '192.0.2.1' }]),
+    );
+    const lab = labOf({ upstreams: [upstream.place] });
+    expect((await text(lab, 'www.example.com', 'A')).slice(-5)).toEqual([
+      expect.stringMatching(/^ {2}www\.example\.com: 127\.0\.0\.1:\d+ said NOERROR after 0 ms$/),
+      '  it is an alias of web.default.svc.cluster.local',
+      '  the name is in our zone cluster.local',
+      '  namespace default exists',
+      '  Service default/web has 10.96.0.10, 2 ready endpoint addresses',
+    ]);
+    await text(lab, 'old.test', 'A');
+    lab.nowMs += 100_000;
+    upstream.behaviour = asked => [replyTo(asked, { rcode: 2 })];
+    expect((await text(lab, 'old.test', 'A')).at(-1)).toBe(
+      '  nobody has an answer for old.test now: this is the one before',
+    );
   });
 
   it('says that nobody can be asked, or that the cluster is not known', async () => {
