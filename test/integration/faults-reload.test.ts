@@ -64,6 +64,43 @@ describeLab('a configuration file that changes, under traffic', () => {
     expect(stdout.trim()).toBe(String(value));
   };
 
+  /** Of names: all of them beside a server that answers at a port of its own. */
+  function dnsChanges(): readonly Change[] {
+    const field = (name: string) => `${NODE_PATH_PREFIX}dns.${name}`;
+    const beside = { [field('enabled')]: true, [field('listen')]: ['127.0.0.1:5300'] };
+    const answers = (name: string, wanted: string, port = 5300) => ({
+      check: async () => {
+        const options = ['+short', '+tries=1', '+time=1', '@127.0.0.1', '-p', String(port)];
+        expect((await lab.exec(nodeA.name, ['dig', ...options, name])).stdout.trim()).toBe(wanted);
+      },
+    });
+    const [web, address] = ['steady.default.svc.cluster.local', '10.96.7.1'];
+    const change = (name: string, value: unknown, more: Partial<Change> = answers(web, address)) => ({
+      ...{ path: field(name), value, beside },
+      ...more,
+    });
+    return [
+      change('enabled', true),
+      change('listen', ['127.0.0.1:5301'], answers(web, address, 5301)),
+      change('service', 'kube-system/names'),
+      change('workers', 2),
+      change('zones', ['k8s.test'], answers('steady.default.svc.k8s.test', address)),
+      change('ttl', 30),
+      change('pods', 'insecure', answers('10-1-2-3.default.pod.cluster.local', '10.1.2.3')),
+      change('namespaces', ['kube-system'], answers(web, '')),
+      change('ignoreEmptyServices', true),
+      change('endpointPodNames', true),
+      change('fallthrough', ['ip6.arpa']),
+      change('upstreams', ['127.0.0.1:9']),
+      change('resolvConf', '/dev/null'),
+      change('maxConcurrent', 10),
+      change('cacheBytes', 65_536),
+      change('clients', ['127.0.0.0/8']),
+      change('queriesPerSecond', 100),
+      change('selfIPs', ['192.0.2.53'], answers('ns.dns.cluster.local', '192.0.2.53')),
+    ];
+  }
+
   const changes: readonly Change[] = [
     {
       path: 'clientConnection.kubeconfig',
@@ -169,6 +206,7 @@ describeLab('a configuration file that changes, under traffic', () => {
         ),
     },
     { path: `${NODE_PATH_PREFIX}watch.endpoints`, value: 'EndpointSlice' },
+    ...dnsChanges(),
   ];
 
   test('every field that takes effect at once is among the changes below', () => {
