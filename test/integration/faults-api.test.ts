@@ -246,7 +246,7 @@ describeLab('while the API server fails, under traffic', () => {
       expect(await handlesOf(lab, nodeA.name)).toBe(before);
       await down.end();
       await stage.move();
-      await stage.awaitMoved();
+      await stage.awaitMoved(40_000); // as below
       await stage.expectMoved();
       expect(await healthOf('/readyz')).toBe(200);
     }));
