@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 import type { UpstreamServer } from '../dns/settings.ts';
 import type { PodNames } from '../dns/zone/zone.ts';
-import { canonicalIP } from '../net/ip.ts';
+import { canonicalIP, isMulticast } from '../net/ip.ts';
 import { checked, choice, cidrsIfSet, flag, integer, text } from './field-kinds.ts';
 
 const DNS_PORT = 53;
@@ -27,6 +27,12 @@ function zoneName(value: string): string | undefined {
   return name.length <= 253 && name.split('.').every(label => LABEL.test(label)) ? name : undefined;
 }
 
+/** RFC 1123: a namespace's name is one label. */
+function namespaceName(value: string): string | undefined {
+  const name = zoneName(value);
+  return name?.includes('.') === true ? undefined : name;
+}
+
 /** `IP:port` or `[IPv6]:port`; with a default port an address alone too. */
 function socketAddress(value: string, defaultPort?: number): { address: string; port: number } | undefined {
   const alone = canonicalIP(value);
@@ -40,6 +46,8 @@ function socketAddress(value: string, defaultPort?: number): { address: string; 
 }
 
 const isUnspecified = (address: string) => address === '0.0.0.0' || address === '::';
+/** One host may have it. */
+const isHosts = (address: string) => address === NODE_ADDRESSES || !(isUnspecified(address) || isMulticast(address));
 
 export function socketText({ address, port }: ListenTarget): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
@@ -48,12 +56,12 @@ export function socketText({ address, port }: ListenTarget): string {
 function listenText(value: string): string | undefined {
   const where = socketAddress(value);
   // Whoever has the port at another address of the node (a local resolver at 127.0.0.53) must keep it.
-  return where === undefined || isUnspecified(where.address) ? undefined : socketText(where);
+  return where === undefined || !isHosts(where.address) ? undefined : socketText(where);
 }
 
 function upstreamText(value: string): string | undefined {
   const where = socketAddress(value, DNS_PORT);
-  if (where === undefined || isUnspecified(where.address) || where.address === NODE_ADDRESSES) return undefined;
+  if (where === undefined || !isHosts(where.address) || where.address === NODE_ADDRESSES) return undefined;
   return socketText(where);
 }
 
@@ -70,20 +78,24 @@ export const DNS_FIELDS = {
   enabled: flag(false),
   /** Exact addresses, as 127.0.0.1:5300 or [fd00::1]:53; `node:5300` = the addresses of the Node. */
   listen: z._default(
-    list('must be a list of addresses', 'must be IP:port or node:port, and no unspecified address', listenText),
+    list('must be a list of addresses', 'must be IP:port or node:port, of one address', listenText),
     [],
   ),
   /** The Service whose cluster IPs are served on the node; '' = none. */
   service: z._default(serviceName, 'kube-system/kube-dns'),
   /** Threads. */
   workers: integer(1, { min: 1, max: MOST_WORKERS }),
-  zones: z._default(zones(), ['cluster.local', 'in-addr.arpa', 'ip6.arpa']),
+  zones: z._default(zones().check(z.minLength(1, { error: 'must name a zone at least' })), [
+    'cluster.local',
+    'in-addr.arpa',
+    'ip6.arpa',
+  ]),
   /** Of the records of our zones, seconds. */
   ttl: integer(5, { min: 0, max: LONGEST_TTL_S }),
   /** Names of pods' addresses (10-0-0-1.default.pod.cluster.local); verified = all pods of the cluster are watched. */
   pods: choice(['disabled', 'insecure', 'verified'], 'disabled'),
   /** Only these have names; none named = all. */
-  namespaces: z._default(list('must be a list of namespaces', 'must be the name of a namespace', zoneName), []),
+  namespaces: z._default(list('must be a list of namespaces', 'must be the name of a namespace', namespaceName), []),
   /** Services without a ready endpoint have no name. */
   ignoreEmptyServices: flag(false),
   /** Endpoints without a hostname are named as their pods are. */

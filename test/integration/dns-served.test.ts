@@ -11,6 +11,8 @@ const [nodeA, nodeB] = nodes;
 
 describeLab('the DNS Service, served on the node', () => {
   let lab: Lab;
+  /** Process id of the daemon that node A is handed over to. */
+  let second: number;
 
   beforeAll(async () => {
     lab = await createLab({ name: labName('dnsvip'), mode: '', dns: true });
@@ -85,16 +87,35 @@ describeLab('the DNS Service, served on the node', () => {
 
   test('a hand-over to another process loses no question', async () => {
     const asking = askAllTheTime(lab, 'web-1');
-    const second = await lab.startDaemon(nodeA.name, { as: 'second', awaitReady: false });
+    second = (await lab.startDaemon(nodeA.name, { as: 'second', awaitReady: false })).pid;
     const serves = `"address":"${clusterDns.clusterIP}","port":53`;
     await vi.waitFor(async () => expect(await logOf('second')).toContain(serves), { timeout: 20_000 });
-    await delay(300);
-    await lab.stopDaemon(nodeA.name);
+    const standsBy = 'another process answers names in the place of this one';
+    await vi.waitFor(async () => expect(await logOf(nodeA.name)).toContain(standsBy), { timeout: 20_000 });
     await delay(300);
     const { sent, lost, wrong } = await asking.end();
     expect(sent).toBeGreaterThan(500);
     expect({ lost, wrong }).toEqual({ lost: [], wrong: [] });
-    expect(second.pid).toBeGreaterThan(0);
+  });
+
+  test('when that one hangs, the stand-by beside it leads no question there', async () => {
+    process.kill(second, 'SIGSTOP');
+    try {
+      await delay(1100); // as above
+      const asking = askAllTheTime(lab, 'web-1');
+      await delay(1500);
+      const { sent, lost, wrong } = await asking.end();
+      expect(sent).toBeGreaterThan(500);
+      expect({ lost, wrong }).toEqual({ lost: [], wrong: [] });
+    } finally {
+      process.kill(second, 'SIGCONT');
+    }
+  });
+
+  test('when it is killed, the stand-by answers again', async () => {
+    process.kill(second, 'SIGKILL');
+    await vi.waitFor(() => servedOn(nodeA.name), { timeout: 10_000 });
+    expect(await dig('web-1', `@${clusterDns.clusterIP6}`, '+tcp')).toBe('10.96.0.80');
   });
 
   async function daemonPid(node: string): Promise<number> {

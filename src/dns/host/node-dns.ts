@@ -15,12 +15,13 @@ import { Feed } from './feed.ts';
 import { isListed, listed } from './listed.ts';
 import { ListenReport } from './listen-report.ts';
 import { type DnsTimes, observeChanges } from './metrics.ts';
+import { missingParts } from './missing.ts';
 import { Nameservers } from './nameservers.ts';
 import { OwnEndpoint, type OwnServerFacts } from './own-endpoint.ts';
 import { Replacement } from './replacement.ts';
 import { type Basis, basisOf, isCompleted, type Running } from './running.ts';
 import { Serving } from './serving.ts';
-import { lacksNodeAddresses, listenAddresses, noAddress, nodeIPs, serviceFacts, settingsOf } from './settings.ts';
+import { listenAddresses, nodeIPs, serviceFacts, settingsOf } from './settings.ts';
 import { Wake } from './wake.ts';
 import { Workers } from './workers.ts';
 
@@ -52,10 +53,7 @@ export class NodeDns implements AsyncDisposable {
   /** What the workers were told of. */
   #told: Snapshot | undefined;
   readonly #report: ListenReport;
-  readonly #replacement = new Replacement(
-    () => this.start(),
-    () => performance.now(),
-  );
+  readonly #replacement = new Replacement(() => this.start());
   /** Others have taken their place, but don't answer from a complete list yet. */
   readonly #replaced = new Set<Running>();
   #work: Promise<void> = Promise.resolve();
@@ -66,6 +64,8 @@ export class NodeDns implements AsyncDisposable {
   readonly #serving: Serving;
   /** While another process is, the addresses stay as they are. */
   #isWriter = false;
+  /** Another process answers in this one's place: two of which one hangs would be worse than that one alone, as questions would still come to it. */
+  #standsBy = false;
   /** Until then another process may answer at the same addresses, and knows what this one doesn't yet. */
   #listensUnlisted = false;
   readonly #own: OwnEndpoint;
@@ -121,15 +121,11 @@ export class NodeDns implements AsyncDisposable {
 
   /** Why names aren't all answered; empty when they are, or aren't to be. */
   missing(): readonly MissingPart[] {
-    if (!this.#configuration.dns.enabled) return [];
-    const parts = this.#report.failures.map(({ address, port, message }) => `${address} port ${port}: ${message}`);
-    if (!this.#report.isKnown) parts.push('nothing is listened at yet');
-    if (this.#running?.isComplete !== true) parts.push('no complete list yet');
-    if (this.#replacement.death !== undefined) parts.push(this.#replacement.death.message);
-    if (lacksNodeAddresses(this.#configuration.dns, this.#node))
-      parts.push('the Node has no InternalIP to answer at yet');
-    else if (this.#report.hasNoAddress) parts.push(noAddress(this.#configuration.dns));
-    return parts.map(reason => ({ part: 'dns', reason }));
+    const { dns } = this.#configuration;
+    if (!dns.enabled || this.#standsBy) return [];
+    const { death } = this.#replacement;
+    const isComplete = this.#running?.isComplete === true;
+    return missingParts({ dns, node: this.#node, report: this.#report, isComplete, death });
   }
 
   /** Of each worker; none while there are none. */
@@ -156,13 +152,15 @@ export class NodeDns implements AsyncDisposable {
   /** This process is the node's writer: the DNS Service's addresses are served here. */
   serve(): void {
     this.#isWriter = true;
+    this.#standsBy = false;
     this.#listensUnlisted = true;
     this.start();
   }
 
-  /** Another process becomes the writer. This one goes on answering, at the addresses as they are. */
+  /** Another process becomes the writer. This one goes on answering, at the addresses as they are, until that one does. */
   release(): void {
     this.#isWriter = false;
+    this.start();
   }
 
   /** Makes what runs as the configuration and the node are now; one at a time, and what hasn't begun will do for whoever asks meanwhile. */
@@ -255,17 +253,20 @@ export class NodeDns implements AsyncDisposable {
   async #settings(): Promise<DnsSettings> {
     const { networks, store } = this.#options;
     const { dns, detectLocal } = this.#configuration;
-    return settingsOf(dns, {
-      node: this.#node,
-      detectLocal,
-      networks: networks(),
-      ...serviceFacts(store.snapshot, dns.service),
-      nameservers: dns.upstreams === undefined ? await this.#nameservers.read(dns.resolvConf) : [],
-    });
+    const nameservers = dns.upstreams === undefined ? await this.#nameservers.read(dns.resolvConf) : [];
+    const facts = serviceFacts(store.snapshot, dns.service);
+    return settingsOf(dns, { node: this.#node, detectLocal, networks: networks(), ...facts, nameservers });
   }
 
   async #listen(running: Running): Promise<void> {
     const { workers } = running;
+    if (this.#standsBy) return;
+    if (!this.#isWriter && (await this.#serving.isFollowed())) {
+      this.#standsBy = true;
+      await this.#serving.withdraw();
+      await workers.listen([]);
+      return this.#options.log.info('another process answers names in the place of this one');
+    }
     const { dns } = this.#configuration;
     const { served: wanted } = serviceFacts(this.#options.store.snapshot, dns.service);
     if (this.#isWriter) this.#own.note(await this.#serving.set(workers, wanted), this.#ownFacts);
@@ -275,7 +276,8 @@ export class NodeDns implements AsyncDisposable {
     this.#report.note(addresses, failures);
     const isServed = served.length > 0 && !served.some(where => this.#report.hasFailed(where));
     if (this.#replacement.death === undefined) await workers.beat(isServed && running.isComplete);
-    this.#wake.after(failures.length > 0 ? AGAIN_MS : LOOK_MS);
+    const isLeaving = !this.#isWriter && served.length > 0;
+    this.#wake.after(failures.length > 0 || isLeaving ? AGAIN_MS : LOOK_MS);
   }
 
   get #node(): Node | undefined {

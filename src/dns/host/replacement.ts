@@ -18,7 +18,7 @@ export class Replacement implements Disposable {
   isDue = false;
 
   /** @param now monotonic milliseconds */
-  constructor(onDue: () => void, now: () => number) {
+  constructor(onDue: () => void, now: () => number = () => performance.now()) {
     this.#onDue = onDue;
     this.#now = now;
   }

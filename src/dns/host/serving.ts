@@ -39,6 +39,11 @@ export class Serving {
     await this.#node?.withdraw();
   }
 
+  /** Whether another process answers at all that this one serves. @throws NetlinkError */
+  async isFollowed(): Promise<boolean> {
+    return (await this.#node?.isFollowed()) ?? false;
+  }
+
   /** The addresses stay, for the next process. */
   async end(): Promise<void> {
     await this.#node?.[Symbol.asyncDispose]();

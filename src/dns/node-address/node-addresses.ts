@@ -6,6 +6,7 @@ import { type NftKernel, NftSocket } from '../../linux/nf-tables.ts';
 import type { Logger } from '../../log.ts';
 import { type IPFamily, ipFamily } from '../../net/ip.ts';
 import { GUARD_TABLE, SETS } from './names.ts';
+import { othersServe } from './others.ts';
 import { guardTable, type ServedAddress, serverTableSpec, type TableSpec, type WatchedAddress } from './tables.ts';
 import { emptySet, isIntact, NodeAddressError, writeTables } from './transaction.ts';
 
@@ -81,6 +82,15 @@ export class NodeAddresses implements AsyncDisposable {
     return this.#inTurn(async () => {
       await this.#signs.given();
       for (const table of this.#tables.values()) await emptySet(this.#kernel, table, SETS.serving);
+    });
+  }
+
+  /** Whether the servers of other processes are healthy at all that this one serves; false while it serves nothing. @throws NetlinkError */
+  isFollowed(): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const tables = [...this.#tables.values()];
+      const all = await Promise.all(tables.map(table => othersServe(this.#kernel, table)));
+      return all.length > 0 && all.every(Boolean);
     });
   }
 

@@ -36,7 +36,7 @@ export class Connection {
     this.#respond = respond;
     this.#counts = counts;
     this.#client = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
-    this.#idle = setTimeout(() => socket.destroy(), idleMs);
+    this.#idle = setTimeout(() => this.#endIdle(), idleMs);
     socket.on('close', () => clearTimeout(this.#idle));
     // A client that goes away is none of ours.
     socket.on('error', () => socket.destroy());
@@ -55,6 +55,12 @@ export class Connection {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  /** Not while a question is being answered (RFC 7766 §6.2.3); when it is, the time begins anew. */
+  #endIdle(): void {
+    if (this.#pending === 0) this.#socket.destroy();
+    else this.#idle.refresh();
   }
 
   #finish(): void {

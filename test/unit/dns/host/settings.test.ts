@@ -76,15 +76,13 @@ describe('addresses', () => {
   });
 
   test.each([
-    [
-      '{ listen: ["0.0.0.0:53"] }',
-      'dns.listen[0]: must be IP:port or node:port, and no unspecified address, is "0.0.0.0:53"',
-    ],
-    [
-      '{ listen: ["10.0.0.1"] }',
-      'dns.listen[0]: must be IP:port or node:port, and no unspecified address, is "10.0.0.1"',
-    ],
+    ['{ listen: ["0.0.0.0:53"] }', 'dns.listen[0]: must be IP:port or node:port, of one address, is "0.0.0.0:53"'],
+    ['{ listen: ["10.0.0.1"] }', 'dns.listen[0]: must be IP:port or node:port, of one address, is "10.0.0.1"'],
     ['{ upstreams: [dns.example.com] }', 'dns.upstreams[0]: must be IP or IP:port of a resolver, is "dns.example.com"'],
+    ['{ listen: ["224.0.0.1:53"] }', 'dns.listen[0]: must be IP:port or node:port, of one address, is "224.0.0.1:53"'],
+    ['{ upstreams: ["ff02::fb"] }', 'dns.upstreams[0]: must be IP or IP:port of a resolver, is "ff02::fb"'],
+    ['{ zones: [] }', 'dns.zones: must name a zone at least'],
+    ['{ namespaces: ["a.b"] }', 'dns.namespaces[0]: must be the name of a namespace, is "a.b"'],
     ['{ zones: ["."] }', 'dns.zones[0]: must be a zone such as cluster.local, is "."'],
     ['{ ttl: 3601 }', 'dns.ttl: must be between 0 and 3600, is 3601'],
     ['{ pods: all }', 'dns.pods: must be one of disabled, insecure, verified, is "all"'],
@@ -104,6 +102,9 @@ describe('addresses', () => {
     ]);
     expect(warningsOf('{ enabled: true, zones: [cluster.local, svc.cluster.local] }')).toEqual([
       'dns.zones: svc.cluster.local is inside another zone; each has names of its own, as svc.svc.cluster.local',
+    ]);
+    expect(warningsOf('{ enabled: true, fallthrough: [example.org] }')).toEqual([
+      'dns.fallthrough: example.org is none of dns.zones, and has no effect',
     ]);
     expect(warningsOf('{ enabled: true }')).toEqual([]);
   });

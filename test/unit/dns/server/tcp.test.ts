@@ -213,6 +213,15 @@ describe('a server that closes', () => {
   });
 });
 
+test('a connection is not idle while an answer is under way, and is when it has come', async () => {
+  const slow: Respond = message => delay(150).then(() => Buffer.from(message));
+  await using server = await open(slow, 50);
+  using client = new TestClient(server);
+  client.socket.write(framed('web'));
+  expect(await client.received(1)).toEqual(['web']);
+  await client.closed;
+});
+
 test('1000 connections of ten clients are answered, and one more is closed', { timeout: 20_000 }, async () => {
   await using server = await open(echo);
   const clients = Array.from({ length: 1000 }, (_, i) => new TestClient(server, `127.0.0.${10 + (i % 10)}`));
