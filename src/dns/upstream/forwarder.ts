@@ -26,7 +26,7 @@ export interface ForwarderOptions {
   readonly now: () => number;
   /** See loop.ts. */
   readonly instance: string;
-  /** What a question was answered with, once however many wait for it. */
+  /** What a question was answered with, once however many wait for it; not what servers say that aren't asked any more. */
   readonly onAnswer: (key: string, bytes: Buffer) => void;
   /** A server has had no answer that can be used for several questions, or turns out to be ourselves. */
   readonly onFailure: (server: UpstreamServer, error: Error) => void;
@@ -50,8 +50,9 @@ export interface UpstreamAnswer {
 export class Forwarder {
   #options: ForwarderOptions;
   #servers: readonly ServerState[];
-  /** Who asks the same waits for the same answer. */
-  readonly #pending = new Map<string, Promise<UpstreamAnswer | undefined>>();
+  /** Who asks the same of the same servers waits for the same answer: other servers, another map. */
+  #pending = new Map<string, Promise<UpstreamAnswer | undefined>>();
+  #underWay = 0;
   /** Questions that were turned away. */
   rejected = 0;
 
@@ -70,30 +71,40 @@ export class Forwarder {
   }
 
   get pending(): number {
-    return this.#pending.size;
+    return this.#underWay;
   }
 
-  /** What is known of servers that stay is kept. */
-  configure({ servers, maxConcurrent }: Pick<ForwarderOptions, 'servers' | 'maxConcurrent'>): void {
+  /**
+   * What is known of servers that stay is kept. Returns whether the servers are others, or in another order: what was asked before is then answered to those who
+   * wait for it, and to nobody else.
+   */
+  configure({ servers, maxConcurrent }: Pick<ForwarderOptions, 'servers' | 'maxConcurrent'>): boolean {
     this.#options = { ...this.#options, servers, maxConcurrent };
+    const before = this.#servers.map(state => keyOf(state.server));
     const known = new Map(this.#servers.map(state => [keyOf(state.server), state]));
     this.#servers = servers.map(server => known.get(keyOf(server)) ?? new ServerState(server));
+    const isOther = before.join() !== servers.map(keyOf).join();
+    if (isOther) this.#pending = new Map();
+    return isOther;
   }
 
   /** The first good answer, or the first that says why there is none; undefined = no server had one, or too many are asked already. Never rejects. */
   ask(question: Question): Promise<UpstreamAnswer | undefined> {
-    const known = this.#pending.get(question.key);
+    const pending = this.#pending;
+    const known = pending.get(question.key);
     if (known !== undefined) return known;
-    if (this.#pending.size >= this.#options.maxConcurrent) {
+    if (this.#underWay >= this.#options.maxConcurrent) {
       this.rejected += 1;
       return Promise.resolve(undefined);
     }
+    this.#underWay += 1;
     const asked = this.#askServers(question).then(answer => {
-      this.#pending.delete(question.key);
-      if (answer !== undefined) this.#options.onAnswer(question.key, answer.bytes);
+      this.#underWay -= 1;
+      pending.delete(question.key);
+      if (answer !== undefined && pending === this.#pending) this.#options.onAnswer(question.key, answer.bytes);
       return answer;
     });
-    this.#pending.set(question.key, asked);
+    pending.set(question.key, asked);
     return asked;
   }
 
