@@ -138,7 +138,7 @@ export class Forwarder {
       if (own === undefined) throw new ExchangeError(`${server.address}: an answer that can't be read`);
       const ms = now() - startedAtMs;
       state.answered(message.rcode, ms);
-      return { bytes: own, rcode: message.rcode, server, ms };
+      return { bytes: own, rcode: own[3]! & 15, server, ms };
     } catch (error) {
       // It answered the same question, asked again; or another one did before this one had much time.
       const isWanted = !signal.aborted || (signal.reason !== state && now() - startedAtMs >= HEDGE_MS);
