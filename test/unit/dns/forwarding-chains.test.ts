@@ -1,7 +1,7 @@
-/** CNAMEs on and on, between our zones and upstream servers. */
+/** CNAMEs on and on, between our zones and upstream servers; and what a client gets whose share of questions is used up. */
 import type { Answer } from 'dns-packet';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Behaviour, NameServer, replyTo, silent } from '../../fakes/name-server.ts';
+import { type Behaviour, knowing, NameServer, replyTo, silent } from '../../fakes/name-server.ts';
 import { DEFAULT_NAMESPACE, EngineLab, type LabOptions, serviceChange } from './engine-lab.ts';
 
 const ZONE = 'default.svc.cluster.local';
@@ -78,5 +78,25 @@ describe('a chain of ExternalNames', () => {
     const lab = new EngineLab({ changes: [DEFAULT_NAMESPACE, ...chainOf(count)] });
     const heard = await lab.ask(`e0.${ZONE}`, 'A', { isTcp: true });
     expect([heard.rcode, heard.data.at(-1) === '10.96.0.80']).toEqual([rcode, rcode === 0]);
+  });
+});
+
+describe('a client that waits for as many answers as it may', () => {
+  it('gets what was known before', async () => {
+    const www: Answer = { name: 'www.example.com', type: 'A', ttl: 300, data: '192.0.2.1' };
+    const lab = labOf(knowing([www]), { maxConcurrent: 2 });
+    await lab.ask('www.example.com', 'A');
+    lab.nowMs += 400_000;
+    const late = Promise.withResolvers<void>();
+    upstream.behaviour = async asked => {
+      await late.promise;
+      return [replyTo(asked, { rcode: 3 })];
+    };
+    const waiting = lab.ask('gone.test', 'A');
+    expect((await lab.ask('www.example.com', 'A')).packet.answers).toMatchObject([{ ttl: 30, data: '192.0.2.1' }]);
+    expect((await lab.ask('new.test', 'A')).rcode).toBe(2);
+    expect(lab.engine.readings()).toMatchObject({ forward: { pending: 1, rejected: 2 }, cache: { stale: 1 } });
+    late.resolve();
+    await waiting;
   });
 });
