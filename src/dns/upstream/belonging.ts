@@ -15,7 +15,7 @@ const ADDRESS_BYTES: ReadonlyMap<number, number> = new Map([
 ]);
 /** NSEC and NSEC3: that there is nothing, or no better match for a wildcard. */
 const DENIALS: ReadonlySet<number> = new Set([TYPE.NSEC, TYPE.NSEC3]);
-/** CNAMEs that are followed: more than any other resolver follows (BIND 16, Unbound 11). */
+/** CNAMEs that are followed, of one answer. */
 const MOST_LINKS = 32;
 /** What a header has room for. */
 const MOST_HEADER_RCODE = 15;

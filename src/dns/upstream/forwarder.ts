@@ -2,7 +2,8 @@
 import { RCODE } from '../records.ts';
 import type { UpstreamServer } from '../settings.ts';
 import { belonging } from './belonging.ts';
-import { ExchangeError, exchange } from './exchange.ts';
+import { exchangeWithServer } from './edns.ts';
+import { ExchangeError, type ServerAnswer } from './exchange.ts';
 import { askInTurn } from './in-turn.ts';
 import { isLoopAnswer, loopQuestion } from './loop.ts';
 import { ServerState } from './server-state.ts';
@@ -118,7 +119,7 @@ export class Forwarder {
     const order = [...healthy, ...failing];
     return askInTurn({
       subjects: order.length === 0 ? [] : turnsOf(order),
-      ask: (state, signal) => this.#askOne(state, question, signal),
+      ask: (state, signal, onCut) => this.#askOne(state, question, { signal, onCut }),
       isGood: isUsable,
       hedgeMs: HEDGE_MS,
       repeatMs: REPEAT_MS,
@@ -126,19 +127,31 @@ export class Forwarder {
     });
   }
 
-  async #askOne(state: ServerState, question: Question, signal: AbortSignal): Promise<UpstreamAnswer | undefined> {
+  async #askOne(
+    state: ServerState,
+    question: Question,
+    { signal, onCut }: { readonly signal: AbortSignal; readonly onCut?: (answer: UpstreamAnswer) => void },
+  ): Promise<UpstreamAnswer | undefined> {
     const { now } = this.#options;
-    const { server } = state;
     const startedAtMs = now();
+    const answerOf = ({ bytes, message }: ServerAnswer): UpstreamAnswer | undefined => {
+      const own = belonging(bytes, message, question.isDnssecOk);
+      return own && { bytes: own, rcode: own[3]! & 15, server: state.server, ms: now() - startedAtMs };
+    };
     state.requests += 1;
     state.inFlight += 1;
     try {
-      const { bytes, message } = await exchange(question.bytes, server, signal);
-      const own = belonging(bytes, message, question.isDnssecOk);
-      if (own === undefined) throw new ExchangeError(`${server.address}: an answer that can't be read`);
-      const ms = now() - startedAtMs;
-      state.answered(message.rcode, ms);
-      return { bytes: own, rcode: own[3]! & 15, server, ms };
+      const said = await exchangeWithServer(question.bytes, state, {
+        ...{ now, signal },
+        onCut: cut => {
+          const answer = answerOf(cut);
+          if (answer !== undefined) onCut?.(answer);
+        },
+      });
+      const answer = answerOf(said);
+      if (answer === undefined) throw new ExchangeError(`${state.server.address}: an answer that can't be read`);
+      state.answered(said.message.rcode, answer.ms);
+      return answer;
     } catch (error) {
       // It answered the same question, asked again; or another one did before this one had much time.
       const isWanted = !signal.aborted || (signal.reason !== state && now() - startedAtMs >= HEDGE_MS);
@@ -159,15 +172,15 @@ export class Forwarder {
   /** Whether servers that failed are back is found out beside the questions of clients, by the same. */
   #retry(failing: readonly ServerState[], question: Question, nowMs: number): void {
     for (const state of failing) {
-      if (state.takesRetry(nowMs)) void this.#askOne(state, question, AbortSignal.timeout(MOST_FAILING_MS));
+      if (state.takesRetry(nowMs)) void this.#askOne(state, question, { signal: AbortSignal.timeout(MOST_FAILING_MS) });
     }
   }
 
   async #probe(state: ServerState): Promise<void> {
-    const { instance, onFailure } = this.#options;
+    const { instance, now, onFailure } = this.#options;
     try {
       const signal = AbortSignal.timeout(MOST_FAILING_MS);
-      const { bytes, message } = await exchange(loopQuestion(instance), state.server, signal);
+      const { bytes, message } = await exchangeWithServer(loopQuestion(instance), state, { now, signal });
       const wasLoop = state.isLoop;
       state.isLoop = isLoopAnswer(bytes, message, instance);
       if (state.isLoop && !wasLoop) onFailure(state.server, new ExchangeError(`${state.server.address} asks us`));
