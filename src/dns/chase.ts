@@ -3,8 +3,8 @@ import { chaseOf } from './answers.ts';
 import { type Answer, type DnsRecord, RCODE, TYPE } from './records.ts';
 import { type Zone, zoneOf } from './zone/zone.ts';
 
-/** CNAMEs in our own zones, one after the other; more are a circle. */
-const MOST_STEPS = 8;
+/** CNAMEs in our own zones, one after the other; CoreDNS follows 10. */
+const MOST_STEPS = 16;
 
 export interface Chase {
   readonly answer: Answer;
@@ -23,6 +23,8 @@ export function chaseWithin(
   const names = [target];
   let answer = first;
   for (let name = target; names.length <= MOST_STEPS; names.push(name)) {
+    // A circle, whoever's its CNAMEs are.
+    if (isAlias(answer, name)) break;
     const labels = name.split('.');
     const zone = zoneOf(zones, labels);
     if (zone === undefined) return { answer, names, isElsewhere: true };
@@ -31,13 +33,17 @@ export function chaseWithin(
     const found = zone.find(labels, type);
     if (found === undefined && zone.fallsThrough && hasUpstreams) return { answer, names, isElsewhere: true };
     const further = found === undefined ? undefined : chaseOf(found, type);
-    if (further !== undefined && names.includes(further)) break;
     const next = zone.answer(found);
     answer = { ...next, answers: [...answer.answers, ...next.answers] };
     if (further === undefined) return { answer, names, isElsewhere: false };
     name = further;
   }
   return { answer: { ...answer, rcode: RCODE.SERVFAIL, authority: [] }, names, isElsewhere: false };
+}
+
+/** Whether the answer says already where the name leads. */
+function isAlias({ answers }: Answer, name: string): boolean {
+  return answers.some(record => record.type === TYPE.CNAME && record.name.toLowerCase() === name);
 }
 
 /** With what somebody else says of the last name. */
@@ -54,7 +60,7 @@ export interface Path {
 /** The CNAMEs of an answer from `name` on, up to the first one that leads to a name that `isOurs`; undefined = none does. */
 export function pathInto({ answers }: Answer, name: string, isOurs: (name: string) => boolean): Path | undefined {
   const way: DnsRecord[] = [];
-  for (let at = name; way.length <= MOST_STEPS; ) {
+  for (let at = name; way.length < answers.length; ) {
     const next = answers.find(record => record.type === TYPE.CNAME && record.name.toLowerCase() === at);
     if (next === undefined || !('target' in next)) return undefined;
     way.push(next);

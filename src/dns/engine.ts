@@ -108,13 +108,12 @@ export class Engine {
   /** Other settings, at once; what is known of the cluster stays, and upstream servers' answers as long as the servers are the same. @throws as the constructor, and then nothing is changed */
   configure(settings: DnsSettings): void {
     const [access, zones] = [new Access(settings), this.#zonesOf(settings)];
-    const { upstreams } = this.#settings;
     this.#access = access;
     this.#settings = settings;
     this.#touch();
     this.#answers.replace(zones);
-    this.#forwarder.configure({ servers: settings.upstreams, maxConcurrent: settings.maxConcurrent });
-    if (JSON.stringify(upstreams) !== JSON.stringify(settings.upstreams)) this.#cache.clear();
+    const { upstreams: servers, maxConcurrent } = settings;
+    if (this.#forwarder.configure({ servers, maxConcurrent })) this.#cache.clear();
     this.#cache.resize(settings.cacheBytes);
   }
 

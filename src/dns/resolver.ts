@@ -160,7 +160,8 @@ export class Resolver {
     if (kept !== undefined) return use(readUpstream(kept.bytes));
     if (!mayAsk) {
       forwarder.rejected += 1;
-      return use(undefined);
+      const known = cache.getStale(question.key);
+      return use(known === undefined ? undefined : readUpstream(known));
     }
     const asked = forwarder.ask(question);
     const stale = cache.hasJustFailed(question.key) ? cache.getStale(question.key) : undefined;

@@ -2,10 +2,10 @@
  * What of an upstream server's answer belongs to the question: the chain of CNAMEs from its name and the records at the end, SOA of a negative answer, and
  * DNSSEC's proofs where they were asked for. Nothing else is kept or passed on (RFC 2181 §5.4.1, RFC 5452 §6): neither additional records nor other names. Pure.
  */
-import { type Answer, type DnsRecord, type Rcode, TYPE } from '../records.ts';
+import { type Answer, type DnsRecord, RCODE, type Rcode, TYPE } from '../records.ts';
 import { expandedData, expandedName, type Message, type RawRecord, saneTtl } from '../wire/message.ts';
 import { nameText } from '../wire/names.ts';
-import { HEADER_BYTES } from '../wire/query.ts';
+import { FLAG, HEADER_BYTES } from '../wire/query.ts';
 import { encode } from '../wire/response.ts';
 
 const CLASS_IN = 1;
@@ -15,8 +15,10 @@ const ADDRESS_BYTES: ReadonlyMap<number, number> = new Map([
 ]);
 /** NSEC and NSEC3: that there is nothing, or no better match for a wildcard. */
 const DENIALS: ReadonlySet<number> = new Set([TYPE.NSEC, TYPE.NSEC3]);
-/** CNAMEs that are followed; other resolvers follow no more. */
-const MOST_LINKS = 16;
+/** CNAMEs that are followed, of one answer. */
+const MOST_LINKS = 32;
+/** What a header has room for. */
+const MOST_HEADER_RCODE = 15;
 /** Behind so many bytes the data of RRSIG has the signer's name. */
 const SIGNER_AT = 18;
 
@@ -26,11 +28,18 @@ interface Named {
   readonly name: string;
 }
 
-/** The answer's own bytes where nothing has to go but from its end; else written anew. Undefined = no answer to the question, however it is read. */
+/**
+ * The answer's own bytes where nothing has to go but from its end; else written anew. SERVFAIL where CNAMEs lead in a circle or on and on: what is left of such an
+ * answer would say that there is nothing. Undefined = no answer to the question, however it is read.
+ */
 export function belonging(bytes: Buffer, message: Message, isDnssecOk: boolean): Buffer | undefined {
   const named = namedRecords(bytes, message);
   if (named === undefined) return undefined;
-  const kept = keptRecords(bytes, message, named, isDnssecOk);
+  const inClass = named.filter(({ record }) => record.class === CLASS_IN);
+  const chain = chainOf(bytes, message, inClass);
+  // Without OPT nothing is left of an error that takes more bits.
+  if (chain === undefined || message.rcode > MOST_HEADER_RCODE) return failure(bytes, message);
+  const kept = keptRecords({ bytes, message, isDnssecOk }, inClass, chain);
   const isStart = kept.every(({ record }, i) => record === named[i]?.record);
   return isStart ? firstRecords(bytes, message, kept) : rewritten(bytes, message, kept);
 }
@@ -45,9 +54,17 @@ function namedRecords(bytes: Buffer, { records }: Message): readonly Named[] | u
   return named;
 }
 
-function keptRecords(bytes: Buffer, message: Message, named: readonly Named[], isDnssecOk: boolean): readonly Named[] {
-  const inClass = named.filter(({ record }) => record.class === CLASS_IN);
-  const chain = chainOf(bytes, message, inClass);
+interface Read {
+  readonly bytes: Buffer;
+  readonly message: Message;
+  readonly isDnssecOk: boolean;
+}
+
+function keptRecords(
+  { bytes, message, isDnssecOk }: Read,
+  inClass: readonly Named[],
+  chain: readonly string[],
+): readonly Named[] {
   const last = chain.at(-1) ?? '';
   const isWanted = ({ record: { type } }: Named) =>
     type === message.type || type === TYPE.CNAME || message.type === TYPE.ANY || (type === TYPE.RRSIG && isDnssecOk);
@@ -80,8 +97,8 @@ function isProof({ record: { type } }: Named): boolean {
   return type === TYPE.RRSIG || DENIALS.has(type);
 }
 
-/** The question's name, and where CNAMEs lead from it. */
-function chainOf(bytes: Buffer, message: Message, named: readonly Named[]): readonly string[] {
+/** The question's name, and where CNAMEs lead from it; undefined = to no end. */
+function chainOf(bytes: Buffer, message: Message, named: readonly Named[]): readonly string[] | undefined {
   const question = expandedName(bytes, HEADER_BYTES);
   const chain = [question === undefined ? '' : nameText(question).toLowerCase()];
   const links = new Map<string, string>();
@@ -91,8 +108,8 @@ function chainOf(bytes: Buffer, message: Message, named: readonly Named[]): read
     if (target !== undefined) links.set(name, nameText(target).toLowerCase());
   }
   if (message.type === TYPE.CNAME) return chain;
-  for (let next = links.get(chain[0]!); next !== undefined && !chain.includes(next); next = links.get(next)) {
-    if (chain.length > MOST_LINKS) break;
+  for (let next = links.get(chain[0]!); next !== undefined; next = links.get(next)) {
+    if (chain.length > MOST_LINKS || chain.includes(next)) return undefined;
     chain.push(next);
   }
   return chain;
@@ -119,6 +136,12 @@ function firstRecords(bytes: Buffer, { nameEnd }: Message, kept: readonly Named[
   for (const [i, section] of ['answer', 'authority', 'additional'].entries())
     out.writeUInt16BE(count(section), 6 + 2 * i);
   for (const { record } of kept) out.writeUInt32BE(saneTtl(record.ttl), record.ttlAt);
+  return out;
+}
+
+function failure(bytes: Buffer, message: Message): Buffer {
+  const out = firstRecords(bytes, message, []);
+  out.writeUInt16BE((message.flags & ~(MOST_HEADER_RCODE | FLAG.truncated)) | RCODE.SERVFAIL, 2);
   return out;
 }
 

@@ -3,9 +3,14 @@ import { randomInt } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { RCODE } from '../records.ts';
 import type { UpstreamServer } from '../settings.ts';
 import { type Message, readMessage } from '../wire/message.ts';
-import { HEADER_BYTES } from '../wire/query.ts';
+import { FLAG, HEADER_BYTES } from '../wire/query.ts';
+import { withoutOpt } from '../wire/question.ts';
+
+/** For TCP, behind a cut answer: one SYN may be lost (it goes again after 1 s), and the client still gets something in its time. */
+const TCP_MS = 1500;
 
 /** No answer that can be used; the message says why, for the log. */
 export class ExchangeError extends Error {
@@ -22,19 +27,30 @@ export interface ServerAnswer {
   readonly message: Message;
 }
 
+export interface ExchangeOptions {
+  /** Gets a cut answer before TCP is asked for all of it. */
+  readonly onCut?: (answer: ServerAnswer) => void;
+  readonly signal: AbortSignal;
+}
+
 /**
- * The server's answer. Cut short only where TCP gave nothing. @param query a question whose id doesn't matter: each exchange has its own
- * @throws ExchangeError when there is none before `signal` is aborted
+ * The server's answer. Cut short only where TCP gave nothing within its time, or before `signal` was aborted: the server has answered then all the same.
+ * @param query a question whose id doesn't matter: each exchange has its own @throws ExchangeError when there is none before `signal` is aborted
  */
-export async function exchange(query: Buffer, server: UpstreamServer, signal: AbortSignal): Promise<ServerAnswer> {
+export async function exchange(
+  query: Buffer,
+  server: UpstreamServer,
+  { onCut, signal }: ExchangeOptions,
+): Promise<ServerAnswer> {
   const asked = Buffer.from(query);
   asked.writeUInt16BE(randomInt(65_536), 0);
   const answer = await byUdp(asked, server, signal);
   if (!answer.message.isTruncated) return answer;
+  onCut?.(answer);
   try {
-    return await byTcp(asked, server, signal);
+    return await byTcp(asked, server, AbortSignal.any([signal, AbortSignal.timeout(TCP_MS)]));
   } catch (error) {
-    if (error instanceof ExchangeError && !signal.aborted) return answer;
+    if (error instanceof ExchangeError) return answer;
     throw error;
   }
 }
@@ -94,9 +110,25 @@ function exchangeError(address: string, cause: unknown): ExchangeError {
 
 /** The message when it answers the question: the same id, name (in its letters' case), type and class. */
 function answerTo(asked: Buffer, bytes: Buffer): ServerAnswer | undefined {
-  const message = readMessage(bytes);
+  const whole = isBareError(bytes) ? withQuestion(bytes, asked) : bytes;
+  const message = readMessage(whole);
   if (message === undefined || message.id !== asked.readUInt16BE(0)) return undefined;
   const end = message.nameEnd + 4;
-  if (!bytes.subarray(HEADER_BYTES, end).equals(asked.subarray(HEADER_BYTES, end))) return undefined;
-  return { bytes, message };
+  if (!whole.subarray(HEADER_BYTES, end).equals(asked.subarray(HEADER_BYTES, end))) return undefined;
+  return { bytes: whole, message };
+}
+
+/** A header alone, from a server that understood no more of the question (RFC 1035 §4.1.1): believed as an error, never as an answer. */
+function isBareError(bytes: Buffer): boolean {
+  if (bytes.length !== HEADER_BYTES || bytes.subarray(4).some(byte => byte !== 0)) return false;
+  const rcode = bytes[3]! & 15;
+  return rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN;
+}
+
+/** As if the server had repeated what it was asked. */
+function withQuestion(header: Buffer, asked: Buffer): Buffer {
+  const whole = withoutOpt(asked);
+  header.copy(whole, 0, 0, 4);
+  whole.writeUInt16BE(header.readUInt16BE(2) & ~FLAG.truncated, 2);
+  return whole;
 }

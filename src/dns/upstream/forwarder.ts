@@ -2,7 +2,8 @@
 import { RCODE } from '../records.ts';
 import type { UpstreamServer } from '../settings.ts';
 import { belonging } from './belonging.ts';
-import { ExchangeError, exchange } from './exchange.ts';
+import { exchangeWithServer } from './edns.ts';
+import { ExchangeError, type ServerAnswer } from './exchange.ts';
 import { askInTurn } from './in-turn.ts';
 import { isLoopAnswer, loopQuestion } from './loop.ts';
 import { ServerState } from './server-state.ts';
@@ -26,7 +27,7 @@ export interface ForwarderOptions {
   readonly now: () => number;
   /** See loop.ts. */
   readonly instance: string;
-  /** What a question was answered with, once however many wait for it. */
+  /** What a question was answered with, once however many wait for it; not what servers say that aren't asked any more. */
   readonly onAnswer: (key: string, bytes: Buffer) => void;
   /** A server has had no answer that can be used for several questions, or turns out to be ourselves. */
   readonly onFailure: (server: UpstreamServer, error: Error) => void;
@@ -50,8 +51,9 @@ export interface UpstreamAnswer {
 export class Forwarder {
   #options: ForwarderOptions;
   #servers: readonly ServerState[];
-  /** Who asks the same waits for the same answer. */
-  readonly #pending = new Map<string, Promise<UpstreamAnswer | undefined>>();
+  /** Who asks the same of the same servers waits for the same answer: other servers, another map. */
+  #pending = new Map<string, Promise<UpstreamAnswer | undefined>>();
+  #underWay = 0;
   /** Questions that were turned away. */
   rejected = 0;
 
@@ -70,30 +72,40 @@ export class Forwarder {
   }
 
   get pending(): number {
-    return this.#pending.size;
+    return this.#underWay;
   }
 
-  /** What is known of servers that stay is kept. */
-  configure({ servers, maxConcurrent }: Pick<ForwarderOptions, 'servers' | 'maxConcurrent'>): void {
+  /**
+   * What is known of servers that stay is kept. Returns whether the servers are others, or in another order: what was asked before is then answered to those who
+   * wait for it, and to nobody else.
+   */
+  configure({ servers, maxConcurrent }: Pick<ForwarderOptions, 'servers' | 'maxConcurrent'>): boolean {
     this.#options = { ...this.#options, servers, maxConcurrent };
+    const before = this.#servers.map(state => keyOf(state.server));
     const known = new Map(this.#servers.map(state => [keyOf(state.server), state]));
     this.#servers = servers.map(server => known.get(keyOf(server)) ?? new ServerState(server));
+    const isOther = before.join() !== servers.map(keyOf).join();
+    if (isOther) this.#pending = new Map();
+    return isOther;
   }
 
   /** The first good answer, or the first that says why there is none; undefined = no server had one, or too many are asked already. Never rejects. */
   ask(question: Question): Promise<UpstreamAnswer | undefined> {
-    const known = this.#pending.get(question.key);
+    const pending = this.#pending;
+    const known = pending.get(question.key);
     if (known !== undefined) return known;
-    if (this.#pending.size >= this.#options.maxConcurrent) {
+    if (this.#underWay >= this.#options.maxConcurrent) {
       this.rejected += 1;
       return Promise.resolve(undefined);
     }
+    this.#underWay += 1;
     const asked = this.#askServers(question).then(answer => {
-      this.#pending.delete(question.key);
-      if (answer !== undefined) this.#options.onAnswer(question.key, answer.bytes);
+      this.#underWay -= 1;
+      pending.delete(question.key);
+      if (answer !== undefined && pending === this.#pending) this.#options.onAnswer(question.key, answer.bytes);
       return answer;
     });
-    this.#pending.set(question.key, asked);
+    pending.set(question.key, asked);
     return asked;
   }
 
@@ -107,7 +119,7 @@ export class Forwarder {
     const order = [...healthy, ...failing];
     return askInTurn({
       subjects: order.length === 0 ? [] : turnsOf(order),
-      ask: (state, signal) => this.#askOne(state, question, signal),
+      ask: (state, signal, onCut) => this.#askOne(state, question, { signal, onCut }),
       isGood: isUsable,
       hedgeMs: HEDGE_MS,
       repeatMs: REPEAT_MS,
@@ -115,19 +127,31 @@ export class Forwarder {
     });
   }
 
-  async #askOne(state: ServerState, question: Question, signal: AbortSignal): Promise<UpstreamAnswer | undefined> {
+  async #askOne(
+    state: ServerState,
+    question: Question,
+    { signal, onCut }: { readonly signal: AbortSignal; readonly onCut?: (answer: UpstreamAnswer) => void },
+  ): Promise<UpstreamAnswer | undefined> {
     const { now } = this.#options;
-    const { server } = state;
     const startedAtMs = now();
+    const answerOf = ({ bytes, message }: ServerAnswer): UpstreamAnswer | undefined => {
+      const own = belonging(bytes, message, question.isDnssecOk);
+      return own && { bytes: own, rcode: own[3]! & 15, server: state.server, ms: now() - startedAtMs };
+    };
     state.requests += 1;
     state.inFlight += 1;
     try {
-      const { bytes, message } = await exchange(question.bytes, server, signal);
-      const own = belonging(bytes, message, question.isDnssecOk);
-      if (own === undefined) throw new ExchangeError(`${server.address}: an answer that can't be read`);
-      const ms = now() - startedAtMs;
-      state.answered(message.rcode, ms);
-      return { bytes: own, rcode: message.rcode, server, ms };
+      const said = await exchangeWithServer(question.bytes, state, {
+        ...{ now, signal },
+        onCut: cut => {
+          const answer = answerOf(cut);
+          if (answer !== undefined) onCut?.(answer);
+        },
+      });
+      const answer = answerOf(said);
+      if (answer === undefined) throw new ExchangeError(`${state.server.address}: an answer that can't be read`);
+      state.answered(said.message.rcode, answer.ms);
+      return answer;
     } catch (error) {
       // It answered the same question, asked again; or another one did before this one had much time.
       const isWanted = !signal.aborted || (signal.reason !== state && now() - startedAtMs >= HEDGE_MS);
@@ -148,15 +172,15 @@ export class Forwarder {
   /** Whether servers that failed are back is found out beside the questions of clients, by the same. */
   #retry(failing: readonly ServerState[], question: Question, nowMs: number): void {
     for (const state of failing) {
-      if (state.takesRetry(nowMs)) void this.#askOne(state, question, AbortSignal.timeout(MOST_FAILING_MS));
+      if (state.takesRetry(nowMs)) void this.#askOne(state, question, { signal: AbortSignal.timeout(MOST_FAILING_MS) });
     }
   }
 
   async #probe(state: ServerState): Promise<void> {
-    const { instance, onFailure } = this.#options;
+    const { instance, now, onFailure } = this.#options;
     try {
       const signal = AbortSignal.timeout(MOST_FAILING_MS);
-      const { bytes, message } = await exchange(loopQuestion(instance), state.server, signal);
+      const { bytes, message } = await exchangeWithServer(loopQuestion(instance), state, { now, signal });
       const wasLoop = state.isLoop;
       state.isLoop = isLoopAnswer(bytes, message, instance);
       if (state.isLoop && !wasLoop) onFailure(state.server, new ExchangeError(`${state.server.address} asks us`));

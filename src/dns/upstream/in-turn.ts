@@ -3,8 +3,11 @@
 export interface InTurn<Subject, Result> {
   /** In the order in which they are asked. One may stand there several times: it's asked again when nobody said anything, never when it did. */
   readonly subjects: readonly Subject[];
-  /** Undefined = nothing came. Never rejects; its signal is aborted as soon as the result isn't wanted any more, with who gave it as the reason, if anybody did. */
-  readonly ask: (subject: Subject, signal: AbortSignal) => Promise<Result | undefined>;
+  /**
+   * Undefined = nothing came. Never rejects; its signal is aborted as soon as the result isn't wanted any more, with who gave it as the reason, if anybody did.
+   * `offer` takes what is better than nothing when time is up.
+   */
+  readonly ask: (subject: Subject, signal: AbortSignal, offer: (result: Result) => void) => Promise<Result | undefined>;
   readonly isGood: (result: Result) => boolean;
   /** After so long without a result the next one is asked too; one that was asked before, after `repeatMs`. */
   readonly hedgeMs: number;
@@ -12,7 +15,7 @@ export interface InTurn<Subject, Result> {
   readonly mostMs: number;
 }
 
-/** The first good result; where there is none, the first one at all; undefined = none in time. */
+/** The first good result; where there is none in time, one that was offered, or the first one at all; undefined = none in time. */
 export function askInTurn<Subject, Result>(options: InTurn<Subject, Result>): Promise<Result | undefined> {
   const turns = new Turns(options);
   turns.next();
@@ -29,10 +32,11 @@ class Turns<Subject, Result> {
   #turn = 0;
   #running = 0;
   #poor: Result | undefined;
+  #offered: Result | undefined;
 
   constructor(options: InTurn<Subject, Result>) {
     this.#options = options;
-    this.#deadline = setTimeout(() => this.#settle(this.#poor), options.mostMs);
+    this.#deadline = setTimeout(() => this.#settle(this.#offered ?? this.#poor), options.mostMs);
   }
 
   get result(): Promise<Result | undefined> {
@@ -58,7 +62,9 @@ class Turns<Subject, Result> {
 
   async #ask(subject: Subject): Promise<void> {
     const { ask, isGood } = this.#options;
-    const result = await ask(subject, this.#end.signal);
+    const result = await ask(subject, this.#end.signal, offered => {
+      if (isGood(offered)) this.#offered ??= offered;
+    });
     this.#running -= 1;
     if (result !== undefined && isGood(result)) {
       this.#settle(result, subject);

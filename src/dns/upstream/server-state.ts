@@ -6,6 +6,8 @@ import type { UpstreamServer } from '../settings.ts';
 const RETRY_MS = 5000;
 /** Between questions that find out whether a server leads to ourselves; those are rare, because they go on to servers of others. */
 const PROBE_MS = 60_000;
+/** So long a server that doesn't know EDNS is asked without; then it may have learned it. */
+const WITHOUT_EDNS_MS = 300_000;
 /** Some questions without an answer may be the questions' fault: names whose servers are gone. */
 const DOWN_AFTER = 3;
 const DOWN_AFTER_MS = 10_000;
@@ -28,6 +30,7 @@ export class ServerState {
   #failingSinceMs = 0;
   #isSure = false;
   #probedAtMs: number | undefined;
+  #deniedEdnsAtMs: number | undefined;
 
   constructor(server: UpstreamServer) {
     this.server = server;
@@ -57,6 +60,15 @@ export class ServerState {
     const isDue = this.isFailing && !this.isLoop && nowMs - this.#failedAtMs >= RETRY_MS;
     if (isDue) this.#failedAtMs = nowMs;
     return isDue;
+  }
+
+  isWithoutEdns(nowMs: number): boolean {
+    return this.#deniedEdnsAtMs !== undefined && nowMs - this.#deniedEdnsAtMs < WITHOUT_EDNS_MS;
+  }
+
+  /** It had an error for a question with OPT, and none for the same without. */
+  deniedEdns(nowMs: number): void {
+    this.#deniedEdnsAtMs = nowMs;
   }
 
   answered(rcode: number, ms: number): void {

@@ -27,3 +27,11 @@ export function questionOf(
   if (isDnssecOk) out[end + 7] = DNSSEC_OK;
   return out;
 }
+
+/** The same for a server that doesn't know EDNS. @param question as `questionOf` made it, or without OPT already */
+export function withoutOpt(question: Buffer): Buffer {
+  const hasOpt = question.readUInt16BE(10) > 0;
+  const out = Buffer.from(question.subarray(0, question.length - (hasOpt ? OPT_BYTES : 0)));
+  out.writeUInt16BE(0, 10);
+  return out;
+}

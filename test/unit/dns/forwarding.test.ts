@@ -54,6 +54,27 @@ describe('names of others', () => {
     expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.9']);
   });
 
+  it('are not joined with, or remembered from, what servers were asked that are no longer asked', async () => {
+    const late = Promise.withResolvers<void>();
+    const lab = labOf({}, async asked => {
+      await late.promise;
+      return [replyTo(asked, { answers: [WWW] })];
+    });
+    const before = lab.ask('www.example.com', 'A');
+    const untold = lab.ask('two.example.com', 'A');
+    await expect.poll(() => upstream.names).toHaveLength(2);
+    await using other = await NameServer.open(knowing([{ ...WWW, data: '192.0.2.9' } as Answer]));
+    lab.engine.configure({ ...SETTINGS, upstreams: [other.place] });
+    expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.9']);
+    expect(lab.engine.readings().forward.pending).toBe(2);
+    late.resolve();
+    expect((await before).data).toEqual(['192.0.2.1']);
+    await untold;
+    expect(lab.engine.readings()).toMatchObject({ forward: { pending: 0 }, cache: { entries: 1 } });
+    expect((await lab.ask('www.example.com', 'A')).data).toEqual(['192.0.2.9']);
+    expect(other.names).toEqual(['www.example.com']);
+  });
+
   it('that lead into a zone of ours are answered from there, whatever others say of it', async () => {
     const chain: Answer[] = [
       { name: 'a.example.com', type: 'CNAME', ttl: 60, data: 'b.example.com' },

@@ -90,15 +90,37 @@ describe('an upstream answer', () => {
     expect(kept({ authorities }, false).authority).toEqual(['example.com SOA']);
   });
 
-  it('ends where CNAMEs go in a circle', () => {
-    const answers = [cname(NAME, 'a.test'), cname('a.test', NAME), A('b.test')];
-    expect(kept({ answers }).answers).toEqual([`${NAME} CNAME`, 'a.test CNAME']);
+  const chainOf = (count: number) => {
+    const names = [NAME, ...Array.from({ length: count }, (_, i) => `c${i}.test`)];
+    return [...names.slice(1).map((target, i) => cname(names[i]!, target)), A(names.at(-1)!)];
+  };
+
+  it('keeps 32 CNAMEs and what they lead to', () => {
+    expect(kept({ answers: chainOf(32) }).answers).toHaveLength(33);
   });
 
-  it('ends after 16 CNAMEs', () => {
-    const names = [NAME, ...Array.from({ length: 40 }, (_, i) => `c${i}.test`)];
-    const answers = names.slice(1).map((target, i) => cname(names[i]!, target));
-    expect(kept({ answers }).answers).toHaveLength(17);
+  it.each([
+    ['lead in a circle', [cname(NAME, 'a.test'), cname('a.test', NAME), A('b.test')]],
+    ['are more than 32', chainOf(33)],
+  ])('is SERVFAIL, never that there is nothing, where CNAMEs %s', (_what, answers) => {
+    const bytes = response({ answers });
+    const packet = decode(belonging(bytes, readMessage(bytes)!, false)!);
+    expect(packet).toMatchObject({ rcode: 'SERVFAIL', answers: [], authorities: [] });
+  });
+
+  it('is SERVFAIL where its error needs the OPT record, which goes', () => {
+    const opt = {
+      type: 'OPT',
+      name: '.',
+      udpPayloadSize: 1232,
+      extendedRcode: 1,
+      ednsVersion: 0,
+      flags: 0,
+      options: [],
+    };
+    const bytes = response({ additionals: [opt as never] });
+    expect(readMessage(bytes)?.rcode).toBe(16);
+    expect(decode(belonging(bytes, readMessage(bytes)!, false)!)).toMatchObject({ rcode: 'SERVFAIL' });
   });
 
   it('never throws, and what is left can be read, whatever the bytes are', () => {
