@@ -125,7 +125,8 @@ describeLab('random changes under traffic', () => {
           }),
         ),
       );
-      // Empty sets now and then: there must be something to refuse.
+      // Each Service is empty once at least, so that there is something to refuse, and now and then by chance.
+      const emptied = SERVICES.map(service => ({ service, conditions: lab.pods.map((): Condition => 'absent') }));
       const condition = fc.constantFrom<Condition>('absent', 'absent', 'ready', 'ready', 'draining');
       const change = fc.record({
         service: fc.constantFrom(...SERVICES),
@@ -135,7 +136,8 @@ describeLab('random changes under traffic', () => {
       await lag.quiet();
       const seed = Number(SEED ?? Date.now());
       const begun = performance.now();
-      for (const [i, { service, conditions }] of fc.sample(change, { numRuns: changes, seed }).entries()) {
+      const made = [...emptied, ...fc.sample(change, { numRuns: changes, seed })];
+      for (const [i, { service, conditions }] of made.entries()) {
         await delay(Math.max(0, begun + i * PERIOD_MS - performance.now()));
         await set(service, conditions);
       }
