@@ -123,9 +123,8 @@ export class NodeDns implements AsyncDisposable {
   missing(): readonly MissingPart[] {
     const { dns } = this.#configuration;
     if (!dns.enabled || this.#standsBy) return [];
-    const { death } = this.#replacement;
     const isComplete = this.#running?.isComplete === true;
-    return missingParts({ dns, node: this.#node, report: this.#report, isComplete, death });
+    return missingParts({ dns, node: this.#node, report: this.#report, isComplete, death: this.#replacement.death });
   }
 
   /** Of each worker; none while there are none. */
@@ -261,7 +260,8 @@ export class NodeDns implements AsyncDisposable {
   async #listen(running: Running): Promise<void> {
     const { workers } = running;
     if (this.#standsBy) return;
-    if (!this.#isWriter && (await this.#serving.isFollowed())) {
+    // Looked at again: that one may have ended meanwhile, and this one be the writer.
+    if (!this.#isWriter && (await this.#serving.isFollowed()) && !this.#isWriter) {
       this.#standsBy = true;
       await this.#serving.withdraw();
       await workers.listen([]);
