@@ -23,6 +23,8 @@ export interface OpenFileOptions<T> {
   readonly begin: (journal: Journal) => T;
   /** What is wrong with the file that is there, when that is known already. */
   readonly damage?: string;
+  /** The file that SQLite's other files belonged to is gone: they would be taken for those of whatever is there now. */
+  readonly isRemoved?: boolean;
 }
 
 export interface OpenedFile<T> {
@@ -35,9 +37,16 @@ export interface OpenedFile<T> {
  * Opens the database of a directory, which is made when it is missing; a corrupt one is moved aside and a new one begun.
  * @throws BusyError; else the system's or SQLite's error
  */
-export function openFile<T>({ directory, wallMs, begin, damage }: OpenFileOptions<T>): OpenedFile<T> {
+export function openFile<T>({
+  directory,
+  wallMs,
+  begin,
+  damage,
+  isRemoved = false,
+}: OpenFileOptions<T>): OpenedFile<T> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, DATABASE_NAME);
+  if (isRemoved) for (const companion of COMPANIONS) rmSync(`${path}${companion}`, { force: true });
   try {
     if (damage !== undefined) throw new CorruptError(damage);
     refuseEmpty(path);

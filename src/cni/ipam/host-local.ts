@@ -1,7 +1,9 @@
 /** The leases that host-local left behind (plugins/ipam/host-local/backend/disk/backend.go): a file for each address. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { canonicalIP } from '../../net/ip.ts';
+import { canonicalIP, ipFamily } from '../../net/ip.ts';
+import { attachmentKey } from '../types.ts';
+import type { Attachment } from './attachment.ts';
 
 export const HOST_LOCAL_DIRECTORY = '/var/lib/cni/networks';
 
@@ -28,6 +30,26 @@ export function readHostLocalLeases(dataDir = HOST_LOCAL_DIRECTORY): readonly Ho
       return lease === undefined ? [] : [lease];
     }),
   );
+}
+
+/** The attachments that hold these leases, to be adopted. Neither a prefix length nor a configuration is known of them. */
+export function adoptableLeases(leases: readonly HostLocalLease[]): readonly Attachment[] {
+  const byAttachment = Map.groupBy(leases, attachmentKey);
+  return [...byAttachment.values()].flatMap(ofOne => {
+    const [first] = ofOne;
+    if (first === undefined) return [];
+    const { network, containerID, ifname, modifiedAt } = first;
+    return {
+      id: { network, containerID, ifname },
+      state: 'ready',
+      createdAt: modifiedAt,
+      addresses: ofOne.map(({ ip }) => ({ address: `${ip}/${ipFamily(ip) === 'IPv4' ? 32 : 128}` })),
+      hostPorts: [],
+      config: null,
+      netns: '',
+      leaseFiles: ofOne.map(({ file }) => file),
+    };
+  });
 }
 
 function readLease(file: string, { network, name }: { network: string; name: string }): HostLocalLease | undefined {

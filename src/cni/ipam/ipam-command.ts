@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { SOCKET_NAME } from '../../dump/server.ts';
 import { askSocket, type SocketAnswer } from '../../http/socket.ts';
 import { canonicalIP } from '../../net/ip.ts';
-import { monotonicMs } from './boot.ts';
+import { monotonicMs, readBootId } from './boot.ts';
 import { DATABASE_NAME } from './database-file.ts';
 import { readJournal } from './journal.ts';
 import { type Lease, leasesOf, renderLeases } from './lease.ts';
-import { badRowText, readAttachments, readRest } from './loading.ts';
+import { badRowText, bootIdIn, readAttachments, readRest } from './loading.ts';
 import { type FreeRequest, IPAM_FREE_PATH, IPAM_PATH } from './routes.ts';
 
 /** Where the commands write; the defaults are the process's. */
@@ -108,6 +108,9 @@ function offline(
   if (!existsSync(path)) throw new IpamError(`${why}; and there is no ${path}`);
   complain(`${why}; this is what ${path} says\n`);
   try {
+    if (bootIdIn(readJournal(path, 'about')) !== readBootId()) {
+      complain('it is from before the last boot: none of this is held any more\n');
+    }
     const { attachments, badRows } = readAttachments(readJournal(path, 'attachments'));
     for (const row of badRows) complain(`unreadable: ${badRowText(row)}\n`);
     const rests = readJournal(path, 'rests').flatMap(row => readRest(row) ?? []);

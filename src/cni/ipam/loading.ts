@@ -33,9 +33,14 @@ export function bootRow(bootId: string): RowChange {
   return { table: 'about', key: [BOOT_ID], value: bootId };
 }
 
+/** @param about the rows of the table `about` */
+export function bootIdIn(about: readonly FoundRow[]): unknown {
+  return about.find(({ key }) => key[0] === BOOT_ID)?.value;
+}
+
 /** What a file has. One of another boot is emptied. @throws CorruptError, or SQLite's own error */
 export function load(journal: Journal, bootId: string): Loaded {
-  const found = journal.rows('about').find(({ key }) => key[0] === BOOT_ID)?.value;
+  const found = bootIdIn(journal.rows('about'));
   const { attachments, badRows } = readAttachments(journal.rows('attachments'));
   if (found === bootId) return { kind: 'same-boot', attachments, badRows, dropped: [], ...readPools(journal) };
   journal.replace([bootRow(bootId)]);

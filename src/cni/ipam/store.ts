@@ -241,11 +241,17 @@ export class AttachmentStore implements Disposable {
 
   /** A new file with all that memory has. */
   #rewrite(damage?: string): void {
+    const isRemoved = this.#journal?.isInPlace === false;
     this.#journal?.[Symbol.dispose]();
     this.#journal = undefined;
     const rows = [bootRow(this.#options.bootId), ...this.#book.rows()];
     const begin = (journal: Journal) => journal.replace(rows);
-    const { journal, movedAside } = openFile({ ...this.#place(), begin, ...(damage === undefined ? {} : { damage }) });
+    const { journal, movedAside } = openFile({
+      ...this.#place(),
+      begin,
+      isRemoved,
+      ...(damage === undefined ? {} : { damage }),
+    });
     this.#journal = journal;
     this.#stale.clear();
     const aside = movedAside === undefined ? {} : { movedAside };
