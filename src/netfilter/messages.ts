@@ -2,7 +2,7 @@
  * The messages of nf_tables: tables, chains, rules, sets, elements and the batches that carry them, to bytes and back. Pure. Source:
  * include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h; comments are libnftnl's TLVs (libnftnl/udata.h), as nft prints them.
  */
-import { MessageWriter } from './attributes.ts';
+import { hostWord, MessageWriter } from './attributes.ts';
 import { type Expression, type Verdict, writeData, writeExpressions } from './expressions.ts';
 
 const SUBSYSTEM = 10;
@@ -44,6 +44,9 @@ export const TYPE = { ipv4: 7, ipv6: 8, mac: 9, protocol: 12, port: 13, mark: 19
 /** NFTNL_UDATA_TABLE_COMMENT, NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT; NFTNL_UDATA_SET_COMMENT */
 const COMMENT = 0;
 export const SET_COMMENT = 7;
+/** NFTNL_UDATA_SET_KEYBYTEORDER, and nft's BYTEORDER_HOST_ENDIAN. */
+const KEY_BYTE_ORDER = 0;
+const HOST_ORDER = 1;
 /** NFT_DATA_VERDICT */
 export const VERDICT_TYPE = 0xffffff00;
 /** NFT_SET_ELEM_INTERVAL_END, NFT_SET_ELEM_CATCHALL */
@@ -66,6 +69,8 @@ export interface SetSpec {
   /** Of a map. */
   readonly value?: readonly Field[] | 'verdict';
   readonly comment?: string;
+  /** The key is no number in network byte order: nft prints it wrongly without being told. A set has this or a comment. */
+  readonly isHostOrder?: boolean;
   /** The most elements; absent = no limit. */
   readonly size?: number;
 }
@@ -175,7 +180,7 @@ export class BatchWriter {
     this.out.end();
   }
 
-  newSet({ name, flags, key, value, comment, size }: SetSpec, id: number): void {
+  newSet({ name, flags, key, value, comment, isHostOrder, size }: SetSpec, id: number): void {
     const { out } = this;
     this.#begin(NFT.newSet, CREATE);
     out.text(2, name);
@@ -189,6 +194,7 @@ export class BatchWriter {
     this.#description(key, size, (flags & SET.interval) !== 0 && key.length > 1);
     out.u32(10, id);
     if (comment !== undefined) out.userText(13, SET_COMMENT, cutComment(comment));
+    else if (isHostOrder === true) out.raw(13, Buffer.concat([Buffer.of(KEY_BYTE_ORDER, 4), hostWord(HOST_ORDER)]));
     out.end();
   }
 

@@ -82,7 +82,7 @@ function isType(data: Buffer): Expression[] {
 }
 
 function set(name: string, key: readonly Field[]): SetObject {
-  return { kind: 'set', spec: { name, flags: 0, key } };
+  return { kind: 'set', spec: { name, flags: 0, key, ...(key.length === 1 ? { isHostOrder: true } : {}) } };
 }
 
 function rule(expressions: readonly Expression[], comment?: string): PlannedRule {

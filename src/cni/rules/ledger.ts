@@ -25,6 +25,8 @@ export class Ledger {
   readonly #entries = new Map<string, Entry>();
   /** How many pods each network has. */
   readonly #networks = new Map<string, number>();
+  /** How many pods each bridge has that are reached at 127.0.0.1. */
+  readonly #localnets = new Map<string, number>();
   readonly #unmasqueraded: readonly CIDR[];
   #rangesVersion = 0;
 
@@ -60,6 +62,12 @@ export class Ledger {
     const come = added.filter(([place, element]) => this.#join(place, element, key)).map(([, element]) => element);
     for (const text of before?.networks ?? []) this.#count(rangeOf(text).text, -1);
     for (const text of networks) this.#count(text, 1);
+    for (const [each, by] of [
+      [before, -1],
+      [pod, 1],
+    ] as const) {
+      if (each?.bridge !== undefined && hasLocalnet(each)) add(this.#localnets, each.bridge, by);
+    }
     if (pod === undefined) this.#pods.delete(key);
     else this.#pods.set(key, pod);
     return { added: come, deleted: gone };
@@ -95,9 +103,7 @@ export class Ledger {
 
   /** Bridges behind which a hostPort is that clients reach at 127.0.0.1. */
   localnetBridges(): ReadonlySet<string> {
-    return new Set(
-      [...this.#pods.values()].flatMap(pod => (pod.bridge !== undefined && hasLocalnet(pod) ? [pod.bridge] : [])),
-    );
+    return new Set(this.#localnets.keys());
   }
 
   #refuseTaken(place: string, { set, element, what }: RuleElement, key: string): void {
@@ -124,11 +130,17 @@ export class Ledger {
   }
 
   #count(network: string, by: number): void {
-    const count = (this.#networks.get(network) ?? 0) + by;
-    if (count === 0) this.#networks.delete(network);
-    else this.#networks.set(network, count);
+    const count = add(this.#networks, network, by);
     if (count === 0 || (by === 1 && count === 1)) this.#rangesVersion += 1;
   }
+}
+
+/** The new count. */
+function add(counts: Map<string, number>, key: string, by: number): number {
+  const count = (counts.get(key) ?? 0) + by;
+  if (count === 0) counts.delete(key);
+  else counts.set(key, count);
+  return count;
 }
 
 /** Whether clients may ask for a hostPort of it at 127.0.0.1. */
@@ -142,7 +154,34 @@ function hasLocalnet({ hostPorts, addresses }: PodRules): boolean {
 
 function byPlace(pod: PodRules | undefined): Map<string, RuleElement> {
   const elements = pod === undefined ? [] : elementsOf(pod);
-  return new Map(elements.map(each => [`${each.family} ${each.set} ${each.element.key.toString('latin1')}`, each]));
+  return new Map(elements.map(each => [placeOf(each), each]));
+}
+
+function placeOf({ family, set, element }: RuleElement): string {
+  return `${family} ${set} ${element.key.toString('latin1')}`;
+}
+
+/** What several changes, one after the other, come to. */
+export function netChange(changes: readonly Change[]): Change {
+  const first = new Map<string, RuleElement | undefined>();
+  const last = new Map<string, RuleElement | undefined>();
+  const note = (element: RuleElement, isThere: boolean) => {
+    const place = placeOf(element);
+    if (!first.has(place)) first.set(place, isThere ? undefined : element);
+    last.set(place, isThere ? element : undefined);
+  };
+  for (const { deleted, added } of changes) {
+    for (const element of deleted) note(element, false);
+    for (const element of added) note(element, true);
+  }
+  const places = [...last].filter(([place, after]) => {
+    const before = first.get(place);
+    return after === undefined ? before !== undefined : !isSame(before, after);
+  });
+  return {
+    deleted: places.flatMap(([place]) => first.get(place) ?? []),
+    added: places.flatMap(([, after]) => after ?? []),
+  };
 }
 
 function isSame(a: RuleElement | undefined, b: RuleElement): boolean {
