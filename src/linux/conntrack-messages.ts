@@ -2,8 +2,9 @@
  * Messages of ctnetlink, questions and entries of the kernel's connection table; addresses, ports and numbers are in network byte order. Constants:
  * include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack}.h; what the filter's bits mean: net/netfilter/nf_conntrack_netlink.c only.
  */
-import { formatIPv4, formatIPv6, type IPFamily, parseIPv4, parseIPv6 } from '../net/ip.ts';
-import { HEADER, NLM_F_REQUEST, nativeReaders, nativeWriters, PAYLOAD } from './nfnetlink.ts';
+import { formatIPv4, formatIPv6, type IPFamily } from '../net/ip.ts';
+import { FAMILY, Writer } from './conntrack-writer.ts';
+import { HEADER, nativeReaders, PAYLOAD } from './nfnetlink.ts';
 
 /** Subsystem NFNL_SUBSYS_CTNETLINK, then the message. */
 const CT_NEW = 1 << 8;
@@ -13,7 +14,6 @@ const NLM_F_ACK = 4;
 /** NLM_F_CREATE and NLM_F_EXCL. */
 const NLM_F_NEW = 0x600;
 const NLM_F_DUMP = 0x300;
-const NLA_F_NESTED = 0x8000;
 const NLA_TYPE = 0x3fff;
 
 const CTA = { original: 1, reply: 2, status: 3, timeout: 7, id: 12, zone: 18, filter: 25 };
@@ -25,7 +25,6 @@ const CTA_FILTER = { original: 1, reply: 2 };
 /** Which parts of a tuple a dump compares. */
 const FILTER_BIT = { destination: 1 << 1, protocol: 1 << 3, sourcePort: 1 << 4, destinationPort: 1 << 5 };
 
-const FAMILY = { IPv4: 2, IPv6: 10 };
 export const UDP = 17;
 
 /** One direction of an entry, as the kernel sees packets of it. */
@@ -253,82 +252,5 @@ export function eachAttribute(
     if (length < 4 || at + length > to) return;
     visit(read.u16(at + 2) & NLA_TYPE, at + 4, at + length);
     at += (length + 3) & ~3;
-  }
-}
-
-interface MessageHeader {
-  readonly type: number;
-  readonly flags: number;
-  readonly family: IPFamily;
-  readonly sequence: number;
-}
-
-/** The largest message here, an IPv6 entry with both directions and zones, takes less. */
-const LONGEST_MESSAGE = 320;
-
-/** Writes one message, attribute by attribute, into one piece of memory: thousands of deletions leave little garbage. */
-class Writer {
-  readonly #buffer = Buffer.allocUnsafe(LONGEST_MESSAGE).fill(0);
-  readonly #native = nativeWriters(this.#buffer);
-  #at = PAYLOAD;
-
-  constructor({ type, flags, family, sequence }: MessageHeader) {
-    this.#native.u16(4, type);
-    this.#native.u16(6, NLM_F_REQUEST | flags);
-    this.#native.u32(8, sequence);
-    this.#buffer[HEADER] = FAMILY[family];
-  }
-
-  nest(type: number, body: () => void): void {
-    const start = this.#at;
-    this.#at += 4;
-    body();
-    this.#header(start, type | NLA_F_NESTED, this.#at - start);
-  }
-
-  u8(type: number, value: number): void {
-    this.#buffer.writeUInt8(value, this.#reserve(type, 1));
-  }
-
-  u16(type: number, value: number): void {
-    this.#buffer.writeUInt16BE(value, this.#reserve(type, 2));
-  }
-
-  u32(type: number, value: number): void {
-    this.#buffer.writeUInt32BE(value, this.#reserve(type, 4));
-  }
-
-  nativeU32(type: number, value: number): void {
-    this.#native.u32(this.#reserve(type, 4), value);
-  }
-
-  /** @throws TypeError when the text isn't an address of the family. */
-  address(type: number, text: string, family: IPFamily): void {
-    const value = family === 'IPv4' ? parseIPv4(text) : parseIPv6(text);
-    if (value === undefined) throw new TypeError(`not an ${family} address: ${text}`);
-    if (typeof value === 'number') {
-      this.u32(type, value);
-      return;
-    }
-    const at = this.#reserve(type, 16);
-    for (const [i, group] of value.entries()) this.#buffer.writeUInt16BE(group, at + 2 * i);
-  }
-
-  finish(): Buffer {
-    this.#native.u32(0, this.#at);
-    return this.#buffer.subarray(0, this.#at);
-  }
-
-  /** Where the value of so many bytes goes. */
-  #reserve(type: number, length: number): number {
-    const at = this.#at;
-    this.#header(at, type, 4 + length);
-    this.#at += 4 + ((length + 3) & ~3);
-    return at + 4;
-  }
-
-  #header(at: number, type: number, length: number): void {
-    this.#native.u16(at, length);
-    this.#native.u16(at + 2, type);
   }
 }

@@ -2,7 +2,7 @@
  * The messages of nf_tables: tables, chains, rules, sets, elements and the batches that carry them, to bytes and back. Pure. Source:
  * include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h; comments are libnftnl's TLVs (libnftnl/udata.h), as nft prints them.
  */
-import { hostWord, MessageWriter } from './attributes.ts';
+import { hostWord, type MessageWriter } from './attributes.ts';
 import { type Expression, type Verdict, writeData, writeExpressions } from './expressions.ts';
 
 const SUBSYSTEM = 10;
@@ -284,14 +284,6 @@ export class BatchWriter {
     }
     out.close(description);
   }
-}
-
-/** Asks for the generation: the number of the last commit. */
-export function generationRequest(): Buffer {
-  const out = new MessageWriter(32);
-  out.begin({ type: NFT.getGeneration, flags: REQUEST, sequence: 0, family: 0 });
-  out.end();
-  return out.bytes();
 }
 
 /** nft's number for a concatenation: six bits a field. */

@@ -1,5 +1,4 @@
 /** The rules of pod networking, with real packets between namespaces. */
-import { existsSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { PodRules } from '../../src/cni/rules/pod-rules.ts';
 import type { HostPort } from '../../src/cni/types.ts';
@@ -28,7 +27,6 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
   beforeAll(async () => {
     node = await RulesNode.create();
     expect(await node.do('bridgeNetfilter')).toEqual([]);
-    // Rules of others, in all three forms.
     await node.run(
       'node',
       'nft',
@@ -54,7 +52,7 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
   });
 
   const start = (...pods: readonly PodRules[]) => node.do('start', pods);
-  const ruleset = () => node.run('node', 'nft', 'list', 'ruleset');
+  const ruleset = () => node.run('node', 'nft', '-s', 'list', 'ruleset');
   const ruleCount = async () =>
     (await node.run('node', 'nft', '-a', 'list', 'table', 'ip', TABLE)).match(/# handle/g)?.length;
 
@@ -92,7 +90,6 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
       expect(await both(family, PODS.a[family])).toBe(`b ${PODS.a[family]}`);
       expect(await both(family, other)).toMatch(/timeout|UNREACH/);
       expect(await node.ask('a', { address: GATEWAY[family], port: PORT, from: other })).toMatch(/timeout|UNREACH/);
-      // A pod that isn't checked may.
     }
     await node.links('a', ['addr del 10.88.0.66/24 dev eth0', 'addr del fd00:88::66/64 dev eth0']);
     await node.links('a', ['link set eth0 address 02:00:00:00:00:66']);
@@ -138,6 +135,22 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
     expect(await node.ask('outside', { address: NODE.IPv4, port: 8080, protocol: 'udp' })).toMatch(/^b /);
     expect(await node.ask('node', { address: GATEWAY.IPv4, port: 8080 })).toMatch(/^b /);
     expect(await node.ask('outside', { address: NODE.IPv6, port: 8080 })).toBe('ECONNREFUSED');
+  });
+
+  test.skip('P01 a hostPort of SCTP answers (skipped: neither Node.js nor this kernel has SCTP sockets; its elements are in the unit tests)', () =>
+    undefined);
+
+  test('P10 where a Service has the same port, its rule wins, whichever came first', async () => {
+    await start(podRules('a', { hostPorts: [hostPort()] }), podRules('b'));
+    await node.run(
+      'node',
+      'nft',
+      'add table ip services; add chain ip services c { type nat hook prerouting priority dstnat; }',
+    );
+    await node.run('node', 'nft', `add rule ip services c tcp dport 8080 dnat to ${PODS.b.IPv4}:${PORT}`);
+    expect(await node.ask('outside', { address: NODE.IPv4, port: 8080 })).toBe(`b ${OUTSIDE.IPv4}`);
+    await node.run('node', 'nft', 'delete table ip services');
+    expect(await node.ask('outside', { address: NODE.IPv4, port: 8080 })).toBe(`a ${OUTSIDE.IPv4}`);
   });
 
   test('a hostIP that is another machine’s takes nothing from it', async () => {
@@ -230,7 +243,6 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
     expect(await node.do('localnet', [BRIDGE])).toEqual([]);
     await node.do('add', [podRules('a', { hostPorts: [hostPort()] })]);
     expect(await node.do('localnet', [BRIDGE])).toEqual([BRIDGE]);
-    // A pod that sends what no well-behaved kernel would: 127.0.0.1 of the node, by way of its gateway.
     await node.run('b', 'sysctl', '-qw', 'net.ipv4.conf.eth0.route_localnet=1');
     await node.links('b', ['addr del 127.0.0.1/8 dev lo', 'route add 127.0.0.0/8 via 10.88.0.1 dev eth0']);
     const target = { address: '127.0.0.1', port: 9100 };
@@ -277,58 +289,9 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
     }
     await node.do('repair');
     expect(await node.do('isIntact')).toBe(true);
-    // A pod that is no more: its elements go with the restart.
     await start(podRules('b'));
     expect(await node.run('node', 'nft', 'list', 'table', 'ip', TABLE)).not.toContain(PODS.a.IPv4);
   });
-
-  for (const [variant, rest] of [
-    ['nft', 'policy'],
-    ['nft', 'rule'],
-    ['legacy', 'policy'],
-  ] as const) {
-    test.skipIf(variant === 'legacy' && !existsSync('/usr/sbin/iptables-legacy'))(
-      `pods are reached where FORWARD drops the rest (${variant}, by ${rest}), and others' rules stay`,
-      async () => {
-        const tables = FAMILIES.map(family => `${family === 'IPv4' ? 'iptables' : 'ip6tables'}-${variant}`);
-        for (const tool of tables) {
-          await node.run(
-            'node',
-            tool,
-            ...(rest === 'policy' ? ['-P', 'FORWARD', 'DROP'] : ['-A', 'FORWARD', '-j', 'REJECT']),
-          );
-        }
-        const saved = () =>
-          Promise.all(
-            tables.map(async tool =>
-              (await node.run('node', `${tool}-save`, '-t', 'filter')).replaceAll(/^#.*\n|\[\d+:\d+\]/gm, ''),
-            ),
-          );
-        const before = await saved();
-        await start(podRules('a', { hostPorts: [hostPort()] }));
-        const reached = async (family: 'IPv4' | 'IPv6') => [
-          await node.ask('a', { address: OUTSIDE[family], port: PORT }),
-          await node.ask('outside', { address: NODE[family], port: 8080 }),
-        ];
-        for (const family of FAMILIES) expect(await reached(family)).not.toContain(`outside ${NODE[family]}`);
-        expect(await node.do('accept', [BRIDGE])).toEqual({ written: expect.arrayContaining(tables), problems: [] });
-        for (const family of FAMILIES)
-          expect(await reached(family)).toEqual([`outside ${NODE[family]}`, `a ${OUTSIDE[family]}`]);
-        expect(await node.do('accept', [BRIDGE])).toEqual({ written: [], problems: [] });
-        await node.run('node', tables[0]!, '-F', 'KPROXY-CNI-FORWARD');
-        expect(await node.do('accept', [BRIDGE])).toEqual({ written: tables.slice(0, 1), problems: [] });
-        expect(await node.do('removeForwarding')).toEqual({ written: expect.arrayContaining(tables), problems: [] });
-        expect(await saved()).toEqual(before);
-        for (const tool of tables) {
-          await node.run(
-            'node',
-            tool,
-            ...(rest === 'policy' ? ['-P', 'FORWARD', 'ACCEPT'] : ['-D', 'FORWARD', '-j', 'REJECT']),
-          );
-        }
-      },
-    );
-  }
 
   test('rules of others are as they were', async () => {
     expect(await node.run('node', 'iptables-nft', '-S', 'FORWARD')).toContain('canary');
