@@ -46,6 +46,7 @@ function buildProgram(finish: (status: number) => void): Command {
       finish(await (await import('./cleanup.ts')).cleanupCommand(flags));
     });
   addDnsQuery(program);
+  addIpam(program, finish);
   addConfigCheck(program);
   program
     .command('lab')
@@ -105,6 +106,44 @@ function addDnsQuery(program: Command): void {
         await queryCommand({ name, type, ...flags });
       },
     );
+}
+
+interface IpamListFlags {
+  readonly output: 'table' | 'json';
+  readonly runtimeDir: string;
+  readonly stateDir: string;
+}
+
+interface IpamFreeFlags {
+  readonly container?: string;
+  readonly force?: true;
+  readonly runtimeDir: string;
+}
+
+function addIpam(program: Command, finish: (status: number) => void): void {
+  const ipam = program.command('ipam').description('about the addresses of the pods of this node');
+  ipam
+    .command('list')
+    .description('show who has which address: asks the daemon or, without one, reads its database')
+    .addOption(new Option('-o, --output <format>', 'how to show it').choices(['table', 'json']).default('table'))
+    .addOption(new Option('--state-dir <dir>', 'where the daemon keeps its database').default('/var/lib/kproxy-ts'))
+    .addOption(runtimeDirOption())
+    .action(async (flags: IpamListFlags) => {
+      await (await import('./cni/ipam/ipam-command.ts')).ipamListCommand(flags);
+    });
+  ipam
+    .command('free')
+    .description('take an address, or all of a container, away from a pod that is gone')
+    .argument('[network]', 'name of the network')
+    .argument('[address]')
+    .option('--container <id>', 'all that this container has')
+    .option('--force', 'even if the namespace of the pod lives')
+    .addOption(runtimeDirOption())
+    .action(async (network: string | undefined, address: string | undefined, flags: IpamFreeFlags) => {
+      const { ipamFreeCommand } = await import('./cni/ipam/ipam-command.ts');
+      const { container, force = false, runtimeDir } = flags;
+      finish(await ipamFreeCommand({ network, address, container, isForced: force, runtimeDir }));
+    });
 }
 
 function addConfigCheck(program: Command): void {

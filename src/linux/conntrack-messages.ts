@@ -2,8 +2,9 @@
  * Messages of ctnetlink, questions and entries of the kernel's connection table; addresses, ports and numbers are in network byte order. Constants:
  * include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack}.h; what the filter's bits mean: net/netfilter/nf_conntrack_netlink.c only.
  */
-import { formatIPv4, formatIPv6, type IPFamily, parseIPv4, parseIPv6 } from '../net/ip.ts';
-import { HEADER, NLM_F_REQUEST, nativeReaders, nativeWriters, PAYLOAD } from './nfnetlink.ts';
+import { formatIPv4, formatIPv6, type IPFamily } from '../net/ip.ts';
+import { FAMILY, Writer } from './conntrack-writer.ts';
+import { HEADER, nativeReaders, PAYLOAD } from './nfnetlink.ts';
 
 /** Subsystem NFNL_SUBSYS_CTNETLINK, then the message. */
 const CT_NEW = 1 << 8;
@@ -13,18 +14,17 @@ const NLM_F_ACK = 4;
 /** NLM_F_CREATE and NLM_F_EXCL. */
 const NLM_F_NEW = 0x600;
 const NLM_F_DUMP = 0x300;
-const NLA_F_NESTED = 0x8000;
 const NLA_TYPE = 0x3fff;
 
 const CTA = { original: 1, reply: 2, status: 3, timeout: 7, id: 12, zone: 18, filter: 25 };
 const CTA_TUPLE = { ip: 1, proto: 2, zone: 3 };
 const CTA_IP = { IPv4: { source: 1, destination: 2 }, IPv6: { source: 3, destination: 4 } };
 const CTA_PROTO = { number: 1, sourcePort: 2, destinationPort: 3 };
+const CTA_PROTO_ICMP = { IPv4: { id: 4, type: 5, code: 6 }, IPv6: { id: 7, type: 8, code: 9 } };
 const CTA_FILTER = { original: 1, reply: 2 };
 /** Which parts of a tuple a dump compares. */
 const FILTER_BIT = { destination: 1 << 1, protocol: 1 << 3, sourcePort: 1 << 4, destinationPort: 1 << 5 };
 
-const FAMILY = { IPv4: 2, IPv6: 10 };
 export const UDP = 17;
 
 /** One direction of an entry, as the kernel sees packets of it. */
@@ -34,8 +34,16 @@ export interface Tuple {
   readonly protocol: number;
   readonly sourcePort: number;
   readonly destinationPort: number;
+  /** Of ICMP and ICMPv6 instead of ports, which are 0. */
+  readonly icmp?: Icmp;
   /** Of this direction alone (`CT --zone-orig`); 0 = none. */
   readonly zone: number;
+}
+
+interface Icmp {
+  readonly id: number;
+  readonly type: number;
+  readonly code: number;
 }
 
 /** An entry of the connection table. */
@@ -54,7 +62,8 @@ export interface Flow {
 /** Which entries a dump is about: compared with the original direction. */
 export interface FlowFilter {
   readonly family: IPFamily;
-  readonly protocol: number;
+  /** Absent = all, whatever the other fields say. */
+  readonly protocol?: number;
   readonly destination?: string;
   readonly destinationPort?: number;
   /** Of the one that answers. */
@@ -63,7 +72,9 @@ export interface FlowFilter {
 
 /** Whether a flow is among those that were asked for: kernels before 5.8 know no filter but the family, and send them all. */
 export function isWanted({ family, original, reply }: Flow, filter: FlowFilter): boolean {
-  if (family !== filter.family || original.protocol !== filter.protocol) return false;
+  if (family !== filter.family) return false;
+  if (filter.protocol === undefined) return true;
+  if (original.protocol !== filter.protocol) return false;
   if (filter.destination !== undefined && original.destination !== filter.destination) return false;
   if (filter.replyPort !== undefined && reply.sourcePort !== filter.replyPort) return false;
   return filter.destinationPort === undefined || original.destinationPort === filter.destinationPort;
@@ -77,6 +88,7 @@ export function encodeDump(filter: FlowFilter): Buffer {
   const { family, protocol, destinationPort, replyPort } = filter;
   const destination = family === 'IPv6' ? undefined : filter.destination;
   const writer = new Writer({ type: CT_GET, flags: NLM_F_DUMP, family, sequence: 0 });
+  if (protocol === undefined) return writer.finish();
   writer.nest(CTA.original, () => {
     if (destination !== undefined) {
       writer.nest(CTA_TUPLE.ip, () => writer.address(CTA_IP[family].destination, destination, family));
@@ -136,7 +148,7 @@ export function encodeNew(flow: Flow, timeoutSeconds: number, { sequence, isAckn
 }
 
 /** The entry in a message from `at` to `end`; undefined when it's none, or of another protocol. */
-export function decodeFlow(buffer: Buffer, at: number, end: number, protocol: number): Flow | undefined {
+export function decodeFlow(buffer: Buffer, at: number, end: number, protocol?: number): Flow | undefined {
   if (nativeReaders(buffer).u16(at + 4) !== CT_NEW || end < at + PAYLOAD) return undefined;
   const family = buffer[at + HEADER] === FAMILY.IPv6 ? 'IPv6' : 'IPv4';
   let original: Tuple | undefined;
@@ -158,13 +170,14 @@ interface TupleSpan {
   readonly from: number;
   readonly to: number;
   readonly family: IPFamily;
-  /** Of another one, addresses aren't worth decoding. */
-  readonly protocol: number;
+  /** Of another one, addresses aren't worth decoding; absent = any. */
+  readonly protocol: number | undefined;
 }
 
 function decodeTuple(buffer: Buffer, { from, to, family, protocol: wanted }: TupleSpan): Tuple | undefined {
   let [source, destination] = [-1, -1];
   let [protocol, sourcePort, destinationPort, zone] = [0, 0, 0, 0];
+  let icmp: Icmp | undefined;
   eachAttribute(buffer, from, to, (part, start, stop) => {
     if (part === CTA_TUPLE.zone) zone = buffer.readUInt16BE(start);
     if (part === CTA_TUPLE.ip) {
@@ -179,11 +192,24 @@ function decodeTuple(buffer: Buffer, { from, to, family, protocol: wanted }: Tup
         if (type === CTA_PROTO.sourcePort) sourcePort = buffer.readUInt16BE(at);
         if (type === CTA_PROTO.destinationPort) destinationPort = buffer.readUInt16BE(at);
       });
+      icmp = decodeIcmp(buffer, start, stop, family);
     }
   });
-  if (protocol !== wanted || source < 0 || destination < 0) return undefined;
+  if ((wanted !== undefined && protocol !== wanted) || source < 0 || destination < 0) return undefined;
   const text = (at: number) => decodeAddress(buffer, at, family);
-  return { source: text(source), destination: text(destination), protocol, sourcePort, destinationPort, zone };
+  const tuple = { source: text(source), destination: text(destination), protocol, sourcePort, destinationPort, zone };
+  return icmp === undefined ? tuple : { ...tuple, icmp };
+}
+
+function decodeIcmp(buffer: Buffer, from: number, to: number, family: IPFamily): Icmp | undefined {
+  const part = CTA_PROTO_ICMP[family];
+  let [id, icmpType, code] = [-1, 0, 0];
+  eachAttribute(buffer, from, to, (type, at) => {
+    if (type === part.id) id = buffer.readUInt16BE(at);
+    if (type === part.type) icmpType = buffer.readUInt8(at);
+    if (type === part.code) code = buffer.readUInt8(at);
+  });
+  return id === -1 ? undefined : { id, type: icmpType, code };
 }
 
 function writeTuple(writer: Writer, type: number, family: IPFamily, tuple: Tuple): void {
@@ -194,6 +220,13 @@ function writeTuple(writer: Writer, type: number, family: IPFamily, tuple: Tuple
     });
     writer.nest(CTA_TUPLE.proto, () => {
       writer.u8(CTA_PROTO.number, tuple.protocol);
+      if (tuple.icmp !== undefined) {
+        const part = CTA_PROTO_ICMP[family];
+        writer.u16(part.id, tuple.icmp.id);
+        writer.u8(part.type, tuple.icmp.type);
+        writer.u8(part.code, tuple.icmp.code);
+        return;
+      }
       writer.u16(CTA_PROTO.sourcePort, tuple.sourcePort);
       writer.u16(CTA_PROTO.destinationPort, tuple.destinationPort);
     });
@@ -219,82 +252,5 @@ export function eachAttribute(
     if (length < 4 || at + length > to) return;
     visit(read.u16(at + 2) & NLA_TYPE, at + 4, at + length);
     at += (length + 3) & ~3;
-  }
-}
-
-interface MessageHeader {
-  readonly type: number;
-  readonly flags: number;
-  readonly family: IPFamily;
-  readonly sequence: number;
-}
-
-/** The largest message here, an IPv6 entry with both directions and zones, takes less. */
-const LONGEST_MESSAGE = 320;
-
-/** Writes one message, attribute by attribute, into one piece of memory: thousands of deletions leave little garbage. */
-class Writer {
-  readonly #buffer = Buffer.allocUnsafe(LONGEST_MESSAGE).fill(0);
-  readonly #native = nativeWriters(this.#buffer);
-  #at = PAYLOAD;
-
-  constructor({ type, flags, family, sequence }: MessageHeader) {
-    this.#native.u16(4, type);
-    this.#native.u16(6, NLM_F_REQUEST | flags);
-    this.#native.u32(8, sequence);
-    this.#buffer[HEADER] = FAMILY[family];
-  }
-
-  nest(type: number, body: () => void): void {
-    const start = this.#at;
-    this.#at += 4;
-    body();
-    this.#header(start, type | NLA_F_NESTED, this.#at - start);
-  }
-
-  u8(type: number, value: number): void {
-    this.#buffer.writeUInt8(value, this.#reserve(type, 1));
-  }
-
-  u16(type: number, value: number): void {
-    this.#buffer.writeUInt16BE(value, this.#reserve(type, 2));
-  }
-
-  u32(type: number, value: number): void {
-    this.#buffer.writeUInt32BE(value, this.#reserve(type, 4));
-  }
-
-  nativeU32(type: number, value: number): void {
-    this.#native.u32(this.#reserve(type, 4), value);
-  }
-
-  /** @throws TypeError when the text isn't an address of the family. */
-  address(type: number, text: string, family: IPFamily): void {
-    const value = family === 'IPv4' ? parseIPv4(text) : parseIPv6(text);
-    if (value === undefined) throw new TypeError(`not an ${family} address: ${text}`);
-    if (typeof value === 'number') {
-      this.u32(type, value);
-      return;
-    }
-    const at = this.#reserve(type, 16);
-    for (const [i, group] of value.entries()) this.#buffer.writeUInt16BE(group, at + 2 * i);
-  }
-
-  finish(): Buffer {
-    this.#native.u32(0, this.#at);
-    return this.#buffer.subarray(0, this.#at);
-  }
-
-  /** Where the value of so many bytes goes. */
-  #reserve(type: number, length: number): number {
-    const at = this.#at;
-    this.#header(at, type, 4 + length);
-    this.#at += 4 + ((length + 3) & ~3);
-    return at + 4;
-  }
-
-  #header(at: number, type: number, length: number): void {
-    this.#native.u16(at, length);
-    this.#native.u16(at + 2, type);
   }
 }

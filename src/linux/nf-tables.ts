@@ -3,7 +3,8 @@
  * the system call that sends, and its answers wait when that returns.
  */
 import { type Message, messagesIn, readHostWord } from '../netfilter/attributes.ts';
-import { generationRequest, NFT } from '../netfilter/messages.ts';
+import { generationRequest } from '../netfilter/generation.ts';
+import { NFT } from '../netfilter/messages.ts';
 import { prepareSocket } from './netlink-socket.ts';
 import {
   asNetlinkError,

@@ -19,11 +19,11 @@ export interface Verdict {
 }
 
 /** enum nft_payload_bases */
-export const BASE = { network: 1, transport: 2 } as const;
+export const BASE = { link: 0, network: 1, transport: 2 } as const;
 /** The byte of the TCP header that holds the flags, and its bits (RFC 9293 §3.1). */
 export const TCP_FLAGS = { offset: 13, fin: 1, syn: 2, rst: 4, psh: 8 } as const;
 /** enum nft_meta_keys */
-export const META = { iifname: 6, oifname: 7, l4proto: 16 } as const;
+export const META = { protocol: 1, iifname: 6, oifname: 7, l4proto: 16 } as const;
 /** enum nft_ct_keys */
 export const CT = { state: 0, status: 2, protoDst: 12, srcIPv4: 19, dstIPv4: 20, srcIPv6: 21, dstIPv6: 22 } as const;
 /** enum ip_conntrack_dir */

@@ -1,10 +1,10 @@
 /** What nf_tables tells of sets, elements and comments: the reverse of messages.ts. Pure. */
 import { attributeList, attributesIn, type Message, textOf } from './attributes.ts';
 import { readData, type Verdict } from './expressions.ts';
-import { type Element, type Field, SET, SET_COMMENT, type SetSpec, VERDICT_TYPE } from './messages.ts';
+import { type Element, type Field, INTERVAL_END, SET, SET_COMMENT, type SetSpec, VERDICT_TYPE } from './messages.ts';
 
 /** Bytes of each type. */
-const BYTES: Readonly<Record<number, number>> = { 7: 4, 8: 16, 12: 1, 13: 2, 19: 4 };
+const BYTES: Readonly<Record<number, number>> = { 7: 4, 8: 16, 9: 6, 12: 1, 13: 2, 19: 4, 41: 16 };
 
 /** The reverse of `typeNumber`. */
 function fieldsOf(number: number): Field[] {
@@ -63,11 +63,13 @@ function readElement([, bytes]: readonly [number, Buffer]): Element {
   const parts = attributesIn(bytes);
   const key = parts.has(1) ? bytesOf(parts.get(1)) : NO_KEY;
   const keyEnd = parts.get(10);
+  const isEnd = ((parts.get(3)?.readUInt32BE(0) ?? 0) & INTERVAL_END) !== 0;
   const data = parts.get(2);
   const comment = commentOf(parts.get(6));
   return {
     key,
     ...(keyEnd === undefined ? {} : { keyEnd: bytesOf(keyEnd) }),
+    ...(isEnd ? { isEnd } : {}),
     ...(data === undefined ? {} : dataOf(data)),
     ...(comment === undefined ? {} : { comment }),
   };

@@ -2,7 +2,7 @@
  * The messages of nf_tables: tables, chains, rules, sets, elements and the batches that carry them, to bytes and back. Pure. Source:
  * include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h; comments are libnftnl's TLVs (libnftnl/udata.h), as nft prints them.
  */
-import { MessageWriter } from './attributes.ts';
+import { hostWord, type MessageWriter } from './attributes.ts';
 import { type Expression, type Verdict, writeData, writeExpressions } from './expressions.ts';
 
 const SUBSYSTEM = 10;
@@ -40,13 +40,17 @@ export const TABLE_FLAGS = { owner: 2 } as const;
 /** enum nft_set_flags */
 export const SET = { interval: 4, map: 8, timeout: 16, dynamic: 32, concatenation: 128 } as const;
 /** Of nft, for printing (its enum datatypes): the kernel only stores them. */
-export const TYPE = { ipv4: 7, ipv6: 8, protocol: 12, port: 13, mark: 19 } as const;
+export const TYPE = { ipv4: 7, ipv6: 8, mac: 9, protocol: 12, port: 13, mark: 19, ifname: 41 } as const;
 /** NFTNL_UDATA_TABLE_COMMENT, NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT; NFTNL_UDATA_SET_COMMENT */
 const COMMENT = 0;
 export const SET_COMMENT = 7;
+/** NFTNL_UDATA_SET_KEYBYTEORDER, and nft's BYTEORDER_HOST_ENDIAN. */
+const KEY_BYTE_ORDER = 0;
+const HOST_ORDER = 1;
 /** NFT_DATA_VERDICT */
 export const VERDICT_TYPE = 0xffffff00;
-/** NFT_SET_ELEM_CATCHALL */
+/** NFT_SET_ELEM_INTERVAL_END, NFT_SET_ELEM_CATCHALL */
+export const INTERVAL_END = 1;
 const CATCHALL = 2;
 /** NFTNL_UDATA_COMMENT_MAXLEN, with the closing NUL. */
 const COMMENT_BYTES = 128;
@@ -65,6 +69,8 @@ export interface SetSpec {
   /** Of a map. */
   readonly value?: readonly Field[] | 'verdict';
   readonly comment?: string;
+  /** The key is no number in network byte order: nft prints it wrongly without being told. A set has this or a comment. */
+  readonly isHostOrder?: boolean;
   /** The most elements; absent = no limit. */
   readonly size?: number;
 }
@@ -88,6 +94,8 @@ export interface Element {
   readonly key: Buffer;
   /** Of a set with intervals: the end of each field's. */
   readonly keyEnd?: Buffer;
+  /** Of a set with intervals and a single field: ranges are told by two elements, this one being the first key behind the range. */
+  readonly isEnd?: boolean;
   readonly data?: Buffer | Verdict;
   readonly comment?: string;
 }
@@ -172,7 +180,7 @@ export class BatchWriter {
     this.out.end();
   }
 
-  newSet({ name, flags, key, value, comment, size }: SetSpec, id: number): void {
+  newSet({ name, flags, key, value, comment, isHostOrder, size }: SetSpec, id: number): void {
     const { out } = this;
     this.#begin(NFT.newSet, CREATE);
     out.text(2, name);
@@ -186,6 +194,7 @@ export class BatchWriter {
     this.#description(key, size, (flags & SET.interval) !== 0 && key.length > 1);
     out.u32(10, id);
     if (comment !== undefined) out.userText(13, SET_COMMENT, cutComment(comment));
+    else if (isHostOrder === true) out.raw(13, Buffer.concat([Buffer.of(KEY_BYTE_ORDER, 4), hostWord(HOST_ORDER)]));
     out.end();
   }
 
@@ -210,11 +219,12 @@ export class BatchWriter {
   }
 
   /** An element; for its deletion the key is enough. */
-  element({ key, keyEnd, data, comment }: Element): void {
+  element({ key, keyEnd, isEnd, data, comment }: Element): void {
     const { out } = this;
     const element = out.nest(1);
     if (key.length === 0) out.u32(3, CATCHALL);
-    else writeData(out, 1, key);
+    else if (isEnd === true) out.u32(3, INTERVAL_END);
+    if (key.length > 0) writeData(out, 1, key);
     if (data !== undefined) writeData(out, 2, data);
     if (comment !== undefined) this.#comment(6, comment);
     if (keyEnd !== undefined) writeData(out, 10, keyEnd);
@@ -231,6 +241,15 @@ export class BatchWriter {
     this.#begin(type, DUMP);
     if (set !== undefined) this.out.text(2, set);
     this.out.end();
+  }
+
+  /** A request for the one element with this key, which is acknowledged. */
+  find(set: string, key: Buffer): void {
+    this.#begin(NFT.getElement, ACK);
+    this.out.text(2, set);
+    const list = this.out.nest(3);
+    this.element({ key });
+    this.endElements(list);
   }
 
   #begin(type: number, flags = 0): void {
@@ -265,14 +284,6 @@ export class BatchWriter {
     }
     out.close(description);
   }
-}
-
-/** Asks for the generation: the number of the last commit. */
-export function generationRequest(): Buffer {
-  const out = new MessageWriter(32);
-  out.begin({ type: NFT.getGeneration, flags: REQUEST, sequence: 0, family: 0 });
-  out.end();
-  return out.bytes();
 }
 
 /** nft's number for a concatenation: six bits a field. */

@@ -35,6 +35,7 @@ interface NftSet {
 }
 
 interface Table {
+  readonly comment?: string;
   readonly chains: Map<string, { readonly base?: BaseChain; readonly rules: Rule[] }>;
   readonly sets: Map<string, NftSet>;
 }
@@ -88,6 +89,14 @@ export class FakeNfTables implements NftKernel {
     const writer = new BatchWriter(out, { family: message!.family, table: name, sequence: 0 });
     const set = parts.get(2);
     if (set !== undefined && !table.sets.has(textOf(set))) throw new NetlinkError('dump', ENOENT, 'no such set');
+    const wanted = parts.get(3);
+    if (wanted !== undefined) {
+      const [asked] = readElements(message!).elements;
+      const found = asked === undefined ? undefined : elementAt(table.sets.get(textOf(set!))!, asked.key);
+      if (found === undefined) throw new NetlinkError('dump', ENOENT, 'no such element');
+      writeElement(writer, textOf(set!), found);
+      return [...messagesIn(Buffer.from(out.bytes()))];
+    }
     answer(writer, table, { type: message!.type, ...(set === undefined ? {} : { set: textOf(set) }) });
     return [...messagesIn(Buffer.from(out.bytes()))];
   }
@@ -107,7 +116,9 @@ export class FakeNfTables implements NftKernel {
     const id = `${message.family} ${textOf(parts.get(1)!)}`;
     if (message.type === NFT.newTable) {
       if (this.lacksTable(message.family, parts.get(2)?.readUInt32BE(0) ?? 0)) return EOPNOTSUPP;
-      if (!tables.has(id)) tables.set(id, { chains: new Map(), sets: new Map() });
+      const comment = commentOf(parts.get(6));
+      const fields = comment === undefined ? {} : { comment };
+      if (!tables.has(id)) tables.set(id, { chains: new Map(), sets: new Map(), ...fields });
       return 0;
     }
     if (message.type === NFT.delTable) return tables.delete(id) ? 0 : ENOENT;
@@ -176,8 +187,9 @@ function dataText({ data }: Element): string {
   return data instanceof Uint8Array ? data.toString('hex') : JSON.stringify(data);
 }
 
-function copied({ chains, sets }: Table): Table {
+function copied({ chains, sets, ...rest }: Table): Table {
   return {
+    ...rest,
     chains: new Map([...chains].map(([name, chain]) => [name, { ...chain, rules: [...chain.rules] }])),
     sets: new Map([...sets].map(([name, set]) => [name, { ...set, elements: new Map(set.elements) }])),
   };
@@ -253,7 +265,7 @@ function deleteChain(table: Table, name: string): number {
 }
 
 function answer(writer: BatchWriter, table: Table, { type, set }: { type: number; set?: string }): void {
-  if (type === NFT.getTable) writer.newTable();
+  if (type === NFT.getTable) writer.newTable(table.comment);
   if (type === NFT.getSet) for (const { spec } of table.sets.values()) writer.newSet(spec, 1);
   if (type === NFT.getChain) for (const [name, { base }] of table.chains) writer.newChain(name, base);
   if (type === NFT.getRule) {
@@ -261,8 +273,12 @@ function answer(writer: BatchWriter, table: Table, { type, set }: { type: number
   }
   if (type !== NFT.getElement || set === undefined) return;
   for (const element of table.sets.get(set)?.elements.values() ?? []) {
-    const list = writer.beginElements(NFT.newElement, set);
-    writer.element(element);
-    writer.endElements(list);
+    writeElement(writer, set, element);
   }
+}
+
+function writeElement(writer: BatchWriter, set: string, element: Element): void {
+  const list = writer.beginElements(NFT.newElement, set);
+  writer.element(element);
+  writer.endElements(list);
 }

@@ -5,12 +5,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import { NetlinkError } from '../../linux/nfnetlink.ts';
-import type { IPFamily } from '../../net/ip.ts';
 import { type Message, MessageWriter } from '../../netfilter/attributes.ts';
 import { readElements } from '../../netfilter/message-reading.ts';
 import { BatchWriter, type Element, NFT } from '../../netfilter/messages.ts';
 import { OnceEach, TornDumpError } from './once-each.ts';
-import { layoutOf } from './packet.ts';
+import { type NftFamily, protocolOf } from './packet.ts';
 
 const ENOENT = 2;
 const EINTR = 4;
@@ -20,7 +19,7 @@ const WAIT_MS = 10;
 export interface Question {
   /** A `get` of NFT. */
   readonly type: number;
-  readonly family: IPFamily;
+  readonly family: NftFamily;
   readonly table: string;
   readonly set?: string;
 }
@@ -30,11 +29,27 @@ type SetPlace = Omit<Question, 'type'> & { readonly set: string };
 /** The messages that answer; none where the table, or the set, doesn't exist. */
 export async function dump(kernel: NftKernel, { type, family, table, set }: Question): Promise<readonly Message[]> {
   const out = new MessageWriter(256);
-  new BatchWriter(out, { family: layoutOf(family).protocol, table, sequence: 0 }).dump(type, set);
+  new BatchWriter(out, { family: protocolOf(family), table, sequence: 0 }).dump(type, set);
   try {
     return await kernel.dump(out.bytes());
   } catch (error) {
     if (error instanceof NetlinkError && error.errno === ENOENT) return [];
+    throw error;
+  }
+}
+
+/** The element with this key; undefined where there is none, nor such a set. Costs the same however many the set has. */
+export async function findElement(
+  kernel: NftKernel,
+  { family, table, set }: SetPlace,
+  key: Buffer,
+): Promise<Element | undefined> {
+  const out = new MessageWriter(256);
+  new BatchWriter(out, { family: protocolOf(family), table, sequence: 0 }).find(set, key);
+  try {
+    return (await kernel.dump(out.bytes())).flatMap(message => readElements(message).elements)[0];
+  } catch (error) {
+    if (error instanceof NetlinkError && error.errno === ENOENT) return undefined;
     throw error;
   }
 }

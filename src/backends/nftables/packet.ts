@@ -39,6 +39,16 @@ const LAYOUTS: Readonly<Record<IPFamily, FamilyLayout>> = {
   },
 };
 
+/** What a table may belong to: of the bridge family are the frames that a bridge passes on. */
+export type NftFamily = IPFamily | 'bridge';
+
+const NFPROTO_BRIDGE = 7;
+
+/** NFPROTO_* */
+export function protocolOf(family: NftFamily): number {
+  return family === 'bridge' ? NFPROTO_BRIDGE : LAYOUTS[family].protocol;
+}
+
 export function layoutOf(family: IPFamily): FamilyLayout {
   return LAYOUTS[family];
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { removeTable } from '../../backends/nftables/removal.ts';
+import { isTableIntact } from '../../backends/nftables/table-batch.ts';
 import { addLoopbackAddress, ownLoopbackAddresses, removeLoopbackAddress } from '../../linux/loopback-addresses.ts';
 import { type NftKernel, NftSocket } from '../../linux/nf-tables.ts';
 import type { Logger } from '../../log.ts';
@@ -8,7 +9,7 @@ import { type IPFamily, ipFamily } from '../../net/ip.ts';
 import { GUARD_TABLE, SETS } from './names.ts';
 import { othersServe } from './others.ts';
 import { guardTable, type ServedAddress, serverTableSpec, type TableSpec, type WatchedAddress } from './tables.ts';
-import { emptySet, isIntact, NodeAddressError, writeTables } from './transaction.ts';
+import { emptySet, NodeAddressError, writeTables } from './transaction.ts';
 
 /** The addresses that this network namespace has on `lo`, as far as they are ours. */
 export interface Loopback {
@@ -128,7 +129,7 @@ export class NodeAddresses implements AsyncDisposable {
 
   async #guard(family: IPFamily, ips: readonly string[]): Promise<void> {
     const spec = guardTable(family, ips);
-    if (!(await isIntact(this.#kernel, spec))) await writeTables(this.#kernel, [{ spec, isAnew: true }]);
+    if (!(await isTableIntact(this.#kernel, spec))) await writeTables(this.#kernel, [{ spec, isAnew: true }]);
   }
 
   async #leave(family: IPFamily, ips: readonly string[]): Promise<void> {

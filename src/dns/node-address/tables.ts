@@ -5,7 +5,7 @@
 
 import { frontendBytes } from '../../backends/nftables/bytes.ts';
 import { filterAt, HOOK, PRIORITY } from '../../backends/nftables/hooks.ts';
-import type { ChainObject, PlannedRule, SetObject } from '../../backends/nftables/objects.ts';
+import type { ChainObject, PlannedRule } from '../../backends/nftables/objects.ts';
 import {
   destination,
   destinationPort,
@@ -15,6 +15,7 @@ import {
   layoutOf,
   source,
 } from '../../backends/nftables/packet.ts';
+import type { TableSpec as AnyTable, FilledSet } from '../../backends/nftables/table-batch.ts';
 import { addressBytes } from '../../net/address-bytes.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import {
@@ -48,20 +49,9 @@ import {
 } from './match.ts';
 import { CHAINS, GUARD_TABLE, SETS, serverTable } from './names.ts';
 
-/** A table with everything in it, to be written as one transaction. */
-export interface TableSpec {
-  readonly name: string;
+/** A table with everything in it, of one address family. */
+export interface TableSpec extends AnyTable {
   readonly family: IPFamily;
-  readonly comment: string;
-  /** Of TABLE_FLAGS. */
-  readonly flags: number;
-  readonly sets: readonly FilledSet[];
-  readonly chains: readonly ChainObject[];
-}
-
-export interface FilledSet extends SetObject {
-  /** The keys that it has; absent = rules write them. */
-  readonly keys?: readonly Buffer[];
 }
 
 /** Where the server answers, over UDP and TCP. */
@@ -234,7 +224,7 @@ function set(
   name: string,
   key: readonly Field[],
   { flags = 0, size }: { flags?: number; size?: number } = {},
-): SetObject {
+): FilledSet {
   return { kind: 'set', spec: { name, flags, key, ...(size === undefined ? {} : { size }) } };
 }
 

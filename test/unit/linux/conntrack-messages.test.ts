@@ -92,6 +92,29 @@ describe('an entry', () => {
     expect(decodeFlow(answer, 12, answer.length, 6)).toBeUndefined();
   });
 
+  it('of ICMP has a number instead of ports, which is told when it is deleted', () => {
+    for (const family of ['IPv4', 'IPv6'] as const) {
+      const ends = family === 'IPv4' ? ['10.0.0.1', '10.0.0.2'] : ['fd00::1', 'fd00::2'];
+      const [source, destination] = ends as [string, string];
+      const tuple = { source, destination, protocol: 1, sourcePort: 0, destinationPort: 0, zone: 0 };
+      const ping: Flow = {
+        ...flow,
+        family,
+        id: 0,
+        original: { ...tuple, icmp: { id: 7, type: 8, code: 0 } },
+        reply: { ...tuple, source: destination, destination: source, icmp: { id: 7, type: 0, code: 0 } },
+      };
+      const message = encodeNew(ping, 60, request);
+      expect(decodeFlow(message, 0, message.length)).toEqual(ping);
+    }
+  });
+
+  it('is asked for whatever its protocol is, and wanted then', () => {
+    expect(encodeDump({ family: 'IPv4' })).toHaveLength(20);
+    expect(isWanted({ ...flow, family: 'IPv4' }, { family: 'IPv4' })).toBe(true);
+    expect(isWanted({ ...flow, family: 'IPv4' }, { family: 'IPv6' })).toBe(false);
+  });
+
   it('that is cut is none', () => {
     const message = encodeNew(flow, 60, request);
     for (let end = 0; end < 60; end += 1)

@@ -1,0 +1,119 @@
+/** The elements that a pod has in the sets of tables.ts. Pure. */
+import { endpointBytes, frontendBytes } from '../../backends/nftables/bytes.ts';
+import { ANY_ADDRESS } from '../../backends/nftables/objects.ts';
+import type { NftFamily } from '../../backends/nftables/packet.ts';
+import { addressBytes } from '../../net/address-bytes.ts';
+import type { CIDR } from '../../net/cidr.ts';
+import { type IPFamily, ipFamily, isUnspecified } from '../../net/ip.ts';
+import { cutComment, type Element } from '../../netfilter/messages.ts';
+import type { HostPort } from '../types.ts';
+import { nameBytes } from './match.ts';
+import { SETS } from './names.ts';
+import type { PodRules, SpoofCheck } from './pod-rules.ts';
+
+export interface RuleElement {
+  readonly family: NftFamily;
+  readonly set: string;
+  readonly element: Element;
+  /** For people, when it is missing. */
+  readonly what: string;
+}
+
+/** Sources that a pod may use before it has an address of its own (RFC 5227, RFC 4862). */
+const UNSPECIFIED = ['0.0.0.0', '::'];
+
+/** All elements of a pod, but for its networks. @throws TypeError for what isn't a canonical address */
+export function elementsOf(pod: PodRules): RuleElement[] {
+  const { addresses, masquerade, hostPorts, spoof } = pod;
+  const comment = cutComment(pod.key);
+  const masked = masquerade ? addresses : [];
+  return [
+    ...masked.map(ip => ({
+      family: ipFamily(ip),
+      set: SETS.masqueraded,
+      element: { key: addressBytes(ip), comment },
+      what: `the masquerade of ${ip}`,
+    })),
+    ...hostPorts.flatMap(hostPort => hostPortElements(hostPort, addresses, comment)),
+    ...(spoof === undefined ? [] : spoofElements(spoof)),
+  ];
+}
+
+/** The families of which a hostPort takes an address. */
+export function hostPortFamilies({ hostIP }: Pick<HostPort, 'hostIP'>, addresses: readonly string[]): IPFamily[] {
+  const own = [...new Set(addresses.map(ipFamily))];
+  return hostIP === '' ? own : own.filter(family => family === ipFamily(hostIP));
+}
+
+function hostPortElements(hostPort: HostPort, addresses: readonly string[], comment: string): RuleElement[] {
+  const { hostIP, hostPort: port, protocol, containerPort } = hostPort;
+  const ip = hostIP === '' || isUnspecified(hostIP) ? ANY_ADDRESS : hostIP;
+  return hostPortFamilies(hostPort, addresses).map(family => {
+    const address = addresses.find(each => ipFamily(each) === family)!;
+    const key = frontendBytes({ ip, port, protocol: protocol.toUpperCase() }, family);
+    const data = endpointBytes(family === 'IPv4' ? `${address}:${containerPort}` : `[${address}]:${containerPort}`);
+    const what = `hostPort ${hostIP === '' ? '' : `${hostIP} `}${port}/${protocol} to ${address}`;
+    return { family, set: SETS.hostPorts, element: { key, data, comment }, what };
+  });
+}
+
+function spoofElements({ hostLink, mac, ips }: SpoofCheck): RuleElement[] {
+  const name = nameBytes(hostLink);
+  const element = (set: string, what: string, ...parts: readonly Buffer[]): RuleElement => {
+    return { family: 'bridge', set, element: { key: Buffer.concat([name, ...parts]) }, what: `${what} (${hostLink})` };
+  };
+  const macs =
+    mac === undefined
+      ? []
+      : [
+          element(SETS.macChecked, 'the check of source MAC addresses'),
+          element(SETS.macs, `the source MAC address ${mac}`, macBytes(mac)),
+        ];
+  if (ips === undefined) return macs;
+  const sources = [...new Set([...ips, ...UNSPECIFIED])];
+  return [
+    ...macs,
+    element(SETS.ipChecked, 'the check of source addresses'),
+    ...sources.map(ip =>
+      element(ipFamily(ip) === 'IPv4' ? SETS.ips4 : SETS.ips6, `the source ${ip}`, addressBytes(ip)),
+    ),
+  ];
+}
+
+/** Padded to whole registers. @throws TypeError */
+export function macBytes(mac: string): Buffer {
+  if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`not a MAC address: ${mac}`);
+  return Buffer.concat([Buffer.from(mac.replaceAll(':', ''), 'hex')], 8);
+}
+
+/** Ranges as a set with intervals has them: no two that overlap or touch, each as its first key and the first one behind it. */
+export function intervalElements(ranges: readonly CIDR[]): Element[] {
+  const sorted = ranges.map(spanOf).sort((a, b) => (a.first < b.first ? -1 : 1));
+  const merged: Span[] = [];
+  for (const span of sorted) {
+    const before = merged.at(-1);
+    if (before === undefined || span.first > before.end) merged.push({ ...span });
+    else if (span.end > before.end) before.end = span.end;
+  }
+  return merged.flatMap(({ first, end, bits }) => {
+    const isOpen = end === 1n << BigInt(bits);
+    return [{ key: bytesOf(first, bits) }, ...(isOpen ? [] : [{ key: bytesOf(end, bits), isEnd: true }])];
+  });
+}
+
+interface Span {
+  readonly first: bigint;
+  /** The first number behind it. */
+  end: bigint;
+  readonly bits: number;
+}
+
+function spanOf({ family, words, prefixLength }: CIDR): Span {
+  const bits = family === 'IPv4' ? 32 : 128;
+  const first = words.reduce((number, word) => number * 0x1_0000_0000n + BigInt(word), 0n);
+  return { first, end: first + (1n << BigInt(bits - prefixLength)), bits };
+}
+
+function bytesOf(number: bigint, bits: number): Buffer {
+  return Buffer.from(number.toString(16).padStart(bits / 4, '0'), 'hex');
+}

@@ -1,0 +1,33 @@
+/** What the rules of pod networking are called in the kernel. Pure. */
+
+/** In the families ip, ip6 and bridge. */
+export const TABLE = 'kproxy-ts-cni';
+
+export const SETS = {
+  /** Addresses of pods whose network is masqueraded. */
+  masqueraded: 'masqueraded-pods',
+  /** Where they are reached with their own address: the pods' networks, and those of the configuration. */
+  unmasqueraded: 'unmasqueraded-ranges',
+  /** The networks of the pods here. */
+  podNetworks: 'pod-networks',
+  /** Address, protocol and port of a hostPort (address 0: any of the node's) to the pod's address and port. */
+  hostPorts: 'host-ports',
+  /** Bridge ports whose frames' source is checked, and what each may send from. */
+  macChecked: 'mac-checked',
+  macs: 'macs',
+  ipChecked: 'ip-checked',
+  ips4: 'ipv4-sources',
+  ips6: 'ipv6-sources',
+} as const;
+
+export const CHAINS = {
+  hostPorts: 'to-host-ports',
+  prerouting: 'nat-prerouting',
+  output: 'nat-output',
+  postrouting: 'nat-postrouting',
+  input: 'filter-input',
+  spoofChecks: 'spoof-checks',
+} as const;
+
+/** In iptables' table filter. */
+export const FORWARD_CHAIN = 'KPROXY-CNI-FORWARD';
