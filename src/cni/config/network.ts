@@ -112,7 +112,7 @@ export function readNetworkConfig(request: AgentRequest): NetworkConfig {
 
 /** All that DEL, CHECK and GC need to know what is meant: whatever else is wrong with a configuration doesn't matter then. */
 export function idOf({ config, containerID, ifname }: AgentRequest): AttachmentId {
-  return { network: String(config['name']), containerID, ifname };
+  return { network: String(config.name), containerID, ifname };
 }
 
 export function podOf(args: Readonly<Record<string, string>>): PodName {
@@ -133,7 +133,7 @@ function prevResultOf({ prevResult }: Json): CniResult | undefined {
 }
 
 function roleOf({ config, ifname }: AgentRequest, prevResult: CniResult | undefined): NetworkConfig['role'] {
-  if (config['kproxyDelegated'] === true) return 'addresses';
+  if (config.kproxyDelegated === true) return 'addresses';
   const isThere = prevResult?.interfaces?.some(({ name, sandbox }) => name === ifname && (sandbox ?? '') !== '');
   return isThere === true ? 'chained' : 'link';
 }

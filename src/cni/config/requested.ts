@@ -21,14 +21,14 @@ export function readRequested(fields: Fields, args: Readonly<Record<string, stri
   const wishes: readonly (readonly [string, string])[] = [
     ...listed(runtime, 'ips'),
     ...listed(ofArgs, 'ips'),
-    ...apart(args['IP'], 'CNI_ARGS IP'),
+    ...apart(args.IP, 'CNI_ARGS IP'),
     ...apart(notes(ANNOTATIONS.ips), `annotation ${ANNOTATIONS.ips}`),
   ];
   const ips = wishes.map(([text, path]) => ipOf(text) ?? refuse(path, `${JSON.stringify(text)} is no IP address`));
   const macs: readonly (readonly [string | undefined, string])[] = [
     [runtime.text('mac'), 'runtimeConfig.mac'],
     [ofArgs.text('mac'), 'args.cni.mac'],
-    [args['MAC'], 'CNI_ARGS MAC'],
+    [args.MAC, 'CNI_ARGS MAC'],
     [notes(ANNOTATIONS.mac), `annotation ${ANNOTATIONS.mac}`],
     [fields.text('mac'), 'mac'],
   ];
