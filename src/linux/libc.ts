@@ -36,17 +36,17 @@ async function declare(): Promise<Libc> {
     recv,
     close: libc.func('int close(int fd)'),
     setns: libc.func('int setns(int fd, int type)'),
-    sendAsync: (fd: number, bytes: Uint8Array) =>
-      new Promise<void>((resolve, reject) => {
-        send.async(fd, bytes, bytes.length, 0, (error: unknown) => (error == null ? resolve() : reject(error)));
-      }),
-    recvAsync: (fd: number, bytes: Uint8Array) =>
-      new Promise<number>((resolve, reject) => {
-        recv.async(fd, bytes, bytes.length, 0, (error: unknown, length: number) =>
-          error == null ? resolve(Number(length)) : reject(error),
-        );
-      }),
+    sendAsync: async (fd: number, bytes: Uint8Array) => {
+      await onPool<number>(done => send.async(fd, bytes, bytes.length, 0, done));
+    },
+    recvAsync: async (fd: number, bytes: Uint8Array) =>
+      Number(await onPool<number>(done => recv.async(fd, bytes, bytes.length, 0, done))),
     errno: () => koffi.errno(),
   };
   return calls as unknown as Libc;
+}
+
+/** A call's result, as koffi gives it to a callback. */
+function onPool<T>(call: (done: (error: Error | null, result: T) => void) => void): Promise<T> {
+  return new Promise((resolve, reject) => call((error, result) => (error === null ? resolve(result) : reject(error))));
 }

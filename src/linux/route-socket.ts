@@ -74,6 +74,7 @@ export class RouteSocket implements RouteKernel, Disposable {
   }
 
   send(requests: readonly RouteRequest[]): readonly Message[] {
+    if (requests.length === 0) return [];
     const first = this.#sequence;
     this.#write(requests.map(request => ({ ...request, flags: request.flags | FLAG.ack })));
     const answers: Message[] = [];
