@@ -1,0 +1,116 @@
+/** Links of pods: made, looked at and removed by a worker thread of its own, which enters the pods' namespaces. */
+import { type Libc, loadLibc } from '../../linux/libc.ts';
+import { NetnsDoor, openNetns, readNetSysctl, writeNetSysctl } from '../../linux/netns.ts';
+import { RouteSocket } from '../../linux/route-socket.ts';
+import { attach } from './attach.ts';
+import { ensureBridge, type FixedBridges } from './bridge.ts';
+import { check } from './check.ts';
+import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
+import { addressesOf, findLink } from './links.ts';
+import { asCniError, type PodNamespace, type WiringPorts } from './ports.ts';
+import { Removals } from './removals.ts';
+import type { Attached, BridgeSpec, LinkSpec } from './specs.ts';
+
+export interface Wiring extends Disposable {
+  /** Of the namespace that this works in, `device:inode`. */
+  readonly identity: string;
+  /** The identity of a namespace. @throws an error of the file system */
+  identityOf(path: string): string;
+  /** @throws CniError, when nothing of the attachment is left */
+  attach(spec: LinkSpec): Attached;
+  /** Resolves when the links are out of the namespace. @throws CniError */
+  detach(owner: LinkOwner): Promise<void>;
+  /** What is wrong, as sentences. @throws CniError when the kernel can't be asked */
+  check(spec: LinkSpec): readonly string[];
+  listOwn(): readonly OwnLink[];
+  /** Addresses with prefix lengths of an interface in a pod's namespace, without those of the link itself (fe80::). @throws CniError */
+  podAddresses(netns: string, ifname: string): readonly string[];
+  /** @throws CniError */
+  ensureBridge(spec: BridgeSpec): { readonly name: string; readonly mac: string; readonly index: number };
+}
+
+/** For a worker thread: the namespace that it is in is the pods' host. */
+export async function createWiring(): Promise<Wiring> {
+  const libc = await loadLibc();
+  return wiringOver(systemPorts(libc), new Removals(libc));
+}
+
+export interface PortsToClose extends WiringPorts {
+  close(): void;
+}
+
+export function systemPorts(libc: Libc): PortsToClose {
+  const door = new NetnsDoor(libc);
+  const route = new RouteSocket(libc);
+  const sysctls = { read: readNetSysctl, write: writeNetSysctl };
+  return {
+    route,
+    sysctls,
+    home: door.home,
+    openPod: path => openPod(libc, door, path),
+    close: () => {
+      route.close();
+      door[Symbol.dispose]();
+    },
+  };
+}
+
+function openPod(libc: Libc, door: NetnsDoor, path: string): PodNamespace {
+  const netns = openNetns(path);
+  try {
+    const route = door.within(netns, () => new RouteSocket(libc));
+    return {
+      fd: netns.fd,
+      identity: netns.identity,
+      route,
+      within: work => door.within(netns, () => work({ read: readNetSysctl, write: writeNetSysctl })),
+      [Symbol.dispose]: () => {
+        route.close();
+        netns[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    netns[Symbol.dispose]();
+    throw error;
+  }
+}
+
+export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove'>): Wiring {
+  const fixed: FixedBridges = new Set();
+  const told = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw asCniError(error);
+    }
+  };
+  return {
+    identity: ports.home.identity,
+    identityOf: path => {
+      using netns = openNetns(path);
+      return netns.identity;
+    },
+    attach: spec => attach(ports, spec, fixed),
+    detach: async owner => {
+      const indexes = told(() => linksToRemove(ports.route, owner));
+      try {
+        await removals.remove(indexes);
+      } catch (error) {
+        throw asCniError(error);
+      }
+    },
+    check: spec => told(() => check(ports, spec)),
+    listOwn: () => told(() => ownLinks(ports.route)),
+    podAddresses: (netns, ifname) => told(() => podAddresses(ports, netns, ifname)),
+    ensureBridge: spec => told(() => ensureBridge(ports, spec, fixed)),
+    [Symbol.dispose]: () => ports.close(),
+  };
+}
+
+function podAddresses(ports: WiringPorts, netns: string, ifname: string): readonly string[] {
+  using pod = ports.openPod(netns);
+  const link = findLink(pod.route, ifname);
+  if (link === undefined) return [];
+  const all = addressesOf(pod.route, link.index).map(({ ip, length }) => `${ip}/${length}`);
+  return all.filter(address => !/^fe[89ab]/.test(address));
+}
