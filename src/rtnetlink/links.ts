@@ -162,6 +162,8 @@ export interface LinkChange {
   readonly alias?: string;
   readonly mac?: string;
   readonly group?: number;
+  /** Index of the bridge that it is to be a port of. */
+  readonly master?: number;
   /** Of a bridge's port. */
   readonly port?: { readonly hairpin: boolean; readonly isolated: boolean };
   /** No IPv6 address of its own, as a bridge's port has no use for one. */
@@ -172,7 +174,7 @@ export interface LinkChange {
 }
 
 export function changeLink(link: LinkName, change: LinkChange): RouteRequest {
-  const { alias, mac, group, port, isWithoutIPv6 = false, set = 0, clear = 0 } = change;
+  const { alias, mac, group, master, port, isWithoutIPv6 = false, set = 0, clear = 0 } = change;
   const slave: readonly Attribute[] =
     port === undefined
       ? []
@@ -190,6 +192,7 @@ export function changeLink(link: LinkName, change: LinkChange): RouteRequest {
   if (alias !== undefined) attributes.push([IFLA.ifalias, Buffer.from(alias)]);
   if (mac !== undefined) attributes.push([IFLA.address, macBytes(mac)]);
   if (group !== undefined) attributes.push([IFLA.group, u32(group)]);
+  if (master !== undefined) attributes.push([IFLA.master, u32(master)]);
   if (slave.length > 0) attributes.push([IFLA.linkinfo, slave]);
   if (isWithoutIPv6) attributes.push([IFLA.afSpec, [[AF.inet6, [[ADDR_GEN_MODE, u8(NO_ADDRESS)]]]]]);
   return {

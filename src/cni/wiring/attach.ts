@@ -141,6 +141,21 @@ function mustFind(link: Link | undefined, name: string): Link {
   return link;
 }
 
+/** @throws NetlinkError, CniError */
+export function rejoin(ports: WiringPorts, spec: LinkSpec, fixed: FixedBridges): void {
+  const host = findLink(ports.route, spec.hostLink);
+  if (spec.bridge === undefined || host === undefined || host.alias !== spec.alias) return;
+  const bridge = ensureBridge(ports, bridgeOf(spec, spec.bridge), fixed);
+  const { hairpin, isolated } = spec;
+  const requests = [
+    changeLink(host.index, { master: bridge.index }),
+    changeLink(host.index, { port: { hairpin, isolated } }),
+  ];
+  ports.route.send([...requests, changeLink(host.index, { set: IFF.up })]);
+  joinVlans(ports.route, host.index, spec);
+  ensureVlanGateway(ports, spec, bridge);
+}
+
 /** The host may remember who had these addresses before. */
 function forget({ route }: WiringPorts, spec: LinkSpec, { link, mac }: { link: Link; mac: string }): void {
   if (spec.bridge?.gateways.length === 0 || spec.addresses.length === 0) return;

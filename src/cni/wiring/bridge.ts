@@ -99,12 +99,13 @@ interface AddressPlan {
 export function planAddresses(
   present: readonly Address[],
   gateways: readonly string[],
-  { name, forceAddress }: Pick<BridgeSpec, 'name' | 'forceAddress'>,
+  { name, forceAddress, keepsOthers = false }: Pick<BridgeSpec, 'name' | 'forceAddress' | 'keepsOthers'>,
 ): AddressPlan {
   const there = present.map(({ ip, length }) => `${ip}/${length}`);
   const missing = gateways.filter(gateway => !there.includes(gateway));
   const others = there.filter(address => !gateways.includes(address));
-  const inTheWay = others.filter(address => missing.some(gateway => conflict(address, gateway)));
+  const isInTheWay = (address: string) => !keepsOthers && missing.some(gateway => conflict(address, gateway));
+  const inTheWay = others.filter(isInTheWay);
   if (inTheWay.length > 0 && !forceAddress) {
     const which = inTheWay.join(', ');
     throw new CniError(

@@ -7,6 +7,8 @@ export interface BridgeSpec {
   readonly gateways: readonly string[];
   /** An address in the way goes, instead of an error. */
   readonly forceAddress: boolean;
+  /** Other addresses are in nobody's way: the node's range of pods changed, and pods of the old one live. */
+  readonly keepsOthers?: boolean;
   readonly promisc: boolean;
   readonly vlanFiltering: boolean;
   /** Of a bridge that is made. */

@@ -2,7 +2,7 @@
 import { type Libc, loadLibc } from '../../linux/libc.ts';
 import { NetnsDoor, openNetns, readNetSysctl, writeNetSysctl } from '../../linux/netns.ts';
 import { RouteSocket } from '../../linux/route-socket.ts';
-import { attach } from './attach.ts';
+import { attach, rejoin } from './attach.ts';
 import { ensureBridge, type FixedBridges } from './bridge.ts';
 import { check } from './check.ts';
 import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
@@ -25,6 +25,9 @@ export interface Wiring extends Disposable {
   listOwn(): readonly OwnLink[];
   /** Addresses with prefix lengths of an interface in a pod's namespace, without those of the link itself (fe80::). @throws CniError */
   podAddresses(netns: string, ifname: string): readonly string[];
+  hasBridge(name: string): boolean;
+  /** Makes the bridge of an attachment if it is missing, and has the host's end be its port again. One that is gone stays so. @throws CniError */
+  rejoin(spec: LinkSpec): void;
   /** @throws CniError */
   ensureBridge(spec: BridgeSpec): { readonly name: string; readonly mac: string; readonly index: number };
 }
@@ -102,6 +105,8 @@ export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove
     check: spec => told(() => check(ports, spec)),
     listOwn: () => told(() => ownLinks(ports.route)),
     podAddresses: (netns, ifname) => told(() => podAddresses(ports, netns, ifname)),
+    hasBridge: name => told(() => findLink(ports.route, name)?.kind === 'bridge'),
+    rejoin: spec => told(() => rejoin(ports, spec, fixed)),
     ensureBridge: spec => told(() => ensureBridge(ports, spec, fixed)),
     [Symbol.dispose]: () => ports.close(),
   };

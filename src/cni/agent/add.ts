@@ -1,0 +1,186 @@
+/** ADD: an attachment as its configuration wants it, or nothing of it. */
+import { readFileSync } from 'node:fs';
+import { dnsOfResolvConf } from '../config/dns.ts';
+import { type NetworkConfig, readNetworkConfig, addressOf as withoutPrefix } from '../config/network.ts';
+import { parseRangeSets } from '../config/ranges.ts';
+import { refuse } from '../config/reader.ts';
+import type { Attachment, KeptAddress } from '../ipam/attachment.ts';
+import { hostPortFamilies } from '../rules/elements.ts';
+import {
+  type AgentReply,
+  type AgentRequest,
+  type AttachmentId,
+  CniError,
+  type CniResult,
+  CODE,
+  type HostPort,
+} from '../types.ts';
+import { hostLinkOf } from '../wiring/names.ts';
+import type { AgentParts } from './parts.ts';
+import { hasRules, keptConfig, linkSpecOf, podRulesOf } from './plan.ts';
+import { removeAttachment } from './remove.ts';
+import { addressesResult, linkResult } from './result.ts';
+
+/** What an attachment of somebody else's interface is known by: no interface has such a name, so that it and the one who made it can both be ours. */
+export const chainedID = (id: AttachmentId): AttachmentId => ({ ...id, ifname: `${id.ifname}:chained` });
+
+/** @throws CniError when nothing of the attachment is left */
+export async function addAttachment(
+  parts: AgentParts,
+  request: AgentRequest,
+  signal: AbortSignal,
+): Promise<AgentReply> {
+  const config = readNetworkConfig(request);
+  const id = config.role === 'chained' ? chainedID(config.id) : config.id;
+  const addresses = givenAddresses(config);
+  const { usable, warnings } = usablePorts(config.hostPorts, addresses);
+  await refuseExisting(parts, id, config);
+  const netnsId = parts.wiring.identityOf(config.netns);
+  if (netnsId === parts.wiring.identity)
+    throw new CniError(CODE.netnsIsHosts, `CNI_NETNS ${config.netns} is the host's network namespace`);
+  const attachment = await parts.store.reserve({
+    id,
+    createdAt: Date.now(),
+    rangeSets: rangeSetsOf(parts, config),
+    requested: config.ipam === 'own' && config.role !== 'chained' ? config.requestedIPs : [],
+    ...(addresses === undefined ? {} : { delegated: addresses }),
+    hostPorts: usable,
+    config: keptConfig(config),
+    netns: config.netns,
+    netnsId,
+    ...(config.role === 'link' ? { hostLink: hostLinkOf(id) } : {}),
+    ...(config.port.mac === undefined ? {} : { mac: config.port.mac }),
+    pod: config.pod,
+  });
+  try {
+    signal.throwIfAborted();
+    const late = addresses === undefined ? usablePorts(usable, attachment.addresses).warnings : [];
+    const result = await makeAttachment(parts, config, attachment);
+    signal.throwIfAborted();
+    return { result, warnings: [...warnings, ...late] };
+  } catch (error) {
+    await undo(parts, id, error);
+    throw signal.aborted ? new CniError(CODE.tryAgain, 'the plugin ended before its answer; nothing was left') : error;
+  }
+}
+
+/** Of the interface that is there already, or of another IPAM plugin; undefined: ours to give. */
+function givenAddresses({ role, prevResult, ipam, ipamResult, id }: NetworkConfig): readonly KeptAddress[] | undefined {
+  const plain = (ips: CniResult['ips']) =>
+    (ips ?? []).map(({ address, gateway }) => ({ address, ...(gateway === undefined ? {} : { gateway }) }));
+  if (role === 'chained') {
+    const index = prevResult?.interfaces?.findIndex(
+      ({ name, sandbox }) => name === id.ifname && (sandbox ?? '') !== '',
+    );
+    return plain(prevResult?.ips?.filter(ip => ip.interface === undefined || ip.interface === index));
+  }
+  return ipam === 'other' ? plain(ipamResult?.ips) : undefined;
+}
+
+/** A hostPort at an address of a family that the pod hasn't leads nowhere: said, and left out. */
+function usablePorts(
+  hostPorts: readonly HostPort[],
+  addresses: readonly KeptAddress[] | undefined,
+): { readonly usable: readonly HostPort[]; readonly warnings: readonly string[] } {
+  if (addresses === undefined) return { usable: hostPorts, warnings: [] };
+  const ips = addresses.map(({ address }) => withoutPrefix(address));
+  const isUsable = (port: HostPort) => hostPortFamilies(port, ips).length > 0;
+  const warnings = hostPorts
+    .filter(port => !isUsable(port))
+    .map(
+      port =>
+        `hostPort ${port.hostIP} ${port.hostPort}/${port.protocol}: the pod has no address of that family, so nothing leads to it`,
+    );
+  return { usable: hostPorts.filter(isUsable), warnings };
+}
+
+/** @throws CniError (106); one whose pod is gone makes room */
+async function refuseExisting(parts: AgentParts, id: AttachmentId, config: NetworkConfig): Promise<void> {
+  const there = parts.store.get(id);
+  if (there === undefined) return;
+  if (isAlive(parts, there))
+    throw new CniError(
+      CODE.exists,
+      `container veth name ("${config.id.ifname}") of ${config.id.containerID} in ${config.id.network} already exists: DEL it first`,
+    );
+  await removeAttachment(parts, id);
+}
+
+/** Whether the namespace that it was made for is still there. */
+export function isAlive({ wiring }: AgentParts, { netns, netnsId }: Attachment): boolean {
+  if (netns === '' || netnsId === undefined) return false;
+  try {
+    return wiring.identityOf(netns) === netnsId;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return false;
+    throw error;
+  }
+}
+
+function rangeSetsOf({ settings }: AgentParts, config: NetworkConfig) {
+  if (config.ipam !== 'own' || config.role === 'chained') return [];
+  const { ipamSection, runtimeRanges } = config;
+  const { podCIDRs } = settings();
+  return parseRangeSets({ ipam: ipamSection, podCIDRs, ...(runtimeRanges === undefined ? {} : { runtimeRanges }) });
+}
+
+async function makeAttachment(parts: AgentParts, config: NetworkConfig, attachment: Attachment): Promise<CniResult> {
+  const { store, wiring } = parts;
+  const kept = keptConfig(config);
+  const routes = config.ipam === 'other' ? (config.ipamResult?.routes ?? []) : config.routes;
+  const dns = config.dns ?? config.ipamResult?.dns ?? resolvConfDns(config);
+  if (config.role === 'addresses') {
+    await store.ready(attachment.id);
+    return addressesResult(config, attachment, dns);
+  }
+  if (config.role === 'chained' && config.bandwidth !== undefined)
+    refuse('bandwidth', 'is only for interfaces that this plugin makes');
+  if (config.role === 'chained') {
+    await programRules(parts, attachment, podRulesOf(attachment, kept));
+    await store.ready(attachment.id);
+    return config.prevResult ?? {};
+  }
+  const spec = linkSpecOf(attachment, { ...kept, routes });
+  const attached = wiring.attach(spec);
+  const wired = { ...attachment, id: attachment.id, mac: attached.mac };
+  await Promise.all([
+    programRules(parts, wired, podRulesOf(wired, kept)),
+    store.ready(attachment.id, { mac: attached.mac, config: { ...kept, routes } }),
+  ]);
+  return linkResult(config, attachment, attached, dns);
+}
+
+async function programRules(
+  parts: AgentParts,
+  { hostPorts }: Attachment,
+  pod: ReturnType<typeof podRulesOf>,
+): Promise<void> {
+  if (hasRules(pod)) {
+    await parts.rules.add(pod);
+    parts.localnet.follow();
+    const udp = hostPorts.filter(({ protocol }) => protocol === 'udp');
+    if (udp.length > 0) await parts.flows.flush({ addresses: [], hostPorts: udp });
+  }
+  if (pod.bridge !== undefined) await parts.acceptBridge(pod.bridge);
+}
+
+function resolvConfDns({ resolvConf }: NetworkConfig) {
+  if (resolvConf === undefined) return undefined;
+  try {
+    return dnsOfResolvConf(readFileSync(resolvConf, 'utf8'));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return refuse('ipam.resolvConf', error.message);
+    throw error;
+  }
+}
+
+async function undo(parts: AgentParts, id: AttachmentId, cause: unknown): Promise<void> {
+  try {
+    await removeAttachment(parts, id);
+  } catch (error) {
+    parts.log.error(
+      { err: error, cause, attachment: id },
+      'an ADD that failed is not undone yet: the sweep goes on with it',
+    );
+  }
+}

@@ -1,0 +1,152 @@
+/** The verbs of CNI over what the agent works with: one at a time for an attachment, side by side for others. */
+
+import { idOf, readNetworkConfig } from '../config/network.ts';
+import { parseRangeSets } from '../config/ranges.ts';
+import { attachmentText } from '../ipam/attachment.ts';
+import { monotonicMs } from '../ipam/boot.ts';
+import type { Lease } from '../ipam/lease.ts';
+import { idOfLease, leasesOf, leasesOfAttachment } from '../ipam/lease.ts';
+import type { FreeOutcome, FreeRequest } from '../ipam/routes.ts';
+import { type AgentReply, type AgentRequest, type AttachmentId, attachmentKey, CniError, CODE } from '../types.ts';
+import { addAttachment, chainedID, isAlive } from './add.ts';
+import { checkAttachment } from './check.ts';
+import { collectGarbage } from './gc.ts';
+import type { AgentParts } from './parts.ts';
+import { configOf } from './plan.ts';
+import { removeAttachment } from './remove.ts';
+import { Tending } from './tending.ts';
+import { Turns } from './turns.ts';
+
+export class Agent {
+  readonly #parts: AgentParts;
+  readonly #turns = new Turns();
+  readonly tending: Tending;
+
+  constructor(parts: AgentParts) {
+    this.#parts = parts;
+    this.tending = new Tending({
+      parts,
+      isBusy: id => this.#turns.has(attachmentKey(unchained(id))),
+      inTurn: (id, work) => this.#turns.run(attachmentKey(unchained(id)), work),
+    });
+  }
+
+  /** Never rejects. `signal` is aborted when nobody waits for the answer any more: an ADD is then undone. */
+  async handle(request: AgentRequest, signal: AbortSignal): Promise<AgentReply> {
+    try {
+      return (await this.#serve(request, signal)) ?? {};
+    } catch (error) {
+      return { error: this.#errorReply(request, error) };
+    }
+  }
+
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void> {
+    return this.#turns.idle();
+  }
+
+  #serve(request: AgentRequest, signal: AbortSignal): Promise<AgentReply | undefined> {
+    const inTurn = <T>(work: () => Promise<T>) => this.#turns.run(attachmentKey(idOf(request)), work);
+    switch (request.command) {
+      case 'ADD':
+        return inTurn(() => addAttachment(this.#parts, request, signal));
+      case 'DEL':
+        return inTurn(() => this.#delete(request)).then(() => undefined);
+      case 'CHECK':
+        return inTurn(() => checkAttachment(this.#parts, request)).then(() => undefined);
+      case 'GC':
+        return this.#collect(request).then(() => undefined);
+      case 'STATUS':
+        return this.#status(request).then(() => undefined);
+    }
+  }
+
+  /** Of the attachment and of what was chained to it; a plugin that had us give addresses has us take those back alone. */
+  async #delete(request: AgentRequest): Promise<void> {
+    const id = idOf(request);
+    const kept = this.#parts.store.get(id);
+    const isOfAddresses = kept !== undefined && configOf(kept)?.role === 'addresses';
+    if (this.#parts.store.get(chainedID(id)) !== undefined) await removeAttachment(this.#parts, chainedID(id));
+    if (isOfAddresses && request.config.kproxyDelegated !== true) return;
+    await removeAttachment(this.#parts, id);
+  }
+
+  #collect(request: AgentRequest): Promise<void> {
+    const candidates = this.#parts.store
+      .byNetwork(String(request.config.name))
+      .filter(({ id, state }) => state === 'ready' && !this.#turns.has(attachmentKey(unchained(id))));
+    const remove = (id: AttachmentId) =>
+      this.#turns.run(attachmentKey(unchained(id)), () => removeAttachment(this.#parts, id));
+    return collectGarbage(request, { candidates, remove });
+  }
+
+  /** @throws CniError: 50 = an ADD would fail, 51 = pods that live lack something */
+  async #status(request: AgentRequest): Promise<void> {
+    const { store, settings } = this.#parts;
+    const config = readNetworkConfig({ ...request, containerID: '-', ifname: '-' });
+    const problem = store.recover();
+    if (problem !== undefined) throw new CniError(CODE.unavailable, problem);
+    if (config.ipam === 'own') {
+      const { podCIDRs } = settings();
+      const { ipamSection: ipam, runtimeRanges } = config;
+      const sets = this.#rangesFor({ ipam, podCIDRs, ...(runtimeRanges === undefined ? {} : { runtimeRanges }) });
+      if (!store.hasAddresses(config.id.network, sets))
+        throw new CniError(
+          CODE.unavailable,
+          `no IP addresses available in range set: ${sets.map(({ key }) => key).join('; ')}`,
+        );
+    }
+    const [missing] = await this.tending.problems();
+    if (missing !== undefined) throw new CniError(CODE.impaired, missing);
+  }
+
+  #rangesFor(source: Parameters<typeof parseRangeSets>[0]): ReturnType<typeof parseRangeSets> {
+    try {
+      return parseRangeSets(source);
+    } catch (error) {
+      if (error instanceof CniError && error.code === CODE.tryAgain)
+        throw new CniError(CODE.unavailable, error.message, error.details);
+      throw error;
+    }
+  }
+
+  list(): readonly Lease[] {
+    const { store } = this.#parts;
+    return leasesOf({ attachments: store.all(), rests: store.rests(), nowMs: monotonicMs(), wallMs: Date.now() });
+  }
+
+  async free(request: FreeRequest): Promise<FreeOutcome> {
+    const { store } = this.#parts;
+    const isAsked = (lease: Lease) =>
+      'containerID' in request
+        ? lease.containerID === request.containerID
+        : lease.network === request.network && lease.address === request.address;
+    const asked = store.all().filter(attachment => leasesOfAttachment(attachment).some(isAsked));
+    const living = asked.find(attachment => isAlive(this.#parts, attachment));
+    if (living !== undefined && !request.isForced)
+      return { refused: `${attachmentText(living)} lives: its network goes with DEL, or with --force` };
+    if (asked.length === 0 && 'address' in request) store.endRest(request.network, request.address);
+    const freed = asked.flatMap(attachment => leasesOfAttachment(attachment));
+    for (const lease of freed) {
+      const id = idOfLease(lease);
+      await this.#turns.run(attachmentKey(unchained(id)), () => removeAttachment(this.#parts, id));
+    }
+    return { freed };
+  }
+
+  #errorReply(request: AgentRequest, error: unknown): NonNullable<AgentReply['error']> {
+    const { command, containerID, ifname } = request;
+    const { podName } = { podName: request.args.K8S_POD_NAME ?? '' };
+    const what = { command, network: request.config.name, containerID, ifname, pod: podName };
+    if (error instanceof CniError) {
+      this.#parts.log.warn({ ...what, code: error.code, details: error.details }, error.message);
+      return { code: error.code, msg: error.message, ...(error.details === '' ? {} : { details: error.details }) };
+    }
+    this.#parts.log.error({ ...what, err: error }, 'a request failed, please report this');
+    return { code: CODE.kernel, msg: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function unchained(id: AttachmentId): AttachmentId {
+  return { ...id, ifname: id.ifname.replace(/:chained$/, '') };
+}

@@ -1,0 +1,109 @@
+/** What an attachment is made of, from what is kept of it. Pure. */
+import { parseCIDR } from '../../net/cidr.ts';
+import type { BridgePort, NetworkConfig } from '../config/network.ts';
+import type { Attachment } from '../ipam/attachment.ts';
+import { addressOf } from '../ipam/attachment.ts';
+import type { PodRules } from '../rules/pod-rules.ts';
+import { attachmentKey, type Bandwidth, type CniRoute } from '../types.ts';
+import { aliasOf, hostLinkOf } from '../wiring/names.ts';
+import type { LinkSpec } from '../wiring/specs.ts';
+
+/** What of a configuration outlives the request: `config` of an Attachment. The same for all pods of a network, as a rule. */
+export interface KeptConfig {
+  readonly role: NetworkConfig['role'];
+  readonly port: Omit<BridgePort, 'mac'>;
+  readonly ipMasq: boolean;
+  readonly routes: readonly CniRoute[];
+  readonly bandwidth?: Bandwidth;
+  /** The addresses are of the node's range, which may change while pods live. */
+  readonly isOfNode?: boolean;
+}
+
+export function keptConfig({ role, port, ipMasq, routes, bandwidth, ...config }: NetworkConfig): KeptConfig {
+  const { mac: _, ...shared } = port;
+  const isOfNode = config.ipam === 'own' && !namesRanges(config);
+  return {
+    ...{ role, port: shared, ipMasq, routes },
+    ...(bandwidth === undefined ? {} : { bandwidth }),
+    ...(isOfNode ? { isOfNode } : {}),
+  };
+}
+
+function namesRanges({ ipamSection, runtimeRanges }: Pick<NetworkConfig, 'ipamSection' | 'runtimeRanges'>): boolean {
+  const { subnet, ranges } = ipamSection;
+  return [subnet, ranges, runtimeRanges].some(value => value !== undefined && value !== null);
+}
+
+/** Undefined of an attachment whose record was made of something else (host-local's files): it has addresses only. */
+export function configOf({ config }: Attachment): KeptConfig | undefined {
+  const kept = config as Partial<KeptConfig> | null | undefined;
+  return kept?.port === undefined ? undefined : (kept as KeptConfig);
+}
+
+/** The bridge's own addresses: the gateways of the pod's, in its networks. */
+export function gatewaysOf(addresses: Attachment['addresses']): readonly string[] {
+  return addresses.flatMap(({ address, gateway }) =>
+    gateway === undefined ? [] : [`${gateway}${address.slice(address.indexOf('/'))}`],
+  );
+}
+
+/** Of an attachment whose interface we make. */
+export function linkSpecOf(
+  attachment: Attachment,
+  { port, routes, bandwidth, isOfNode = false }: KeptConfig,
+): LinkSpec {
+  const { id, netns, mac, addresses } = attachment;
+  const { bridge, isGateway, forceAddress, promisc, mtu, vlan } = port;
+  const gateways = isGateway ? gatewaysOf(addresses) : [];
+  return {
+    netns,
+    ifname: id.ifname,
+    hostLink: hostLinkOf(id),
+    alias: aliasOf(id),
+    bridge: { name: bridge, gateways, forceAddress, promisc, vlanFiltering: false, keepsOthers: isOfNode },
+    // A pod reaches itself by a Service or a hostPort; a bridge that hears everything would send such frames twice.
+    hairpin: !port.promisc,
+    isolated: port.isolated,
+    vlanTrunk: port.vlanTrunk,
+    preserveDefaultVlan: port.preserveDefaultVlan,
+    addresses,
+    routes,
+    isDefaultGateway: port.isDefaultGateway,
+    dad: port.dad,
+    up: port.isUp,
+    ...(mac === undefined ? {} : { mac }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(vlan === undefined ? {} : { vlan }),
+    ...(bandwidth === undefined ? {} : { bandwidth }),
+  };
+}
+
+export function podRulesOf(attachment: Attachment, { role, port, ipMasq }: KeptConfig): PodRules {
+  const { id, mac } = attachment;
+  const addresses = attachment.addresses.map(addressOf);
+  const checks = role === 'link' && (port.macspoofchk || port.ipspoofchk);
+  const spoof = {
+    hostLink: hostLinkOf(id),
+    ...(port.macspoofchk && mac !== undefined ? { mac } : {}),
+    ...(port.ipspoofchk ? { ips: addresses } : {}),
+  };
+  return {
+    key: attachmentKey(id),
+    addresses,
+    masquerade: ipMasq,
+    networks: attachment.addresses.flatMap(({ address }) => networkOf(address)),
+    hostPorts: attachment.hostPorts,
+    ...(checks ? { spoof } : {}),
+    ...(role === 'link' ? { bridge: port.bridge } : {}),
+  };
+}
+
+/** The rules are nothing without an address, a port or a check. */
+export function hasRules({ masquerade, hostPorts, spoof, addresses }: PodRules): boolean {
+  return (masquerade && addresses.length > 0) || hostPorts.length > 0 || spoof !== undefined;
+}
+
+function networkOf(address: string): string[] {
+  const cidr = parseCIDR(address);
+  return cidr === undefined ? [] : [cidr.text];
+}
