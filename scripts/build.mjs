@@ -8,6 +8,7 @@ const { metafile } = await build({
   ...bundleOptions,
   entryPoints: {
     'kproxy-ts': 'src/main.ts',
+    'cni-agent': 'src/cni/agent/main.ts',
     'dns-worker': 'src/dns/worker/main.ts',
     'lab-pod': 'src/lab/pod-main.ts',
     'lab-control': 'src/lab/control-main.ts',

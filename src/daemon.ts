@@ -1,4 +1,7 @@
 import { hostname } from 'node:os';
+import { addCniMetrics } from './cni/host/metrics.ts';
+import { NodeCni, type NodeCniOptions } from './cni/host/node-cni.ts';
+import { ipamRoutes } from './cni/ipam/routes.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { ConfigurationFile, LoadedConfiguration } from './config/load.ts';
 import { resolveNodeName } from './config/node-name.ts';
@@ -93,6 +96,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   };
   const dns = resources.use(nodeDns({ store, nodeName, configuration, metrics, log, onOwnServer }));
   const ofHealth = { source: () => sourceHealth(store, source), others: () => dns.missing(), now: Date.now };
+  const cni = resources.use(nodeCni({ store, nodeName, configuration, paths, metrics, log }));
   const health = new SyncHealth({ families, syncPeriodMs, ...ofHealth });
   const kernel = new KernelSettings(log);
   const common = { version, nodeName, store, health, log, kernel, predecessor };
@@ -101,7 +105,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: mode.name, fields: () => live.fields, log });
-  const writer = createWriter({ ...common, dns, paths, mode: mode.name, proxies, servers, live, signal });
+  const writer = createWriter({ ...common, dns, cni, paths, mode: mode.name, proxies, servers, live, signal });
   const parts = [
     async (next: Configuration) => {
       // First: rules depend on what the kernel was told.
@@ -112,6 +116,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     (next: Configuration) => servers.configure(next),
     (next: Configuration) => source.configure(next),
     (next: Configuration) => dns.configure(next),
+    (next: Configuration) => cni.configure(next),
     (next: Configuration) => setOomScoreAdj(next.oomScoreAdj),
   ];
   const file = options.configurationFile;
@@ -132,6 +137,14 @@ function nodeDns({
   const dns = new NodeDns({ ...common, times, networks: interfaceNetworks, log: log.child({ component: 'dns' }) });
   common.store.onDirty(dirty => dns.note(dirty));
   return dns;
+}
+
+/** Pods' networks; it hears of the Node's pod CIDRs. */
+function nodeCni({ metrics, log, ...common }: NodeCniOptions & { metrics: Metrics }): NodeCni {
+  const cni = new NodeCni({ ...common, log: log.child({ component: 'cni' }) });
+  addCniMetrics(metrics.registry, () => cni.readings());
+  common.store.onDirty(() => cni.note());
+  return cni;
 }
 
 /** Only the nftables mode has a rule for what no Service has, and only names need the others. */
@@ -164,6 +177,7 @@ interface WriterParts {
   readonly kernel: KernelSettings;
   readonly predecessor: Predecessor;
   readonly dns: NodeDns;
+  readonly cni: NodeCni;
 }
 
 function createWriter(parts: WriterParts): Writer {
@@ -180,6 +194,7 @@ function createWriter(parts: WriterParts): Writer {
     kernel,
     predecessor,
     dns,
+    cni,
     signal: stop,
   } = parts;
   const log = parts.log.child({ component: 'lifecycle' });
@@ -187,6 +202,7 @@ function createWriter(parts: WriterParts): Writer {
   const routes = {
     [DUMP_PATH]: dumpRoute(() => dumpProxies({ proxies, node: nodeName, mode })),
     [HAND_OVER_ROUTE]: handOverRoute({ handOver: () => writer.handOver(), log }),
+    ...ipamRoutes(() => cni.ipam),
     [DNS_QUERY_ROUTE]: dnsQueryRoute((name, type) => dns.explain(name, type)),
   };
   const writer = new Writer({
@@ -204,6 +220,7 @@ function createWriter(parts: WriterParts): Writer {
         socket: { path: paths.socket, routes },
         servers: { open: () => servers.open(live.configuration), close: () => servers.close() },
         names: dns,
+        pods: cni,
       }),
     log,
   });

@@ -1,5 +1,6 @@
 import type { ConntrackSettings } from '../conntrack/settings.ts';
 import { ipFamily } from '../net/ip.ts';
+import type { CniConfiguration } from './cni-fields.ts';
 import { type DnsConfiguration, dnsConfiguration } from './dns-fields.ts';
 import type { BindAddress } from './field-kinds.ts';
 import type { KubeProxyFields } from './kube-proxy-fields.ts';
@@ -70,6 +71,7 @@ export interface Configuration {
   /** Counters for each Service port among the metrics. */
   readonly hasServiceMetrics: boolean;
   readonly dns: DnsConfiguration;
+  readonly cni: CniConfiguration;
   /** For /proc/self/oom_score_adj, -1000 to 1000. */
   readonly oomScoreAdj: number;
   /** klog's `--v`; see `levelOfVerbosity`. */
@@ -114,6 +116,7 @@ export function configurationOf({ kubeProxy: fields, node }: ConfigurationFields
     allowedExternalIPs: node.services.allowedExternalIPs,
     hasServiceMetrics: node.metrics.perService,
     dns: dnsConfiguration(node.dns),
+    cni: node.cni,
     oomScoreAdj: fields.oomScoreAdj,
     verbosity: fields.logging.verbosity,
   };

@@ -1,5 +1,6 @@
 /** What each field does in this version, and when a change of it in the file takes effect. The only place that says so. */
 
+import { CNI_FIELDS } from './cni-fields.ts';
 import { DNS_FIELDS } from './dns-fields.ts';
 
 /** What stands before a path of NodeConfiguration, because both documents have a section `iptables`. */
@@ -92,6 +93,7 @@ export const FIELD_EFFECTS: Readonly<Record<string, FieldEffect>> = {
   configSyncPeriod: never('a watch has no need of it'),
   portRange: never("kube-proxy doesn't use it either"),
   windowsRunAsService: never(WINDOWS),
+  ...Object.fromEntries(Object.keys(CNI_FIELDS).map(name => [`${NODE_PATH_PREFIX}cni.${name}`, now])),
   ...Object.fromEntries(Object.keys(DNS_FIELDS).map(name => [`${NODE_PATH_PREFIX}dns.${name}`, now])),
   [`${NODE_PATH_PREFIX}iptables.variant`]: atStart('ours in the other variant are removed at a start'),
   [`${NODE_PATH_PREFIX}metrics.perService`]: now,

@@ -3,11 +3,13 @@
  * a schema; a field that a later version has is known by name, so that the warning can say so.
  */
 import * as z from 'zod/mini';
+import { CNI_FIELDS } from './cni-fields.ts';
 import { DNS_FIELDS } from './dns-fields.ts';
 import { choice, cidrs, flag, section, text } from './field-kinds.ts';
 
 /** The fields of each section. */
 export const NODE_SECTIONS = {
+  cni: CNI_FIELDS,
   dns: DNS_FIELDS,
   iptables: {
     /** Which of the kernel's two rule sets the iptables tools talk to; auto = the one that the node already uses. */
@@ -32,7 +34,6 @@ export const NODE_TOP_LEVEL = { apiVersion: text(), kind: text() } as const;
 
 /** Sections that later versions have. */
 export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
-  'cni',
   'conntrack',
   'dump',
   'ipvs',
@@ -43,6 +44,7 @@ export const LATER_NODE_SECTIONS: ReadonlySet<string> = new Set([
 
 export const nodeSchema = z.object({
   ...NODE_TOP_LEVEL,
+  cni: section(NODE_SECTIONS.cni),
   dns: section(NODE_SECTIONS.dns),
   iptables: section(NODE_SECTIONS.iptables),
   metrics: section(NODE_SECTIONS.metrics),

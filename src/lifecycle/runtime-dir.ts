@@ -1,5 +1,6 @@
 import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { AGENT_SOCKET, DEFERRED_DIRECTORY } from '../cni/types.ts';
 import { SOCKET_NAME } from '../dump/server.ts';
 import { SOCKET_PATH_LIMIT } from '../http/socket.ts';
 
@@ -21,6 +22,10 @@ export interface RuntimePaths {
   readonly next: string;
   /** kube-proxy's mode in which this node was when we took it over. */
   readonly takenOver: string;
+  /** Where kproxy-cni asks. */
+  readonly agentSocket: string;
+  /** DELs that found no agent. */
+  readonly deferred: string;
 }
 
 export function runtimePaths(directory: string): RuntimePaths {
@@ -29,6 +34,8 @@ export function runtimePaths(directory: string): RuntimePaths {
     lock: join(directory, 'lock'),
     next: join(directory, 'next'),
     takenOver: join(directory, 'taken-over'),
+    agentSocket: join(directory, AGENT_SOCKET),
+    deferred: join(directory, DEFERRED_DIRECTORY),
   };
 }
 

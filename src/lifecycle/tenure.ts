@@ -21,6 +21,8 @@ export interface TenureOptions {
   readonly servers: { open(): Promise<void>; close(): Promise<void> };
   /** What answers names on this node. */
   readonly names: { serve(): void; release(): void };
+  /** What wires this node's pods. */
+  readonly pods: { serve(): void; release(): Promise<void> };
 }
 
 /** Opens what only the node's writer has, and programs the node as soon as the store is complete. @throws ListenError */
@@ -33,6 +35,7 @@ export async function startTenure({
   socket,
   servers,
   names,
+  pods,
 }: TenureOptions): Promise<Tenure> {
   health.restart();
   await using opened = new AsyncDisposableStack();
@@ -42,6 +45,7 @@ export async function startTenure({
   await setKernel();
   await look();
   names.serve();
+  pods.serve();
   let isDrained = false;
   void store.synced.then(() => {
     if (!isDrained) for (const proxy of proxies) proxy.start();
@@ -51,7 +55,7 @@ export async function startTenure({
     async drain() {
       isDrained = true;
       names.release();
-      await Promise.all([...proxies.map(proxy => proxy.pause()), servers.close()]);
+      await Promise.all([...proxies.map(proxy => proxy.pause()), servers.close(), pods.release()]);
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

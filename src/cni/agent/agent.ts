@@ -110,6 +110,25 @@ export class Agent {
     }
   }
 
+  /** An ADD that an agent before left in the middle. */
+  undo(id: AttachmentId): Promise<void> {
+    return this.#turns
+      .run(attachmentKey(unchained(id)), () => removeAttachment(this.#parts, id))
+      .catch((error: unknown) => {
+        this.#parts.log.error({ err: error, attachment: id }, 'an unfinished ADD can not be undone yet');
+      });
+  }
+
+  /** The bridges of all links. */
+  bridges(): ReadonlySet<string> {
+    return new Set(
+      this.#parts.store.all().flatMap(attachment => {
+        const kept = configOf(attachment);
+        return kept?.role === 'link' ? [kept.port.bridge] : [];
+      }),
+    );
+  }
+
   list(): readonly Lease[] {
     const { store } = this.#parts;
     return leasesOf({ attachments: store.all(), rests: store.rests(), nowMs: monotonicMs(), wallMs: Date.now() });

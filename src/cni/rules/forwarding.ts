@@ -17,7 +17,7 @@ import { acceptanceText, decidesAnything, type ForwardTable, parseForward, remov
 
 export interface ForwardingOptions {
   readonly kernel: NftKernel;
-  readonly log: Logger;
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   readonly run?: typeof runProgram;
   readonly generation?: () => Promise<number>;
 }
@@ -41,7 +41,7 @@ const TIMEOUT_MS = 60_000;
 /** Never on the way of an ADD: with the first pod of a bridge, at the start, and from time to time. */
 export class Forwarding {
   readonly #kernel: NftKernel;
-  readonly #log: Logger;
+  readonly #log: ForwardingOptions['log'];
   readonly #run: typeof runProgram;
   readonly #generation: () => Promise<number>;
   #turn: Promise<unknown> = Promise.resolve();

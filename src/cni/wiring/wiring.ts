@@ -7,6 +7,7 @@ import { ensureBridge, type FixedBridges } from './bridge.ts';
 import { check } from './check.ts';
 import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
 import { addressesOf, findLink } from './links.ts';
+import { type PodState, podOf } from './pod-state.ts';
 import { asCniError, type PodNamespace, type WiringPorts } from './ports.ts';
 import { Removals } from './removals.ts';
 import type { Attached, BridgeSpec, LinkSpec } from './specs.ts';
@@ -26,6 +27,9 @@ export interface Wiring extends Disposable {
   /** Addresses with prefix lengths of an interface in a pod's namespace, without those of the link itself (fe80::). @throws CniError */
   podAddresses(netns: string, ifname: string): readonly string[];
   hasBridge(name: string): boolean;
+  nameOf(index: number): string | undefined;
+  /** What the pod's end of a host link has, if it is in this namespace and has that name. @throws CniError */
+  podOf(netns: string, link: { readonly hostLink: string; readonly ifname: string }): PodState | undefined;
   /** Makes the bridge of an attachment if it is missing, and has the host's end be its port again. One that is gone stays so. @throws CniError */
   rejoin(spec: LinkSpec): void;
   /** @throws CniError */
@@ -106,6 +110,8 @@ export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove
     listOwn: () => told(() => ownLinks(ports.route)),
     podAddresses: (netns, ifname) => told(() => podAddresses(ports, netns, ifname)),
     hasBridge: name => told(() => findLink(ports.route, name)?.kind === 'bridge'),
+    nameOf: index => told(() => findLink(ports.route, index)?.name),
+    podOf: (netns, link) => told(() => podOf(ports, netns, link)),
     rejoin: spec => told(() => rejoin(ports, spec, fixed)),
     ensureBridge: spec => told(() => ensureBridge(ports, spec, fixed)),
     [Symbol.dispose]: () => ports.close(),

@@ -1,0 +1,91 @@
+/** Records that were lost, made again from what the kernel knows: links by their aliases, addresses from the pods' namespaces. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AgentParts } from './parts.ts';
+import type { KeptConfig } from './plan.ts';
+
+/** Where runtimes keep names of namespaces. */
+const NAMESPACES = '/run/netns';
+
+/** A pod whose namespace has no name here is left alone: its link says whose it is, DEL takes it away. What was adopted, and not, is in the log. */
+export async function adoptFromKernel(parts: AgentParts): Promise<void> {
+  const { wiring, store, log } = parts;
+  const bridges = new Map<number, string>();
+  let adopted = 0;
+  for (const { id, hostLink, master } of wiring.listOwn()) {
+    if (id === undefined || store.get(id) !== undefined) continue;
+    const found = findPod(parts, { hostLink, ifname: id.ifname });
+    const bridge = bridges.get(master) ?? wiring.nameOf(master);
+    if (found === undefined || bridge === undefined) {
+      log.warn({ attachment: id, hostLink }, 'the pod of this link is not found: nothing is known of its addresses');
+      continue;
+    }
+    bridges.set(master, bridge);
+    await store.adopt({
+      id,
+      state: 'ready',
+      createdAt: 0,
+      addresses: found.addresses,
+      hostPorts: [],
+      config: configFor(bridge, found),
+      netns: found.netns,
+      netnsId: found.netnsId,
+      hostLink,
+    });
+    adopted += 1;
+  }
+  log.error({ adopted }, 'attachments were adopted from the kernel: their hostPorts and limits are not known any more');
+}
+
+interface FoundPod {
+  readonly netns: string;
+  readonly netnsId: string;
+  readonly addresses: readonly { readonly address: string; readonly gateway?: string }[];
+  readonly isDefaultGateway: boolean;
+}
+
+function findPod(
+  { wiring }: AgentParts,
+  link: { readonly hostLink: string; readonly ifname: string },
+): FoundPod | undefined {
+  for (const name of namesIn(NAMESPACES)) {
+    const netns = join(NAMESPACES, name);
+    const pod = wiring.podOf(netns, link);
+    if (pod !== undefined) return { netns, netnsId: wiring.identityOf(netns), ...pod };
+  }
+  return undefined;
+}
+
+/** As far as it can be told: whoever has a gateway on its bridge is masqueraded, which is what pods of a node are. */
+function configFor(bridge: string, { isDefaultGateway }: FoundPod): KeptConfig {
+  return {
+    role: 'link',
+    ipMasq: isDefaultGateway,
+    routes: [],
+    isOfNode: true,
+    port: {
+      bridge,
+      isGateway: isDefaultGateway,
+      isDefaultGateway,
+      forceAddress: false,
+      hairpin: true,
+      promisc: false,
+      isolated: false,
+      vlanTrunk: [],
+      preserveDefaultVlan: false,
+      macspoofchk: false,
+      ipspoofchk: false,
+      dad: false,
+      isUp: true,
+    },
+  };
+}
+
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}

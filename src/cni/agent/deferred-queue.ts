@@ -1,0 +1,56 @@
+/** Works off DELs that found no agent. */
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { idOf } from '../config/network.ts';
+import { deferredName, isDeferredName, parseDeferred } from '../deferred.ts';
+import type { AgentReply, AgentRequest } from '../types.ts';
+import type { AgentLog } from './parts.ts';
+
+export interface DeferredQueueOptions {
+  readonly directory: string;
+  readonly handle: (request: AgentRequest) => Promise<AgentReply>;
+  readonly log: AgentLog;
+}
+
+export class DeferredQueue {
+  readonly #options: DeferredQueueOptions;
+
+  constructor(options: DeferredQueueOptions) {
+    this.#options = options;
+  }
+
+  /** All of them, or the one of an attachment that is about to come anew. A DEL that fails stays, and is tried again. */
+  async workOff(before?: AgentRequest): Promise<void> {
+    const names = before === undefined ? this.#names() : [deferredName(idOf(before))];
+    await Promise.all(names.map(name => this.#workOffOne(name)));
+  }
+
+  #names(): readonly string[] {
+    return (orIfMissing(() => readdirSync(this.#options.directory)) ?? []).filter(isDeferredName);
+  }
+
+  async #workOffOne(name: string): Promise<void> {
+    const { directory, handle, log } = this.#options;
+    const path = join(directory, name);
+    const text = orIfMissing(() => readFileSync(path, 'utf8'));
+    if (text === undefined) return;
+    const request = parseDeferred(text);
+    if (request === undefined) log.error({ path }, 'this is no deferred DEL that could be read: removed');
+    else {
+      const { error } = await handle(request);
+      if (error !== undefined) return;
+      log.info({ containerID: request.containerID, ifname: request.ifname }, 'a deferred DEL is done');
+    }
+    // Unless a newer one has come meanwhile, which is the same.
+    rmSync(path, { force: true });
+  }
+}
+
+function orIfMissing<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,149 @@
+/** Pod networking in the daemon: an agent while this process is the node's writer and the configuration wants it. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Configuration } from '../../config/configuration.ts';
+import type { Logger } from '../../log.ts';
+import type { Store } from '../../watch/store.ts';
+import type { AgentReadings } from '../agent/messages.ts';
+import type { AgentSettings } from '../agent/parts.ts';
+import type { IpamService } from '../ipam/routes.ts';
+import { AgentThread } from './thread.ts';
+
+/** Between an agent that ended by itself and the next. */
+const AGAIN_MS = 1000;
+
+export interface NodeCniOptions {
+  readonly store: Store;
+  readonly nodeName: string;
+  readonly configuration: Configuration;
+  readonly paths: { readonly agentSocket: string; readonly deferred: string };
+  readonly log: Logger;
+}
+
+export class NodeCni implements AsyncDisposable {
+  readonly #options: NodeCniOptions;
+  #configuration: Configuration;
+  #isOurs = false;
+  #agent: AgentThread | undefined;
+  /** With what the agent was started. */
+  #stateDirectory = '';
+  #podCIDRs: readonly string[] | undefined;
+  #turn: Promise<void> = Promise.resolve();
+  readonly #ended = new AbortController();
+
+  constructor(options: NodeCniOptions) {
+    this.#options = options;
+    this.#configuration = options.configuration;
+  }
+
+  /** For `kproxy-ts ipam`; undefined where no pods are wired here. */
+  get ipam(): IpamService | undefined {
+    const agent = this.#agent;
+    if (agent === undefined) return undefined;
+    return { list: async () => agent.call('list'), free: request => agent.call('free', request) };
+  }
+
+  /** Something of the cluster changed: the Node's pod CIDRs, perhaps. */
+  note(): void {
+    const { store, nodeName } = this.#options;
+    const node = store.snapshot.nodes.get(nodeName);
+    // A Node that registers anew has none for a while: those of before stay in force.
+    if (node === undefined || node.podCIDRs.length === 0 || node.podCIDRs.join() === this.#podCIDRs?.join()) return;
+    this.#podCIDRs = node.podCIDRs;
+    this.#agent?.tell(this.#settings());
+  }
+
+  configure(next: Configuration): Promise<void> {
+    this.#configuration = next;
+    this.#agent?.tell(this.#settings());
+    return this.#follow();
+  }
+
+  /** This process is the writer: pods are wired from now on. */
+  serve(): void {
+    this.#isOurs = true;
+    void this.#follow();
+  }
+
+  /** Resolves when what was asked of the agent is answered, and the next one can have its files. */
+  release(): Promise<void> {
+    this.#isOurs = false;
+    return this.#follow();
+  }
+
+  async readings(): Promise<AgentReadings | undefined> {
+    return this.#agent?.call('readings').catch(() => undefined); // it ends right now: there is nothing to read
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort();
+    await this.release();
+  }
+
+  /** One after the other: an agent, none, or another one. */
+  #follow(): Promise<void> {
+    this.#turn = this.#turn.then(async () => {
+      const { enabled, stateDirectory } = this.#configuration.cni;
+      const isWanted = this.#isOurs && enabled;
+      if (this.#agent !== undefined && (!isWanted || stateDirectory !== this.#stateDirectory)) await this.#end();
+      if (isWanted && this.#agent === undefined) await this.#begin();
+    });
+    return this.#turn;
+  }
+
+  async #end(): Promise<void> {
+    const agent = this.#agent;
+    this.#agent = undefined;
+    await agent?.[Symbol.asyncDispose]();
+    this.#options.log.info('no pods are wired by this process any more; those that are stay so');
+  }
+
+  /** Never rejects: names and Services don't depend on it. */
+  async #begin(): Promise<void> {
+    const { paths, log } = this.#options;
+    const { stateDirectory } = this.#configuration.cni;
+    this.note();
+    this.#stateDirectory = stateDirectory;
+    const agent = new AgentThread({
+      socketPath: paths.agentSocket,
+      deferredDirectory: paths.deferred,
+      stateDirectory,
+      settings: this.#settings(),
+      log,
+      onDeath: error => this.#died(agent, error),
+    });
+    this.#agent = agent;
+    try {
+      await agent.started;
+      log.info({ socket: paths.agentSocket }, 'pods get their network here');
+    } catch (error) {
+      log.error({ err: error }, 'pods can not be wired; tried again');
+      await this.#drop(agent);
+    }
+  }
+
+  #died(agent: AgentThread, error: Error): void {
+    if (this.#agent !== agent) return;
+    this.#options.log.error({ err: error }, 'another takes its place');
+    void this.#drop(agent);
+  }
+
+  /** One that didn't start, or ended: another one comes a little later. */
+  async #drop(agent: AgentThread): Promise<void> {
+    if (this.#agent === agent) this.#agent = undefined;
+    await agent[Symbol.asyncDispose]();
+    void delay(AGAIN_MS, undefined, { signal: this.#ended.signal }).then(
+      () => this.#follow(),
+      () => undefined, // the daemon ends
+    );
+  }
+
+  #settings(): AgentSettings {
+    const { detectLocal, cni } = this.#configuration;
+    const cluster = detectLocal.mode === 'ClusterCIDR' ? detectLocal.cidrs : [];
+    const own = this.#podCIDRs ?? [];
+    return {
+      podCIDRs: this.#podCIDRs,
+      nonMasqueradeCIDRs: [...new Set([...cluster, ...own, ...cni.nonMasqueradeCIDRs])],
+    };
+  }
+}
