@@ -130,7 +130,7 @@ async function up(options: UpOptions): Promise<number> {
 
 async function bringUp(options: Omit<UpOptions, 'daemons'> & { daemons?: boolean }, signal: AbortSignal): Promise<Lab> {
   const started = performance.now();
-  const lab = await createLab({ dns: true, ...options, signal });
+  const lab = await createLab({ dns: true, cni: true, ...options, signal });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   write(
     `Lab '${lab.name}' is up after ${seconds} s: ${nodes.map(node => node.name).join(', ')}, ${lab.pods.length} pods, `,

@@ -79,13 +79,14 @@ export async function startDaemon(state: StateFile, node: string, options: Start
 
 async function launchDaemon(state: StateFile, node: string, options: StartOptions): Promise<Launched> {
   const { as: name = node, args = [], env = {}, configuration = text => text } = options;
-  const { name: lab, mode, hasIPv6, hasDns, daemonProgram } = state.current;
+  const { name: lab, mode, hasIPv6, hasDns, hasCni, daemonProgram } = state.current;
+  const cniDirectory = hasCni ? join(labDir(lab), `${node}.state`) : '';
   const configFile = configurationFile(lab, name);
   const kubeconfigFile = join(labDir(lab), 'kubeconfig');
   await mkdir(runtimeDir(lab, node), { recursive: true });
   await writeFile(
     configFile,
-    configuration(proxyConfiguration({ node: nodeLayout(node), mode, kubeconfigFile, hasIPv6, hasDns })),
+    configuration(proxyConfiguration({ node: nodeLayout(node), mode, kubeconfigFile, hasIPv6, hasDns, cniDirectory })),
   );
   return launch({
     netns: namespaceOf(lab, node),

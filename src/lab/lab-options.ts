@@ -20,6 +20,8 @@ export interface LabOptions {
   readonly ipv6?: boolean;
   /** The daemons answer the cluster's names, and pods ask them. Default false; the command's is true. */
   readonly dns?: boolean;
+  /** The daemons give pods their network, by kproxy-cni, as a container runtime has it. Default false: `ip` does. The command's is true. */
+  readonly cni?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -38,7 +40,7 @@ export async function refuseSecond(name: string): Promise<void> {
 /** Writes the first state of a lab. */
 export async function newState(name: string, options: LabOptions): Promise<StateFile> {
   return new StateFile({
-    version: 3,
+    version: 4,
     name,
     startedAt: new Date().toISOString(),
     phase: 'starting',
@@ -46,6 +48,7 @@ export async function newState(name: string, options: LabOptions): Promise<State
     namespaces: [],
     hasIPv6: (options.ipv6 ?? true) && kernelHasIPv6(),
     hasDns: options.dns ?? false,
+    hasCni: (options.cni ?? false) && (options.daemons ?? true),
     mode: options.mode ?? 'iptables',
     daemonProgram: options.daemonProgram ?? kproxyProgram,
     control: null,

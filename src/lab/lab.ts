@@ -124,13 +124,16 @@ export class Lab implements AsyncDisposable {
     await step(() => buildNetwork(this.#state));
     await step(() => startControl(this.#state, { validate: options.validate ?? true }));
     await step(() => this.#register());
-    await step(async () => {
+    const startPods = async () => {
       const prepared = await this.preparePods(wanted);
       await Promise.all(prepared.map(pod => this.publishPod(pod)));
-    });
+    };
+    // Where daemons give pods their network, they are there first, as on a node.
+    if (!this.#state.current.hasCni) await step(startPods);
     if (options.daemons ?? true) {
       await step(() => this.#startDaemons(options.signal));
     }
+    if (this.#state.current.hasCni) await step(startPods);
     options.signal?.throwIfAborted();
     this.#state.update({ phase: 'ready' });
   }

@@ -172,15 +172,21 @@ export function controlLinks(lab: string, { hasIPv6 }: LinkOptions): string[] {
 }
 
 /** The `ip` lines of a node, once its eth0 is there. The default route leads to control, which forwards nothing. */
-export function nodeLinks(node: NodeLayout, { hasIPv6 }: LinkOptions): string[] {
+export function nodeLinks(
+  node: NodeLayout,
+  { hasIPv6, hasBridge = true }: LinkOptions & { readonly hasBridge?: boolean },
+): string[] {
   const others = nodes.filter(other => other !== node);
   return [
     `addr add ${node.address}/24 dev eth0`,
     'link set eth0 up',
     `route add default via ${apiAddress}`,
     ...others.map(other => `route add ${other.podCIDR} via ${other.address}`),
-    ...bridge('cni0', node.gateway === '10.244.1.1' ? '02:00:0a:f4:01:01' : '02:00:0a:f4:02:01', `${node.gateway}/24`),
+    ...(hasBridge
+      ? bridge('cni0', node.gateway === '10.244.1.1' ? '02:00:0a:f4:01:01' : '02:00:0a:f4:02:01', `${node.gateway}/24`)
+      : []),
     ...(hasIPv6 ? nodeLinks6(node, others) : []),
+    ...(hasIPv6 && hasBridge ? [`addr add ${node.gateway6}/64 dev cni0 nodad`] : []),
   ];
 }
 
@@ -189,7 +195,6 @@ function nodeLinks6(node: NodeLayout, others: readonly NodeLayout[]): string[] {
     `addr add ${node.address6}/64 dev eth0 nodad`,
     `route add default via ${apiAddress6}`,
     ...others.map(other => `route add ${other.podCIDR6} via ${other.address6}`),
-    `addr add ${node.gateway6}/64 dev cni0 nodad`,
   ];
 }
 

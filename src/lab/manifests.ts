@@ -161,15 +161,21 @@ current-context: lab
 }
 
 /** The lab has no way out, so no names but its own. */
-const DNS_DOCUMENT = `---
-apiVersion: kproxy-ts.dev/v1alpha1
-kind: NodeConfiguration
-dns:
+const DNS_SECTION = `dns:
   enabled: true
   listen: ["node:${clusterDns.nodePort}"]
   service: ${clusterDns.namespace}/${clusterDns.name}
   upstreams: []
 `;
+
+function nodeDocument({ hasDns, cniDirectory }: Pick<ProxyConfiguration, 'hasDns' | 'cniDirectory'>): string {
+  const cni = cniDirectory === '' ? '' : `cni:\n  enabled: true\n  stateDirectory: ${cniDirectory}\n`;
+  if (!hasDns && cni === '') return '';
+  return `---
+apiVersion: kproxy-ts.dev/v1alpha1
+kind: NodeConfiguration
+${hasDns ? DNS_SECTION : ''}${cni}`;
+}
 
 export interface ProxyConfiguration extends LinkOptions {
   readonly node: NodeLayout;
@@ -177,10 +183,13 @@ export interface ProxyConfiguration extends LinkOptions {
   readonly kubeconfigFile: string;
   /** Whether the daemon answers the cluster's names. */
   readonly hasDns: boolean;
+  /** A directory for what the daemon keeps of pods; '' = it doesn't give pods their network. */
+  readonly cniDirectory: string;
 }
 
 /** A KubeProxyConfiguration as kubeadm would write it for this node. */
-export function proxyConfiguration({ node, mode, kubeconfigFile, hasIPv6, hasDns }: ProxyConfiguration): string {
+export function proxyConfiguration(config: ProxyConfiguration): string {
+  const { node, mode, kubeconfigFile, hasIPv6 } = config;
   return `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 clientConnection:
@@ -193,5 +202,5 @@ metricsBindAddress: 127.0.0.1:10249
 # The size of the connection table is the machine's own, and can't be set from a network namespace.
 conntrack:
   maxPerCore: 0
-${hasDns ? DNS_DOCUMENT : ''}`;
+${nodeDocument(config)}`;
 }

@@ -5,14 +5,14 @@ import type { StateFile } from './state.ts';
 
 /** @throws {ExecError} when the kernel or `ip` refuses */
 export async function buildNetwork(state: StateFile): Promise<void> {
-  const { name: lab, hasIPv6 } = state.current;
+  const { name: lab, hasIPv6, hasCni } = state.current;
   const names = fixedMembers.map(member => namespaceOf(lab, member));
   state.addNamespaces(names);
   await createNamespaces(names);
   await Promise.all(fixedMembers.map(member => setSysctls(namespaceOf(lab, member), sysctls(member))));
   await configureLinks(namespaceOf(lab, 'control'), controlLinks(lab, { hasIPv6 }));
   await Promise.all([
-    ...nodes.map(node => configureLinks(namespaceOf(lab, node.name), nodeLinks(node, { hasIPv6 }))),
+    ...nodes.map(node => configureLinks(namespaceOf(lab, node.name), nodeLinks(node, { hasIPv6, hasBridge: !hasCni }))),
     configureLinks(namespaceOf(lab, 'client'), clientLinks({ hasIPv6 })),
   ]);
 }

@@ -5,7 +5,8 @@ import { namespaceOf, nodeLayout, podAddress, podAddress6, podLinks, podPort, sy
 import { resolvConf } from './manifests.ts';
 import { configureLinks, createNamespaces, deleteNamespaces, setResolvConf, setSysctls } from './netns.ts';
 import { endProcesses, launch, markedEnv } from './process.ts';
-import { labDir, type PodState, type StateFile } from './state.ts';
+import { attachPod, detachPod } from './runtime.ts';
+import { type LabState, labDir, type PodState, type StateFile } from './state.ts';
 
 /** Writes the next pod of the node into the state: its name and address are taken from now on. */
 export function reservePod(state: StateFile, nodeName: string): PodState {
@@ -31,14 +32,15 @@ export async function startPods(state: StateFile, pods: readonly PodState[]): Pr
   const lab = state.current.name;
   await createNamespaces(pods.map(pod => namespaceOf(lab, pod.name)));
   // One after the other: two `ip` processes that make links in one node's namespace wait for each other anyway.
-  for (const pod of pods) await wire(lab, pod);
+  for (const pod of pods) await wire(state.current, pod);
   if (state.current.hasDns) {
     await Promise.all(pods.map(pod => setResolvConf(namespaceOf(lab, pod.name), resolvConf('default'))));
   }
   await Promise.all(pods.map(pod => startEchoProcess(state, pod)));
 }
 
-async function wire(lab: string, pod: PodState): Promise<void> {
+async function wire({ name: lab, hasCni, hasIPv6 }: LabState, pod: PodState): Promise<void> {
+  if (hasCni) return attachPod({ lab, hasIPv6 }, pod);
   const lines = podLinks(lab, nodeLayout(pod.node), pod);
   await setSysctls(namespaceOf(lab, pod.name), sysctls(pod.name));
   await configureLinks(namespaceOf(lab, pod.node), lines.node);
@@ -65,6 +67,7 @@ async function startEchoProcess(state: StateFile, pod: PodState): Promise<void> 
 export async function stopPod(state: StateFile, pod: PodState): Promise<void> {
   const netns = namespaceOf(state.current.name, pod.name);
   if (pod.process !== null) await endProcesses([pod.process]);
+  if (state.current.hasCni) await detachPod(state.current, pod);
   await deleteNamespaces([netns]);
   state.update({
     pods: state.current.pods.filter(({ name }) => name !== pod.name),

@@ -20,7 +20,7 @@ const pod = z
 
 const labState = z
   .object({
-    version: z.literal(3),
+    version: z.literal(4),
     name: z.string(),
     /** RFC 3339. */
     startedAt: z.string(),
@@ -32,6 +32,8 @@ const labState = z
     hasIPv6: z.boolean(),
     /** The daemons answer the cluster's names, and pods ask them. */
     hasDns: z.boolean(),
+    /** The daemons give pods their network. */
+    hasCni: z.boolean(),
     mode: z.string(),
     daemonProgram: z.string(),
     control: processId.nullable(),

@@ -114,10 +114,10 @@ describe('manifests', () => {
   test('the daemon’s configuration and the kubeconfig point at this lab', () => {
     expect(kubeconfig()).toContain("server: 'http://192.168.77.1:6443'");
     const of = { node: nodes[0], mode: 'iptables', kubeconfigFile: '/x/kubeconfig', ...both };
-    const text = proxyConfiguration({ ...of, hasDns: false });
+    const text = proxyConfiguration({ ...of, hasDns: false, cniDirectory: '' });
     expect(text).toContain('kubeconfig: /x/kubeconfig\n');
     expect(text).toContain('hostnameOverride: node-a\nmode: "iptables"\n');
     expect(text).not.toContain('dns:');
-    expect(proxyConfiguration({ ...of, hasDns: true })).toContain('service: kube-system/kube-dns\n');
+    expect(proxyConfiguration({ ...of, hasDns: true, cniDirectory: '' })).toContain('service: kube-system/kube-dns\n');
   });
 });

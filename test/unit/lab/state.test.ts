@@ -3,7 +3,7 @@ import { markedEnv, parseStat } from '../../../src/lab/process.ts';
 import { type LabState, parseState } from '../../../src/lab/state.ts';
 
 const state: LabState = {
-  version: 3,
+  version: 4,
   name: 'x',
   startedAt: '2026-01-01T00:00:00Z',
   phase: 'starting',
@@ -11,6 +11,7 @@ const state: LabState = {
   namespaces: ['kpx-x-node-a'],
   hasIPv6: true,
   hasDns: false,
+  hasCni: false,
   mode: 'iptables',
   daemonProgram: '/x/kproxy-ts',
   control: null,
