@@ -1,0 +1,115 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { CniNode, IPV4 } from './cni-node.ts';
+
+const PODS = 6;
+const ROUNDS = 25;
+
+describe('faults under the real executable', () => {
+  let node: CniNode;
+  let pods: string[];
+  beforeEach(async () => {
+    node = await CniNode.start('faults', IPV4);
+    pods = await Promise.all(Array.from({ length: PODS }, (_, index) => node.pod(`f${index}`)));
+  });
+  afterEach(() => node[Symbol.asyncDispose]());
+
+  const config = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'udp' }] } };
+  const clean = () => expect.poll(() => node.residue(), { timeout: 60_000, interval: 300 }).toEqual([]);
+
+  test('F01, F02, F03: the plugin is killed at random moments, with a DEL or without', async () => {
+    const took = (await node.add(pods[0]!, { config })).milliseconds;
+    await node.del(pods[0]!);
+    let answered = 0;
+    for (let round = 0; round < ROUNDS * 2; round += 1) {
+      const pod = pods[round % PODS]!;
+      const kill = new AbortController();
+      const adding = node.add(pod, { config, signal: kill.signal });
+      await delay((Math.random() * took * 3) / 2);
+      kill.abort();
+      const { status } = await adding;
+      if (status === 0) answered += 1;
+      if (round % 3 === 0) await node.del(pod);
+      else if (round % 3 === 1) await node.del('');
+      else if (status === 0) await node.del(pod);
+      // What the runtime heard nothing of is undone by the agent, or by what the runtime knows.
+      const valid = await node.call({ verb: 'GC', config: { 'cni.dev/valid-attachments': [] } });
+      expect(valid.status).toBe(0);
+    }
+    expect(answered).toBeLessThan(ROUNDS * 2);
+    await clean();
+  }, 120_000);
+
+  test('F04, F05: the agent is killed at random moments of ADDs and DELs; no address twice, nothing left', async () => {
+    const held = new Map<string, string>();
+    const codes = new Map<number, number>();
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const work = pods.map(async (pod, index) => {
+        const id = `c${index}`;
+        if (held.has(pod)) {
+          const { status } = await node.del(pod, { id });
+          expect(status).toBe(0);
+          held.delete(pod);
+          return;
+        }
+        const answer = await node.add(pod, { id });
+        codes.set(answer.code, (codes.get(answer.code) ?? 0) + 1);
+        if (answer.status === 0) held.set(pod, answer.result.ips![0]!.address);
+        else expect((await node.del(pod, { id })).status).toBe(0);
+      });
+      // Some rounds are left alone, so that there is something to remove in the next.
+      if (round % 2 === 0) await Promise.all(work);
+      await delay(Math.random() * 40);
+      await node.stopAgent('SIGKILL');
+      await Promise.all(work);
+      expect(new Set(held.values()).size).toBe(held.size);
+      await node.startAgent();
+      const ready = (await node.leases()).filter(({ state }) => state === 'ready').map(({ address }) => address);
+      expect(ready.sort()).toEqual([...held.values()].map(address => address.replace(/\/.*/, '')).sort());
+    }
+    expect([...codes.keys()].filter(code => code !== 0 && code !== 11)).toEqual([]);
+    expect(codes.get(0)).toBeGreaterThan(0);
+    for (const [index, pod] of pods.entries()) await node.del(pod, { id: `c${index}` });
+    await clean();
+  }, 180_000);
+
+  test('F07, F08: a damaged database is moved aside and rebuilt from the kernel, loudly', async () => {
+    const { result } = await node.add(pods[0]!, { id: 'kept' });
+    await node.stopAgent();
+    await writeFile(join(node.directory, 'state/cni.db'), 'this is no database');
+    await node.startAgent();
+    const [lease] = (await node.leases()).filter(({ state }) => state === 'ready');
+    expect(lease).toMatchObject({ containerID: 'kept', address: result.ips![0]!.address.replace(/\/.*/, '') });
+    expect(node.log.join('\n')).toContain('moved aside');
+    const other = await node.add(pods[1]!, { id: 'next' });
+    expect(other.result.ips![0]!.address).not.toBe(result.ips![0]!.address);
+    await node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pods[0]!));
+    await node.del(pods[0]!, { id: 'kept' });
+    await node.del(pods[1]!, { id: 'next' });
+    await clean();
+  });
+
+  test('a pod whose namespace went without a DEL is noticed, and its address given back', async () => {
+    await node.add(pods[0]!, { id: 'vanished', config });
+    await node.removePod(pods[0]!);
+    await clean();
+  }, 70_000);
+
+  test('the agent is replaced during many ADDs: every answer conforms, nothing is left', async () => {
+    const many = await Promise.all(Array.from({ length: 40 }, (_, index) => node.pod(`m${index}`)));
+    const adding = Promise.all(many.map((pod, index) => node.add(pod, { id: `m${index}` })));
+    await delay(60);
+    await node.stopAgent();
+    await node.startAgent();
+    const answers = await adding;
+    expect(answers.filter(({ code }) => code !== 0 && code !== 11)).toEqual([]);
+    const addresses = answers.filter(({ status }) => status === 0).map(({ result }) => result.ips![0]!.address);
+    expect(new Set(addresses).size).toBe(addresses.length);
+    const removed = await Promise.all(many.map((pod, index) => node.del(pod, { id: `m${index}` })));
+    expect(removed.filter(({ status }) => status !== 0)).toEqual([]);
+    await clean();
+    await Promise.all(many.map(pod => node.removePod(pod)));
+  }, 90_000);
+});
