@@ -21,12 +21,12 @@ need conntrack conntrack
 need procps sysctl
 need curl curl
 need kubernetes-client kubectl
+need musl-tools musl-gcc # the CNI plugin is linked with it, to run on every Linux
 case "${1:-}" in
   --tests) # clients of DNS: glibc's are in every Debian
     need bind9-dnsutils dig
     need bind9-host host
     need knot-dnsutils kdig
-    need musl-tools musl-gcc
     ;;
   --bench) need dnsperf dnsperf ;;
 esac
@@ -75,3 +75,4 @@ if ! cmp -s package-lock.json "$stamp" || ! "$node" --version >/dev/null 2>&1; t
 fi
 
 "$node" scripts/build.mjs || fail "dist/ could not be built"
+"$node" scripts/build-cni.mjs || fail "the CNI plugin, dist/kproxy-cni, could not be built"
