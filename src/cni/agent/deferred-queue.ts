@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { idOf } from '../config/network.ts';
-import { deferredName, isDeferredName, parseDeferred } from '../deferred.ts';
+import { deferredFileName, readDeferred } from '../deferred.ts';
 import type { AgentReply, AgentRequest } from '../types.ts';
 import type { AgentLog } from './parts.ts';
 
@@ -11,6 +11,9 @@ export interface DeferredQueueOptions {
   readonly handle: (request: AgentRequest) => Promise<AgentReply>;
   readonly log: AgentLog;
 }
+
+/** Others in the directory are being written. */
+const DEFERRED = /^[0-9a-f]{64}\.json$/;
 
 export class DeferredQueue {
   readonly #options: DeferredQueueOptions;
@@ -21,12 +24,12 @@ export class DeferredQueue {
 
   /** All of them, or the one of an attachment that is about to come anew. A DEL that fails stays, and is tried again. */
   async workOff(before?: AgentRequest): Promise<void> {
-    const names = before === undefined ? this.#names() : [deferredName(idOf(before))];
+    const names = before === undefined ? this.#names() : [deferredFileName(idOf(before))];
     await Promise.all(names.map(name => this.#workOffOne(name)));
   }
 
   #names(): readonly string[] {
-    return (orIfMissing(() => readdirSync(this.#options.directory)) ?? []).filter(isDeferredName);
+    return (orIfMissing(() => readdirSync(this.#options.directory)) ?? []).filter(name => DEFERRED.test(name));
   }
 
   async #workOffOne(name: string): Promise<void> {
@@ -34,7 +37,7 @@ export class DeferredQueue {
     const path = join(directory, name);
     const text = orIfMissing(() => readFileSync(path, 'utf8'));
     if (text === undefined) return;
-    const request = parseDeferred(text);
+    const request = readDeferred(text);
     if (request === undefined) log.error({ path }, 'this is no deferred DEL that could be read: removed');
     else {
       const { error } = await handle(request);

@@ -44,7 +44,7 @@ export interface Host {
   /** `device:inode` of a network namespace. */
   netnsIdentity(path: string): string | Failed<'missing' | 'not-a-namespace'>;
   isExecutable(path: string): boolean;
-  /** Runs a program to its end with this environment, where `overrides` win, and standard input; its standard error is ours. */
+  /** Runs a program to its end with this environment, variables of `overrides` instead of its own, and this standard input; its standard error is ours. */
   execute(path: string, stdin: string, overrides?: Readonly<Record<string, string>>): Executed | Failed<'io'>;
   /** The file is there, whole, when this returns, whatever happens then; makes missing directories (0700). @throws Error with the system's words */
   writeDurably(directory: string, name: string, text: string): void;
