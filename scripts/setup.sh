@@ -27,6 +27,7 @@ case "${1:-}" in
     need bind9-dnsutils dig
     need bind9-host host
     need knot-dnsutils kdig
+    need iputils-ping ping
     ;;
   --bench) need dnsperf dnsperf ;;
 esac

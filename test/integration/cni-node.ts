@@ -55,6 +55,7 @@ export class CniNode implements AsyncDisposable {
   readonly #pods = new Set<string>();
   #agent: ChildProcess | undefined;
   #lines: Interface | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
   #settings: AgentSettings;
 
   private constructor(prefix: string, directory: string, settings: AgentSettings) {
@@ -82,6 +83,7 @@ export class CniNode implements AsyncDisposable {
     const command = ['netns', 'exec', this.netns, nodeProgram, agentMain, argument];
     const agent = spawn('ip', command, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#agent = agent;
+    this.#ended = once(agent, 'exit');
     let said = '';
     agent.stderr.on('data', chunk => {
       said += String(chunk);
@@ -96,9 +98,10 @@ export class CniNode implements AsyncDisposable {
   /** The next line that is no log line. */
   async #line(why: () => string): Promise<string> {
     const lines = this.#lines!;
-    const ended = once(this.#agent!, 'exit').then(() => {
+    const ended = this.#ended.then(() => {
       throw new Error(why());
     });
+    ended.catch(() => undefined); // raced
     for (;;) {
       const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
       if (!line.startsWith('{"level"')) return line;
@@ -126,9 +129,8 @@ export class CniNode implements AsyncDisposable {
   async stopAgent(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const agent = this.#agent;
     if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return;
-    const ended = once(agent, 'exit');
     agent.kill(signal);
-    await ended;
+    await this.#ended;
     this.#lines?.close();
   }
 
@@ -202,7 +204,7 @@ export class CniNode implements AsyncDisposable {
     child.on('error', () => undefined); // the signal's
     child.stdin.on('error', () => undefined); // it may end before it has read all
     child.stdin.end(stdin ?? JSON.stringify(this.configuration(config)));
-    const [status] = (await once(child, 'close')) as [number | null];
+    const status = await new Promise<number | null>(resolve => child.once('close', resolve));
     return answerOf(
       status ?? -1,
       Buffer.concat(out!).toString(),
