@@ -57,7 +57,7 @@ async function bundled() {
     platform: 'neutral',
     target: 'es2023',
     legalComments: 'none',
-    logLevel: 'error',
+    logLevel: 'silent',
   });
   return outputFiles[0].text;
 }

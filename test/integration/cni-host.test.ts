@@ -83,9 +83,12 @@ describe('an error that nobody caught', () => {
     expect({ stdout, stderr }).toEqual({ stdout: '{}', stderr: expect.stringContaining('RangeError: x') });
   });
 
-  it('is what a JSON text of a million levels ends in', async () => {
-    const { status, stdout } = await ended(lab.start([{ name: 'recurse', args: [MB] }]));
-    expect([status, JSON.parse(stdout).code]).toEqual([1, 5]);
+  it('is what a JSON text of a million levels ends in, with a small stack too', async () => {
+    for (const limit of ['unlimited', '8192', '512']) {
+      const command = ['sh', '-c', `ulimit -s ${limit}; exec "$0"`, lab.program];
+      const { status, stdout } = await ended(lab.start([{ name: 'recurse', args: [MB] }], {}, command));
+      expect([limit, status, JSON.parse(stdout).code]).toEqual([limit, 1, 5]);
+    }
   });
 });
 
