@@ -24,10 +24,10 @@ const sources = readdirSync(native)
   .filter(name => /\.[ch]$/.test(name))
   .sort()
   .map(name => join(native, name));
-const script = await bundled();
-const stamp = stampOf();
 try {
-  if (read(stampFile) !== stamp || read(out) === undefined) compile();
+  const script = await bundled();
+  const stamp = stampOf(script);
+  if (read(stampFile) !== stamp || read(out) === undefined) compile(script, stamp);
 } catch (error) {
   fail(error.message);
 }
@@ -57,13 +57,13 @@ async function bundled() {
     platform: 'neutral',
     target: 'es2023',
     legalComments: 'none',
-    logLevel: 'error',
+    logLevel: 'silent',
   });
   return outputFiles[0].text;
 }
 
 /** Of everything that the program is made of. */
-function stampOf() {
+function stampOf(script) {
   const hash = createHash('sha256');
   const parts = [script, process.arch, compilerFlags.join(' '), ...sources.map(read)];
   for (const part of [...parts, read(join(quickjs, 'package.json')) ?? fail('there is no QuickJS: run npm install')]) {
@@ -73,7 +73,7 @@ function stampOf() {
 }
 
 /** A plugin that is running keeps its file; the next one to be started is the new one. */
-function compile() {
+function compile(script, stamp) {
   mkdirSync(dirname(out), { recursive: true });
   const work = mkdtempSync(join(dirname(out), '.kproxy-cni-'));
   try {

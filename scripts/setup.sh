@@ -21,7 +21,8 @@ need conntrack conntrack
 need procps sysctl
 need curl curl
 need kubernetes-client kubectl
-need musl-tools musl-gcc # the CNI plugin is linked with it, to run on every Linux
+need gcc gcc # these two compile the CNI plugin, to run on every Linux
+need musl-tools musl-gcc
 case "${1:-}" in
   --tests) # clients of DNS: glibc's are in every Debian
     need bind9-dnsutils dig

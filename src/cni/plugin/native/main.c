@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* The bytecode; scripts/build-cni.mjs makes it. */
@@ -15,8 +16,14 @@ extern const uint8_t plugin_bytecode[];
 extern const uint32_t plugin_bytecode_size;
 extern char **environ;
 
-/* Of the 8 MB that a process has: deeply nested JSON is an error of the parser before it is a fault. */
 #define MAX_STACK_BYTES (4 << 20)
+
+/* For JavaScript, of what the process has: deeply nested JSON is to be an error of the parser before it is a fault. */
+static size_t stack_bytes(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur / 2 > MAX_STACK_BYTES) return MAX_STACK_BYTES;
+  return limit.rlim_cur / 2;
+}
 
 /* To a runtime, every failure is one JSON document on the standard output. */
 static const char NO_MEMORY[] = "{\"cniVersion\":\"1.1.0\",\"code\":5,\"msg\":\"the plugin has no memory left\"}\n";
@@ -104,7 +111,7 @@ static JSValue make_host(JSContext *ctx, const char *program) {
 static JSContext *make_context(const char *program) {
   JSRuntime *runtime = JS_NewRuntime();
   if (runtime == NULL) return NULL;
-  JS_SetMaxStackSize(runtime, MAX_STACK_BYTES);
+  JS_SetMaxStackSize(runtime, stack_bytes());
   JS_SetGCThreshold(runtime, (size_t)-1); /* cycles live as long as the process */
   JSContext *ctx = JS_NewContextRaw(runtime);
   if (ctx == NULL) return NULL;
