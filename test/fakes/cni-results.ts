@@ -108,14 +108,14 @@ export function resultProblems(result: unknown, version: string): string[] {
   if (fields === undefined) return [`${version}: no version of the specification`];
   const own = one(`version ${version}`, value => value === version);
   const problems = object({ ...fields, cniVersion: needed(own) })(result, 'result');
-  if (fields === FIRST && isObject(result) && result['ip4'] === undefined && result['ip6'] === undefined)
+  if (fields === FIRST && isObject(result) && result.ip4 === undefined && result.ip6 === undefined)
     problems.push('result: neither ip4 nor ip6');
   return problems.length > 0 || !isObject(result) ? problems : [...families(result), ...indexes(result)];
 }
 
 function families({ ip4, ip6, ips }: Readonly<Record<string, unknown>>): string[] {
   const ofFamily = (value: unknown, digit: 4 | 6) =>
-    isObject(value) && isIP(String(value['ip']).split('/')[0]!) !== digit ? [`result.ip${digit}: another family`] : [];
+    isObject(value) && isIP(String(value.ip).split('/')[0]!) !== digit ? [`result.ip${digit}: another family`] : [];
   const wrong = (Array.isArray(ips) ? ips : []).filter(
     entry => entry.version !== undefined && isIP(String(entry.address).split('/')[0]!) !== Number(entry.version),
   );

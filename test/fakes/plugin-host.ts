@@ -77,7 +77,7 @@ export class FakePluginHost implements Host {
   }
 
   execute(path: string, stdin: string, overrides: Overrides = {}): Executed | Failed<'io'> {
-    const command = { ...this.environment, ...overrides }['CNI_COMMAND'] ?? '';
+    const command = { ...this.environment, ...overrides }.CNI_COMMAND ?? '';
     const execution = { path, command, stdin };
     this.executions.push(execution);
     this.happened.push(`${path.slice(path.lastIndexOf('/') + 1)} ${command}`);

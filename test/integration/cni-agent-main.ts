@@ -23,8 +23,8 @@ const end = async () => {
   await thread[Symbol.asyncDispose]();
   process.exit(0);
 };
-process.on('SIGTERM', end);
-process.stdin.on('end', end);
+process.on('SIGTERM', () => void end());
+process.stdin.on('end', () => void end());
 process.stdin.on('data', line => {
   const asked = JSON.parse(line.toString()) as { settings?: AgentSettings; call?: 'list' | 'readings' };
   if (asked.settings !== undefined) thread.tell(asked.settings);

@@ -62,7 +62,6 @@ describe('faults under the real executable', () => {
       // Some rounds are left alone, so that there is something to remove in the next.
       if (round % 2 === 0) await Promise.all(work);
       await delay(Math.random() * 40);
-      console.log('R', round, held.size, [...codes]);
       await node.stopAgent('SIGKILL');
       await Promise.all(work);
       expect(new Set(held.values()).size).toBe(held.size);

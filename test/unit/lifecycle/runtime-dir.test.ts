@@ -19,6 +19,8 @@ describe('the runtime directory', () => {
       lock: `${path}/lock`,
       next: `${path}/next`,
       takenOver: `${path}/taken-over`,
+      agentSocket: `${path}/cni.sock`,
+      deferred: `${path}/cni-deferred`,
     });
     writeFileSync(paths.lock, '4711\n');
     await prepareRuntimeDir(path);

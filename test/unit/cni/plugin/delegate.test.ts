@@ -52,7 +52,7 @@ describe('another IPAM plugin', () => {
     const { printed, host } = call('ADD', { config, prepare: withProgram('static', failingOn('ADD', answer)) });
     expect(printed).toMatchObject({ code, cniVersion: '1.1.0' });
     expect(host.happened).toEqual(['static ADD', 'static DEL']);
-    if (code === CODE.io) expect(printed?.['details']).toBe('Traceback');
+    if (code === CODE.io) expect(printed?.details).toBe('Traceback');
   });
 
   test('A21 is not there: CNI_PATH is named', () => {

@@ -56,7 +56,7 @@ describe('the environment', () => {
     expect(status).toBe(1);
     expect(printed).toMatchObject({ cniVersion: '1.1.0', code: CODE.badEnvironment });
     expect(host.happened).toEqual([]);
-    return String(printed?.['msg']);
+    return String(printed?.msg);
   };
 
   test.each(['ADD', 'CHECK'])('E01 %s names every variable that is missing', command => {
@@ -110,7 +110,7 @@ describe('the environment', () => {
   test('E16 whoever is not root is told at once', () => {
     for (const command of ['ADD', 'DEL', 'STATUS']) {
       const { printed, host } = call(command, { prepare: machine({ uid: 1000 }) });
-      expect([printed?.['code'], host.happened]).toEqual([CODE.kernel, []]);
+      expect([printed?.code, host.happened]).toEqual([CODE.kernel, []]);
     }
     expect(call('ADD', { prepare: machine({ agent: () => 'denied' }) }).printed).toMatchObject({
       code: CODE.kernel,
@@ -127,12 +127,7 @@ describe('the environment', () => {
 describe('the standard input', () => {
   test.each(['', '{', `\uFEFF${JSON.stringify(K0)}`, `${JSON.stringify(K0)}x`, '[]', '7', 'null'])('E04 %j', stdin => {
     const { status, printed, host } = call('ADD', { stdin });
-    expect([status, printed?.['code'], printed?.['cniVersion'], host.happened]).toEqual([
-      1,
-      CODE.undecodable,
-      '1.1.0',
-      [],
-    ]);
+    expect([status, printed?.code, printed?.cniVersion, host.happened]).toEqual([1, CODE.undecodable, '1.1.0', []]);
   });
 
   test.each([undefined, '', '-x', 'a b', '../x', 7])('E05 name %j', name => {
@@ -144,7 +139,7 @@ describe('the standard input', () => {
       for (const cniVersion of ['9.9.9', '1.1']) {
         const { printed, host } = call(command, { config: { cniVersion } });
         expect(printed).toMatchObject({ code: CODE.incompatibleVersion, cniVersion });
-        expect(printed?.['details']).toContain('1.1.0');
+        expect(printed?.details).toContain('1.1.0');
         expect(host.happened).toEqual([]);
       }
     expect(call('ADD', { config: { cniVersion: 1 } }).printed).toMatchObject({ code: CODE.undecodable });

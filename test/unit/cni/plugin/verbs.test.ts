@@ -67,7 +67,7 @@ describe('ADD', () => {
   test('A22 prevResult reaches the agent in the form of 1.1.0', () => {
     const old = { ...prevResult, cniVersion: '0.3.1', ips: [{ version: '4', ...RESULT.ips[0] }], dns: {} };
     const { host } = call('ADD', { config: { cniVersion: '0.4.0', prevResult: old } });
-    expect(host.exchanges[0]?.request.config['prevResult']).toEqual({
+    expect(host.exchanges[0]?.request.config.prevResult).toEqual({
       interfaces: RESULT.interfaces.map(({ mtu: _, ...rest }) => rest),
       ips: RESULT.ips,
       routes: [{ dst: '0.0.0.0/0', gw: '10.88.0.1' }],
@@ -196,12 +196,12 @@ describe('CHECK, GC, STATUS', () => {
     expect(call('CHECK').printed).toMatchObject({ code: CODE.badConfiguration });
     const { status, host } = call('CHECK', { config: { prevResult } });
     expect([status, host.stdout]).toEqual([0, '']);
-    expect(host.exchanges[0]?.request.config['prevResult']).toEqual(RESULT);
+    expect(host.exchanges[0]?.request.config.prevResult).toEqual(RESULT);
   });
 
   test('K08 agent down, unknown container', () => {
     const code = (agent: FakePluginHost['agent']) =>
-      call('CHECK', { config: { prevResult }, prepare: answering(agent) }).printed?.['code'];
+      call('CHECK', { config: { prevResult }, prepare: answering(agent) }).printed?.code;
     expect(code(() => 'absent')).toBe(CODE.tryAgain);
     expect(code(() => ({ error: { code: 3, msg: 'unknown' } }))).toBe(CODE.unknownContainer);
   });
@@ -221,7 +221,7 @@ describe('CHECK, GC, STATUS', () => {
     'G02 G03 no list that could be meant: %j',
     list => {
       const { printed, host } = call('GC', { config: { 'cni.dev/valid-attachments': list } });
-      expect([printed?.['code'], host.happened]).toEqual([CODE.badConfiguration, []]);
+      expect([printed?.code, host.happened]).toEqual([CODE.badConfiguration, []]);
     },
   );
 
