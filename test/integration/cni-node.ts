@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface, type Interface } from 'node:readline';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { AgentSettings } from '../../src/cni/agent/parts.ts';
 import type { Lease } from '../../src/cni/ipam/lease.ts';
@@ -54,7 +54,7 @@ export class CniNode implements AsyncDisposable {
   readonly #prefix: string;
   readonly #pods = new Set<string>();
   #agent: ChildProcess | undefined;
-  #lines: Interface | undefined;
+  #lines: AsyncIterator<string> | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   #settings: AgentSettings;
 
@@ -88,7 +88,7 @@ export class CniNode implements AsyncDisposable {
     agent.stderr.on('data', chunk => {
       said += String(chunk);
     });
-    this.#lines = createInterface({ input: agent.stdout });
+    this.#lines = createInterface({ input: agent.stdout })[Symbol.asyncIterator]();
     for (;;) {
       const line = await this.#line(() => `the agent ended: ${said}`);
       if (line === '"started"') return;
@@ -97,15 +97,15 @@ export class CniNode implements AsyncDisposable {
 
   /** The next line that is no log line. */
   async #line(why: () => string): Promise<string> {
-    const lines = this.#lines!;
     const ended = this.#ended.then(() => {
       throw new Error(why());
     });
     ended.catch(() => undefined); // raced
     for (;;) {
-      const [line] = (await Promise.race([once(lines, 'line'), ended])) as [string];
-      if (!line.startsWith('{"level"')) return line;
-      this.log.push(line);
+      const { value, done } = await Promise.race([this.#lines!.next(), ended]);
+      if (done === true) throw new Error(why());
+      if (!value.startsWith('{"level"')) return value;
+      this.log.push(value);
     }
   }
 
@@ -131,7 +131,6 @@ export class CniNode implements AsyncDisposable {
     if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return;
     agent.kill(signal);
     await this.#ended;
-    this.#lines?.close();
   }
 
   signalAgent(signal: NodeJS.Signals): void {

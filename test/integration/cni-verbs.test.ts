@@ -152,6 +152,7 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     expect(await node.call({ verb: 'CHECK', pod, id: 'k07', config: { ...config, prevResult: result } })).toMatchObject(
       { status: 0 },
     );
+    await node.del(pod, { id: 'k07', config });
   });
 
   test('G01, G02, G04: what the runtime knows no longer goes, of this network', async () => {
@@ -176,6 +177,7 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     await node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pods[1]!));
     expect((await node.call({ verb: 'GC', config: { 'cni.dev/valid-attachments': [] } })).status).toBe(0);
     expect((await node.leases()).filter(({ state }) => state === 'ready')).toMatchObject([{ containerID: 'other' }]);
+    await node.del(pods[3]!, { id: 'other', config: { name: 'other' } });
   });
 
   test('G02, G03, G06: a list that is missing or wrong removes nothing', async () => {
