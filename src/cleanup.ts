@@ -1,14 +1,16 @@
 import packageFile from '../package.json' with { type: 'json' };
 import { type Mode, ModeUnavailableError } from './backends/mode.ts';
+import { removeCniRules } from './cni/rules/removal.ts';
 import { defaultConfiguration } from './config/load.ts';
 import { removeNodeAddresses } from './dns/node-address/removal.ts';
 import { FileLock, holderText } from './lifecycle/lock.ts';
 import { prepareRuntimeDir } from './lifecycle/runtime-dir.ts';
+import { createLogger } from './log.ts';
 import { loadModes } from './modes.ts';
 import { findKubeProxy } from './take-over/kube-proxy-process.ts';
 
 /**
- * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, the addresses of the DNS Service that we made this node's, and nothing else: what kube-proxy programs, or left and nobody adopted, stays. Refuses (exit status 1) while a daemon
+ * `kproxy-ts cleanup`: takes our rules out of this network namespace, of every mode (both variants of iptables) and both families, the rules of pods' networks, the addresses of the DNS Service that we made this node's, and nothing else: what kube-proxy programs, or left and nobody adopted, stays. Refuses (exit status 1) while a daemon
  * has the lock, which would go on without knowing that its rules are gone; a daemon that starts meanwhile waits. Rejects when
  * some cannot be removed.
  */
@@ -21,11 +23,16 @@ export async function cleanupCommand({ runtimeDir }: { runtimeDir: string }): Pr
     process.stderr.write(`${holder} runs here (it holds ${paths.lock}): stop it first, it would miss its rules\n`);
     return 1;
   }
-  const [addresses, rules] = await Promise.allSettled([removeNodeAddresses(), removeAllModes()]);
+  const log = createLogger({ level: 'error' });
+  const [addresses, rules, pods] = await Promise.allSettled([
+    removeNodeAddresses(),
+    removeAllModes(),
+    removeCniRules(log),
+  ]);
   if (addresses.status === 'fulfilled' && addresses.value.length > 0)
     process.stdout.write(`${addresses.value.join(', ')}: no longer on this node\n`);
   if (rules.status === 'fulfilled') process.stdout.write(`${rules.value} chains and rules of kproxy-ts removed\n`);
-  const errors = [addresses, rules].flatMap(result => (result.status === 'rejected' ? [result.reason] : []));
+  const errors = [addresses, rules, pods].flatMap(result => (result.status === 'rejected' ? [result.reason] : []));
   if (errors.length > 0) throw joined(errors);
   return 0;
 }

@@ -95,7 +95,11 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     for (const proxy of proxies) proxy.followNode();
   };
   const dns = resources.use(nodeDns({ store, nodeName, configuration, metrics, log, onOwnServer }));
-  const ofHealth = { source: () => sourceHealth(store, source), others: () => dns.missing(), now: Date.now };
+  const ofHealth = {
+    source: () => sourceHealth(store, source),
+    others: () => [...dns.missing(), ...cni.missing()],
+    now: Date.now,
+  };
   const cni = resources.use(nodeCni({ store, nodeName, configuration, paths, metrics, log }));
   const health = new SyncHealth({ families, syncPeriodMs, ...ofHealth });
   const kernel = new KernelSettings(log);

@@ -1,6 +1,7 @@
 /** Pod networking in the daemon: an agent while this process is the node's writer and the configuration wants it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Configuration } from '../../config/configuration.ts';
+import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
 import type { Store } from '../../watch/store.ts';
 import type { AgentReadings } from '../agent/messages.ts';
@@ -27,6 +28,8 @@ export class NodeCni implements AsyncDisposable {
   /** With what the agent was started. */
   #stateDirectory = '';
   #podCIDRs: readonly string[] | undefined;
+  /** undefined while an agent serves. */
+  #problem: string | undefined = 'pods are not wired yet';
   #turn: Promise<void> = Promise.resolve();
   readonly #ended = new AbortController();
 
@@ -70,6 +73,12 @@ export class NodeCni implements AsyncDisposable {
     return this.#follow();
   }
 
+  /** Why pods don't get their network here, where they are to. */
+  missing(): readonly MissingPart[] {
+    const isWanted = this.#isOurs && this.#configuration.cni.enabled;
+    return isWanted && this.#problem !== undefined ? [{ part: 'cni', reason: this.#problem }] : [];
+  }
+
   async readings(): Promise<AgentReadings | undefined> {
     return this.#agent?.call('readings').catch(() => undefined); // it ends right now: there is nothing to read
   }
@@ -93,6 +102,7 @@ export class NodeCni implements AsyncDisposable {
   async #end(): Promise<void> {
     const agent = this.#agent;
     this.#agent = undefined;
+    this.#problem = 'pods are not wired yet';
     await agent?.[Symbol.asyncDispose]();
     this.#options.log.info('no pods are wired by this process any more; those that are stay so');
   }
@@ -114,8 +124,10 @@ export class NodeCni implements AsyncDisposable {
     this.#agent = agent;
     try {
       await agent.started;
+      this.#problem = undefined;
       log.info({ socket: paths.agentSocket }, 'pods get their network here');
     } catch (error) {
+      this.#problem = error instanceof Error ? error.message : String(error);
       log.error({ err: error }, 'pods can not be wired; tried again');
       await this.#drop(agent);
     }
@@ -123,6 +135,7 @@ export class NodeCni implements AsyncDisposable {
 
   #died(agent: AgentThread, error: Error): void {
     if (this.#agent !== agent) return;
+    this.#problem = error.message;
     this.#options.log.error({ err: error }, 'another takes its place');
     void this.#drop(agent);
   }
