@@ -1,4 +1,5 @@
-import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -21,6 +22,7 @@ interface Change {
 }
 
 describeLab('a configuration file that changes, under traffic', () => {
+  const states = mkdtempSync(join(tmpdir(), 'kproxy-reload-'));
   let lab: Lab;
   let stage: Stage;
   let base: Record<string, unknown>;
@@ -33,6 +35,7 @@ describeLab('a configuration file that changes, under traffic', () => {
   });
   afterAll(async () => {
     await lab.close();
+    rmSync(states, { recursive: true });
   });
 
   /** The file with some fields changed, put in place as editors do it. */
@@ -63,6 +66,23 @@ describeLab('a configuration file that changes, under traffic', () => {
     const { stdout } = await lab.exec(nodeA.name, ['sysctl', '-n', `net.netfilter.${name}`]);
     expect(stdout.trim()).toBe(String(value));
   };
+
+  /** Of pods' networks, which nobody has here: whether there is somebody to ask, and where it keeps them. */
+  function cniChanges(): readonly Change[] {
+    const field = (name: string) => `${NODE_PATH_PREFIX}cni.${name}`;
+    const directory = (name: string) => join(states, name);
+    const beside = { [field('enabled')]: true, [field('stateDirectory')]: directory('cni-1') };
+    const isKeptIn = (name: string) => async () => {
+      const { stdout } = await lab.exec(nodeA.name, ['kproxy-ts', 'ipam', 'list', '-o', 'json']);
+      expect(JSON.parse(stdout)).toEqual([]);
+      expect(existsSync(join(directory(name), 'cni.db'))).toBe(true);
+    };
+    return [
+      { path: field('enabled'), value: true, beside, check: isKeptIn('cni-1') },
+      { path: field('stateDirectory'), value: directory('cni-2'), beside, check: isKeptIn('cni-2') },
+      { path: field('nonMasqueradeCIDRs'), value: ['198.51.100.0/24'], beside, check: isKeptIn('cni-1') },
+    ];
+  }
 
   /** Of names: all of them beside a server that answers at a port of its own. */
   function dnsChanges(): readonly Change[] {
@@ -207,6 +227,7 @@ describeLab('a configuration file that changes, under traffic', () => {
     },
     { path: `${NODE_PATH_PREFIX}watch.endpoints`, value: 'EndpointSlice' },
     ...dnsChanges(),
+    ...cniChanges(),
   ];
 
   test('every field that takes effect at once is among the changes below', () => {

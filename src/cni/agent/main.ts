@@ -21,6 +21,11 @@ const logAt =
   };
 const log = { info: logAt('info'), warn: logAt('warn'), error: logAt('error') } as const;
 
+// What is left of a request that failed in its own way is no reason to leave the others.
+process.on('uncaughtException', error =>
+  log.error({ err: error.stack ?? error.message }, 'a fault, please report this'),
+);
+
 const data = workerData as AgentData;
 let settings: AgentSettings = data.settings;
 const starting = Serving.start({ ...data, log, currentSettings: () => settings });
@@ -33,7 +38,11 @@ const calls: { readonly [K in keyof AgentCalls]: (...args: never[]) => unknown }
   list: async () => (await starting).agent.list(),
   free: async (request: Parameters<AgentCalls['free']>[0]) => (await starting).agent.free(request),
   readings: async () => (await starting).readings(),
-  stop: async () => (await starting).stop(),
+  stop: async () => {
+    await (await starting).stop();
+    // The thread ends when its sockets have: netlink's binding can't be ended from outside while it has one.
+    port.unref();
+  },
 };
 
 port.on('message', (message: ToAgent) => {

@@ -22,6 +22,7 @@ export class AgentThread implements AsyncDisposable {
   readonly started: Promise<void>;
   readonly #worker: Worker;
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
+  readonly #exited = Promise.withResolvers<void>();
   #calls = 0;
   #isEnding = false;
   #isDead = false;
@@ -46,6 +47,7 @@ export class AgentThread implements AsyncDisposable {
     });
     this.#worker.on('exit', () => {
       this.#isDead = true;
+      this.#exited.resolve();
       start.reject(error);
       for (const { reject } of this.#pending.values()) reject(error);
       this.#pending.clear();
@@ -82,8 +84,12 @@ export class AgentThread implements AsyncDisposable {
     if (this.#isEnding) return;
     this.#isEnding = true;
     const late = new AbortController();
+    const hasStopped = this.call('stop').then(
+      () => this.#exited.promise,
+      () => undefined, // dead already, or it never served
+    );
     await Promise.race([
-      this.call('stop').catch(() => undefined), // dead already, or it never served
+      hasStopped,
       delay(LAST_ANSWERS_MS, undefined, { signal: late.signal }).catch(() => undefined), // aborted: not needed
     ]);
     late.abort();
