@@ -114,6 +114,7 @@ describe('flags without a file', () => {
       nodePortAddresses: ['192.168.0.0/16', 'fd00::/64'],
       allowedExternalIPs: ['0.0.0.0/0', '::/0'],
       dns: defaultConfiguration().configuration.dns,
+      cni: defaultConfiguration().configuration.cni,
       hasServiceMetrics: false,
       oomScoreAdj: -5,
       verbosity: 4,

@@ -189,6 +189,7 @@ services: { allowedExternalIPs: [192.0.2.7/24] }
       nodePortAddresses: ['192.168.1.0/24', 'fd00::/64'],
       allowedExternalIPs: ['192.0.2.0/24'],
       dns: defaultConfiguration().configuration.dns,
+      cni: defaultConfiguration().configuration.cni,
       hasServiceMetrics: false,
       oomScoreAdj: -999,
       verbosity: 0,
@@ -302,9 +303,9 @@ iptables: { localhostNodePorts: false }
   });
 
   test('name what of our own document is unknown or for a later version', () => {
-    const { warnings } = parse(`---\n${NODE_HEADER}cni: {}\nfoo: 1\niptables: { variants: nft }\n`);
+    const { warnings } = parse(`---\n${NODE_HEADER}routes: {}\nfoo: 1\niptables: { variants: nft }\n`);
     expect(warnings).toEqual([
-      'NodeConfiguration cni comes in a later version; not used by this one',
+      'NodeConfiguration routes comes in a later version; not used by this one',
       'unknown field NodeConfiguration foo, ignored',
       'unknown field NodeConfiguration iptables.variants, ignored',
     ]);
