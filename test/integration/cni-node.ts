@@ -48,6 +48,9 @@ export interface Call {
 export const DUAL = { podCIDRs: ['10.88.0.0/24', 'fd00:88::/64'], nonMasqueradeCIDRs: [] } satisfies AgentSettings;
 export const IPV4 = { podCIDRs: ['10.88.0.0/24'], nonMasqueradeCIDRs: [] } satisfies AgentSettings;
 
+/** Of the namespace itself, and what leads to `outside`. */
+const KEPT = ['lo', 'out0'];
+
 export class CniNode implements AsyncDisposable {
   readonly netns: string;
   readonly directory: string;
@@ -233,7 +236,7 @@ export class CniNode implements AsyncDisposable {
       linkinfo?: { info_kind?: string };
     }[];
     const others = links
-      .filter(({ ifname, linkinfo }) => ifname !== 'lo' && linkinfo?.info_kind !== 'bridge')
+      .filter(({ ifname, linkinfo }) => !KEPT.includes(ifname) && linkinfo?.info_kind !== 'bridge')
       .map(({ ifname }) => `link ${ifname}`);
     const rules = (await this.exec(['nft', 'list', 'ruleset'])).stdout
       .split('\n')
