@@ -132,6 +132,9 @@ export function sysctls(member: string): Record<string, number> {
     // Else a Service without endpoints refuses six connections and then one a second; the others would wait for nothing.
     'net.ipv4.icmp_ratelimit': 0,
     'net.ipv6.icmp.ratelimit': 0,
+    // Nor is the limit of all peers together asked: two processors that do so at once may both be told no, however little was sent.
+    'net.ipv4.icmp_ratemask': 0,
+    'net.ipv6.icmp.ratemask': 255, // a type that isn't
     ...bridgeFilter(1), // as on every Kubernetes node that has it
   };
 }
