@@ -84,7 +84,10 @@ export class CniNode implements AsyncDisposable {
     this.#settings = settings;
     const argument = JSON.stringify({ directory: this.directory, settings });
     const command = ['netns', 'exec', this.netns, nodeProgram, agentMain, argument];
-    const agent = spawn('ip', command, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const agent = spawn('ip', command, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, UV_THREADPOOL_SIZE: '8' }, // as bin/kproxy-ts has it
+    });
     this.#agent = agent;
     this.#ended = once(agent, 'exit');
     let said = '';

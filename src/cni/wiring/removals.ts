@@ -25,12 +25,15 @@ interface Wanted {
 }
 
 /** Each request keeps a thread of libuv's pool until the kernel is done with all of it; those that wait meanwhile go with the next one. */
-const MOST_AT_ONCE = 2;
+const MOST_AT_ONCE = 4;
 
 export class Removals {
   readonly #libc: Libc;
   #waiting: Wanted[] = [];
   #running = 0;
+  /** By index, until the kernel tells that they are gone or their request has returned. */
+  readonly #going = new Map<number, Wanted>();
+  #events: number | undefined;
 
   constructor(libc: Libc) {
     this.#libc = libc;
@@ -51,26 +54,53 @@ export class Removals {
     const wanted = this.#waiting.splice(0);
     this.#running += 1;
     try {
+      for (const each of wanted) this.#going.set(each.index, each);
+      this.#listen();
       await removeBatch(this.#libc, wanted);
+      for (const { resolve } of wanted) resolve();
     } catch (error) {
       for (const { reject } of wanted) reject(error);
     }
+    for (const each of wanted) if (this.#going.get(each.index) === each) this.#going.delete(each.index);
     this.#running -= 1;
     await this.#next();
   }
+
+  /** One listens for all. @throws NetlinkError */
+  #listen(): void {
+    if (this.#events !== undefined) return;
+    const fd = openRouteDescriptor(this.#libc, { groups: LINK_EVENTS, timeoutMs: HEARING_MS });
+    this.#events = fd;
+    // What isn't heard is told by the end of its request.
+    void this.#hear(fd).finally(() => {
+      this.#events = undefined;
+      this.#libc.close(fd);
+    });
+  }
+
+  /** Resolves what is told to be gone, until nothing is going. */
+  async #hear(fd: number): Promise<void> {
+    const buffer = Buffer.allocUnsafe(RECEIVE_BYTES);
+    while (this.#going.size > 0) {
+      const length = await this.#libc.recvAsync(fd, buffer);
+      // Nothing for a while, or an overflow.
+      if (length < 0) continue;
+      for (const message of messagesIn(buffer.subarray(0, length))) {
+        if (!isLinkRemoval(message)) continue;
+        const index = linkIndexOf(message);
+        this.#going.get(index)?.resolve();
+        this.#going.delete(index);
+      }
+    }
+  }
 }
 
-/** Resolves when the request has returned; each of `wanted` is resolved then, or when the kernel tells that it is gone. @throws NetlinkError */
+/** Resolves when the request has returned. @throws NetlinkError */
 async function removeBatch(libc: Libc, wanted: readonly Wanted[]): Promise<void> {
-  const events = openRouteDescriptor(libc, { groups: LINK_EVENTS, timeoutMs: HEARING_MS });
-  const state = { isOver: false };
-  void hear(libc, events, wanted, state).finally(() => libc.close(events));
   const fd = openRouteDescriptor(libc);
   try {
     await request(libc, fd, wanted);
-    for (const { resolve } of wanted) resolve();
   } finally {
-    state.isOver = true;
     libc.close(fd);
   }
 }
@@ -92,22 +122,6 @@ async function request(libc: Libc, fd: number, wanted: readonly Wanted[]): Promi
       open -= 1;
       const errno = -(readHostWord(bytes, HEADER) | 0);
       if (errno !== 0 && errno !== ENODEV) throw new NetlinkError('remove links', errno, `errno ${errno}`);
-    }
-  }
-}
-
-/** Resolves what is told to be gone, until all of it is or the request has returned. */
-async function hear(libc: Libc, fd: number, wanted: readonly Wanted[], state: { isOver: boolean }): Promise<void> {
-  const left = new Map(wanted.map(each => [each.index, each]));
-  const buffer = Buffer.allocUnsafe(RECEIVE_BYTES);
-  while (left.size > 0 && !state.isOver) {
-    const length = await libc.recvAsync(fd, buffer);
-    // Nothing for a while, or an overflow: the request's own end tells what was not heard.
-    if (length < 0) continue;
-    for (const message of messagesIn(buffer.subarray(0, length))) {
-      if (!isLinkRemoval(message)) continue;
-      left.get(linkIndexOf(message))?.resolve();
-      left.delete(linkIndexOf(message));
     }
   }
 }
