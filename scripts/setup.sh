@@ -30,7 +30,10 @@ case "${1:-}" in
     need knot-dnsutils kdig
     need iputils-ping ping
     ;;
-  --bench) need dnsperf dnsperf ;;
+  --bench)
+    need dnsperf dnsperf
+    need containernetworking-plugins /usr/lib/cni/bridge
+    ;;
 esac
 
 if [ -n "$missing" ]; then
