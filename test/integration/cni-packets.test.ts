@@ -207,7 +207,7 @@ describe('what packets show of sources, checks and ports', () => {
     await node.exec(['ip', 'addr', 'del', '192.0.2.3/24', 'dev', 'out0']);
   });
 
-  test('D11: after DEL the connection table knows neither the address nor the hostPort, and the neighbour’s flows stay', async () => {
+  test('D11: after DEL the connection table knows neither the address nor the hostPort; flows of other pods stay', async () => {
     const [one, two] = [await add(0, mappings(tcp, { ...tcp, protocol: 'udp' })), await add(1)];
     for (const protocol of ['tcp', 'udp'] as const) {
       for (const address of NODE) await who(far, { address, port: 8080, protocol });
