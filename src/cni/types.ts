@@ -10,6 +10,13 @@ export interface AttachmentId {
 
 export const attachmentKey = ({ network, containerID, ifname }: AttachmentId) => `${network}/${containerID}/${ifname}`;
 
+/** As the runtime names the pod; empty where it doesn't. */
+export interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
 /** A result as CNI 1.1.0 has it; other versions are made of it when it is printed. */
 export interface CniResult {
   readonly cniVersion?: string;

@@ -129,11 +129,9 @@ export class Lab implements AsyncDisposable {
       await Promise.all(prepared.map(pod => this.publishPod(pod)));
     };
     // Where daemons give pods their network, they are there first, as on a node.
-    if (!this.#state.current.hasCni) await step(startPods);
-    if (options.daemons ?? true) {
-      await step(() => this.#startDaemons(options.signal));
-    }
-    if (this.#state.current.hasCni) await step(startPods);
+    const startDaemons = () => ((options.daemons ?? true) ? this.#startDaemons(options.signal) : Promise.resolve());
+    const inOrder = this.#state.current.hasCni ? [startDaemons, startPods] : [startPods, startDaemons];
+    for (const start of inOrder) await step(start);
     options.signal?.throwIfAborted();
     this.#state.update({ phase: 'ready' });
   }

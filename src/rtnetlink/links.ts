@@ -119,33 +119,21 @@ export interface NewBridge {
 
 /** A bridge with an address of its own, which its ports don't change, and without a delay before they forward. */
 export function newBridge({ name, mac, mtu }: NewBridge): RouteRequest {
-  return {
-    op: `make the bridge ${name}`,
-    type: RTM_NEWLINK,
-    flags: FLAG.create | FLAG.exclusive,
-    head: head(),
-    attributes: [
-      [IFLA.ifname, text(name)],
-      [IFLA.address, macBytes(mac)],
-      ...(mtu === undefined ? [] : ([[IFLA.mtu, u32(mtu)]] as const)),
-      [IFLA.linkinfo, linkInfo('bridge', [[BR.forwardDelay, u32(0)]])],
-    ],
-  };
+  const attributes: readonly Attribute[] = [[IFLA.address, macBytes(mac)], ...sizeOf(mtu)];
+  return newLink(name, 'bridge', [...attributes, [IFLA.linkinfo, linkInfo('bridge', [[BR.forwardDelay, u32(0)]])]]);
 }
 
 /** A link whose queue shapes what is redirected to it. */
 export function newIfb(name: string, mtu: number | undefined): RouteRequest {
-  return {
-    op: `make the ifb ${name}`,
-    type: RTM_NEWLINK,
-    flags: FLAG.create | FLAG.exclusive,
-    head: head(),
-    attributes: [
-      [IFLA.ifname, text(name)],
-      ...(mtu === undefined ? [] : ([[IFLA.mtu, u32(mtu)]] as const)),
-      [IFLA.linkinfo, linkInfo('ifb')],
-    ],
-  };
+  return newLink(name, 'ifb', [...sizeOf(mtu), [IFLA.linkinfo, linkInfo('ifb')]]);
+}
+
+const sizeOf = (mtu: number | undefined): readonly Attribute[] => (mtu === undefined ? [] : [[IFLA.mtu, u32(mtu)]]);
+
+function newLink(name: string, kind: string, more: readonly Attribute[]): RouteRequest {
+  const attributes: readonly Attribute[] = [[IFLA.ifname, text(name)], ...more];
+  const flags = FLAG.create | FLAG.exclusive;
+  return { op: `make the ${kind} ${name}`, type: RTM_NEWLINK, flags, head: head(), attributes };
 }
 
 export function setVlanFiltering(bridge: LinkName): RouteRequest {

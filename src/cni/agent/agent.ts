@@ -155,8 +155,7 @@ export class Agent {
 
   #errorReply(request: AgentRequest, error: unknown): NonNullable<AgentReply['error']> {
     const { command, containerID, ifname } = request;
-    const { podName } = { podName: request.args.K8S_POD_NAME ?? '' };
-    const what = { command, network: request.config.name, containerID, ifname, pod: podName };
+    const what = { command, network: request.config.name, containerID, ifname, pod: request.args.K8S_POD_NAME ?? '' };
     if (error instanceof CniError) {
       this.#parts.log.warn({ ...what, code: error.code, details: error.details }, error.message);
       return { code: error.code, msg: error.message, ...(error.details === '' ? {} : { details: error.details }) };

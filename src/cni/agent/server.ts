@@ -31,10 +31,9 @@ export class AgentServer {
     rmSync(path, { force: true });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.once('error', reject);
-    const mask = 0o177;
     this.#server.listen({ path, backlog: 511 }, resolve);
     await promise;
-    chmodSync(path, 0o777 & ~mask);
+    chmodSync(path, 0o600);
     this.#server.off('error', reject);
   }
 

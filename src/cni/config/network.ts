@@ -1,18 +1,20 @@
 /** A runtime's request, as what the agent has to do. Pure. The fields are those of the bridge, portmap and bandwidth plugins; docs/cni.md lists them. */
 import { canonicalIP } from '../../net/ip.ts';
-import type { AgentRequest, AttachmentId, Bandwidth, CniDns, CniResult, CniRoute, HostPort } from '../types.ts';
+import type {
+  AgentRequest,
+  AttachmentId,
+  Bandwidth,
+  CniDns,
+  CniResult,
+  CniRoute,
+  HostPort,
+  PodName,
+} from '../types.ts';
 import { readBandwidth, readPortMappings } from './capabilities.ts';
 import { readDns } from './dns.ts';
 import { Fields, isObject, type Json, refuse } from './reader.ts';
 import { readRequested } from './requested.ts';
 import { readRoutes } from './routes.ts';
-
-/** Of the pod, as the runtime names it; empty where it doesn't. */
-export interface PodName {
-  readonly namespace: string;
-  readonly name: string;
-  readonly uid: string;
-}
 
 export interface VlanRange {
   readonly minID?: number;

@@ -2,18 +2,12 @@
 
 import { parseCIDR } from '../../net/cidr.ts';
 import { canonicalIP } from '../../net/ip.ts';
-import type { AttachmentId, HostPort, Protocol } from '../types.ts';
+import type { AttachmentId, HostPort, PodName, Protocol } from '../types.ts';
 
 export interface KeptAddress {
   /** Canonical, with prefix length: `10.88.0.2/24`. */
   readonly address: string;
   readonly gateway?: string;
-}
-
-export interface PodName {
-  readonly namespace: string;
-  readonly name: string;
-  readonly uid: string;
 }
 
 export interface Attachment {

@@ -1,6 +1,6 @@
 /** An attachment in memory, small: thousands of pods have one each. Pure. */
-import type { AttachmentId, HostPort } from '../types.ts';
-import type { Attachment, KeptAddress, PodName } from './attachment.ts';
+import type { AttachmentId, HostPort, PodName } from '../types.ts';
+import type { Attachment, KeptAddress } from './attachment.ts';
 
 /** A configuration as JSON, which all attachments share that have the same. */
 interface SharedText {

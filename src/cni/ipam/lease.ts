@@ -1,8 +1,8 @@
 /** The addresses of this node as people see them. Pure. */
 import { placeOf } from '../../net/address-value.ts';
 import { renderTable } from '../../text/table.ts';
-import type { AttachmentId } from '../types.ts';
-import { type Attachment, addressOf, type PodName } from './attachment.ts';
+import type { AttachmentId, PodName } from '../types.ts';
+import { type Attachment, addressOf } from './attachment.ts';
 import type { Rest } from './book.ts';
 
 export interface Lease {
