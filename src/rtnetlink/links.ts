@@ -13,6 +13,7 @@ import {
   u16,
   u32,
 } from './encoding.ts';
+import { NO_NAMESPACE } from './namespaces.ts';
 
 export const RTM_NEWLINK = 16;
 const [RTM_DELLINK, RTM_GETLINK, RTM_SETLINK] = [17, 18, 19];
@@ -256,6 +257,8 @@ export interface Link {
   readonly master: number;
   /** Index of the other end, in its namespace; 0 = it has none. */
   readonly peer: number;
+  /** Number of the namespace of the other end; NO_NAMESPACE = this one, or it has none. */
+  readonly peerNamespace: number;
 }
 
 export const isLinkMessage = ({ type, family }: Message) => type === RTM_NEWLINK && family !== AF.bridge;
@@ -275,6 +278,7 @@ export function readLink(message: Message): Link {
   const string = (value: Buffer | undefined) => (value === undefined ? '' : textOf(value));
   const flags = readHostWord(bytes, HEADER + 8);
   const info = parts.get(IFLA.linkinfo);
+  const number = parts.get(IFLA.linkNetnsid);
   return {
     index: linkIndexOf(message),
     name: string(parts.get(IFLA.ifname)),
@@ -286,5 +290,6 @@ export function readLink(message: Message): Link {
     alias: string(parts.get(IFLA.ifalias)),
     master: word(IFLA.master),
     peer: word(IFLA.link),
+    peerNamespace: number === undefined ? NO_NAMESPACE : readHostWord(number) | 0,
   };
 }

@@ -30,6 +30,7 @@ const CASES: Record<string, string> = {
   K03: 'check finds what is missing (and K04)',
   K06: 'check accepts what others added',
   F11: 'any step fails: an error, and nothing left',
+  adopts: 'a pod is known by its namespace, not by the numbers of its links',
   many: 'a hundred at once, without a descriptor left open',
 };
 

@@ -71,6 +71,7 @@ export class CniRules {
   start(pods: readonly PodRules[], { nonMasqueradeCIDRs }: RuleSettings): Promise<void> {
     return this.#inTurn(async () => {
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
+      this.#intactAt = undefined; // what was found then was compared with other networks
       const known = pods.filter(pod => this.#takes(pod));
       this.#present = new Set(this.#ledger.families());
       for (const family of FAMILIES) if (await hasTable(this.#kernel, family)) this.#present.add(family);

@@ -10,6 +10,7 @@ import {
 } from '../../rtnetlink/addresses.ts';
 import { AF } from '../../rtnetlink/encoding.ts';
 import { dumpLinks, getLink, isLinkMessage, type Link, type LinkName, readLink } from '../../rtnetlink/links.ts';
+import { getNamespaceNumber, NO_NAMESPACE, readNamespaceNumber } from '../../rtnetlink/namespaces.ts';
 import { ENODEV, isErrno } from './ports.ts';
 
 /** undefined = there is none. @throws NetlinkError */
@@ -21,6 +22,12 @@ export function findLink(route: RouteKernel, link: LinkName): Link | undefined {
     if (isErrno(error, ENODEV)) return undefined;
     throw error;
   }
+}
+
+/** By which the socket's namespace knows an open one. @throws NetlinkError */
+export function namespaceNumber(route: RouteKernel, fd: number): number {
+  const numbers = route.send([getNamespaceNumber(fd)]).map(readNamespaceNumber);
+  return numbers.find(number => number !== undefined) ?? NO_NAMESPACE;
 }
 
 export function linksOf(route: RouteKernel): readonly Link[] {

@@ -1,5 +1,5 @@
 /** What a pod's end of a link has now. */
-import { addressesOf, findLink, routesOf } from './links.ts';
+import { addressesOf, findLink, namespaceNumber, routesOf } from './links.ts';
 import { isErrno, type WiringPorts } from './ports.ts';
 import type { PodAddress } from './specs.ts';
 
@@ -20,8 +20,10 @@ export function podOf(
   const host = findLink(ports.route, hostLink);
   if (host === undefined) return undefined;
   using pod = openIfThere(ports, netns);
-  const link = pod && findLink(pod.route, ifname);
-  if (pod === undefined || link === undefined || link.peer !== host.index || host.peer !== link.index) return undefined;
+  // Indexes alone are no evidence: every namespace counts from 1.
+  if (pod === undefined || namespaceNumber(ports.route, pod.fd) !== host.peerNamespace) return undefined;
+  const link = findLink(pod.route, ifname);
+  if (link === undefined || host.peer !== link.index) return undefined;
   const routes = routesOf(pod.route, link.index).filter(({ dst }) => DEFAULTS.has(dst));
   const gatewayFor = (ip: string) => routes.find(({ gw }) => gw?.includes(':') === ip.includes(':'))?.gw;
   const own = addressesOf(pod.route, link.index).filter(({ ip }) => !/^fe[89ab]/.test(ip));

@@ -130,6 +130,19 @@ describe('rules of pods', () => {
     expect(await rules.isIntact()).toBe(true);
   });
 
+  test('A19 other networks are written though the kernel was found intact with those before, and nothing changed since', async () => {
+    const kernel = new FakeNfTables();
+    const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+    const rules = new CniRules({ kernel, log, generation: async () => kernel.commits });
+    await rules.start([pod(2)], settings);
+    expect(await rules.isIntact()).toBe(true);
+    const { commits } = kernel;
+    await rules.start([pod(2)], { nonMasqueradeCIDRs: ['192.0.2.0/24'] });
+    expect(kernel.commits).toBe(commits + 1);
+    await rules.start([pod(2)], { nonMasqueradeCIDRs: ['192.0.2.0/24'] });
+    expect(kernel.commits).toBe(commits + 1);
+  });
+
   test('a cleanup takes everything away, also twice', async () => {
     const { kernel, rules } = start();
     await rules.start([pod(2, { spoof: { hostLink: 'veth2', ips: ['10.88.0.2'] } })], settings);
