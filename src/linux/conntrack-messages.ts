@@ -60,7 +60,15 @@ export interface Flow {
 }
 
 /** Which entries a dump is about: compared with the original direction. */
-export interface FlowFilter {
+export type FlowFilter = FamilyFilter | EveryFlow;
+
+/** Entries of both families in one walk, which costs as much as one of them. */
+export interface EveryFlow {
+  readonly family: 'both';
+  readonly protocol?: undefined;
+}
+
+export interface FamilyFilter {
   readonly family: IPFamily;
   /** Absent = all, whatever the other fields say. */
   readonly protocol?: number;
@@ -72,6 +80,7 @@ export interface FlowFilter {
 
 /** Whether a flow is among those that were asked for: kernels before 5.8 know no filter but the family, and send them all. */
 export function isWanted({ family, original, reply }: Flow, filter: FlowFilter): boolean {
+  if (filter.family === 'both') return true;
   if (family !== filter.family) return false;
   if (filter.protocol === undefined) return true;
   if (original.protocol !== filter.protocol) return false;
@@ -85,6 +94,8 @@ export function isWanted({ family, original, reply }: Flow, filter: FlowFilter):
  * would send all entries but the wanted ones (ctnetlink_filter_match_tuple, up to at least 6.18).
  */
 export function encodeDump(filter: FlowFilter): Buffer {
+  if (filter.family === 'both')
+    return new Writer({ type: CT_GET, flags: NLM_F_DUMP, family: 'both', sequence: 0 }).finish();
   const { family, protocol, destinationPort, replyPort } = filter;
   const destination = family === 'IPv6' ? undefined : filter.destination;
   const writer = new Writer({ type: CT_GET, flags: NLM_F_DUMP, family, sequence: 0 });

@@ -3,13 +3,13 @@ import { type IPFamily, parseIPv4, parseIPv6 } from '../net/ip.ts';
 import { HEADER, NLM_F_REQUEST, nativeWriters, PAYLOAD } from './nfnetlink.ts';
 
 const NLA_F_NESTED = 0x8000;
-/** NFPROTO_IPV4, NFPROTO_IPV6 */
-export const FAMILY = { IPv4: 2, IPv6: 10 };
+/** NFPROTO_IPV4, NFPROTO_IPV6, AF_UNSPEC */
+export const FAMILY = { IPv4: 2, IPv6: 10, both: 0 };
 
 interface MessageHeader {
   readonly type: number;
   readonly flags: number;
-  readonly family: IPFamily;
+  readonly family: keyof typeof FAMILY;
   readonly sequence: number;
 }
 

@@ -120,6 +120,7 @@ told.sixth = (await list({ family: 'IPv6', protocol: UDP })).map(({ original }) 
 told.sixthByAddress = (
   await list({ family: 'IPv6', protocol: UDP, destination: 'fd00:96::10', destinationPort: 53 })
 ).length;
+told.both = (await list({ family: 'both' })).map(({ family, original }) => `${family} ${original.source}`).toSorted();
 told.otherId = await send([
   (sequence, isAcknowledged) => encodeDelete({ ...first, id: (first.id ^ 1) >>> 0 }, { sequence, isAcknowledged }),
 ]);
@@ -132,6 +133,8 @@ told.untouched = [
   (await list({ ...all, protocol: TCP })).length,
   (await list({ family: 'IPv6', protocol: UDP })).length,
 ];
+told.ofBoth = await sweepFlows({ filter: { family: 'both' }, isStale: () => true });
+told.none = await entries();
 
 // Many.
 await insert(Array.from({ length: Number(count) }, (_, i) => flowOf(i)));

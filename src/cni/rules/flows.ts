@@ -76,7 +76,7 @@ export class PodFlows {
   }
 }
 
-/** One walk a family. */
+/** One walk; of UDP alone where that is enough, which the kernel can tell apart within a family. */
 export function filtersFor({ addresses, hostPorts }: GoneFlows): FlowFilter[] {
   const families = FAMILIES.filter(
     family =>
@@ -84,7 +84,9 @@ export function filtersFor({ addresses, hostPorts }: GoneFlows): FlowFilter[] {
       hostPorts.some(({ hostIP }) => hostIP === '' || ipFamily(hostIP) === family),
   );
   const isUdpOnly = addresses.length === 0 && hostPorts.every(({ protocol }) => protocol === 'udp');
-  return families.map(family => (isUdpOnly ? { family, protocol: UDP } : { family }));
+  if (isUdpOnly) return families.map(family => ({ family, protocol: UDP }));
+  const [family] = families;
+  return families.length > 1 || family === undefined ? [{ family: 'both' }] : [{ family }];
 }
 
 /** Tells the entries to delete; `local` are the node's addresses. */

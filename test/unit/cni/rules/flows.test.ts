@@ -24,14 +24,15 @@ describe('flows of pods', () => {
     expect([other(udpFlow([NODE, 53])), other(udpFlow(['192.0.2.2', 53]))]).toEqual([false, true]);
   });
 
-  test('one walk a family, of UDP alone where that is enough', () => {
+  test('one walk, of UDP alone where that is enough', () => {
     expect(filtersFor({ addresses: ['10.88.0.2', '10.88.0.3'], hostPorts: [] })).toEqual([{ family: 'IPv4' }]);
-    expect(filtersFor({ addresses: ['fd00::2'], hostPorts: [{ ...udp, hostIP: NODE }] })).toEqual([
-      { family: 'IPv4' },
-      { family: 'IPv6' },
-    ]);
+    expect(filtersFor({ addresses: ['fd00::2'], hostPorts: [{ ...udp, hostIP: NODE }] })).toEqual([{ family: 'both' }]);
     expect(filtersFor({ addresses: [], hostPorts: [{ ...udp, hostIP: NODE }] })).toEqual([
       { family: 'IPv4', protocol: 17 },
+    ]);
+    expect(filtersFor({ addresses: [], hostPorts: [udp] })).toEqual([
+      { family: 'IPv4', protocol: 17 },
+      { family: 'IPv6', protocol: 17 },
     ]);
   });
 
