@@ -3,7 +3,7 @@
  * namespace of its own. Arguments: runs of each, how many at once.
  */
 import type { Quantiles } from './nftables/quantiles.ts';
-import { measure, ms, type Row, report } from './spine/rows.ts';
+import { mb, measure, ms, type Row, report } from './spine/rows.ts';
 
 const [LEASES, PODS] = [10_000, 5000];
 
@@ -40,6 +40,10 @@ const { masq, plain, ports, version, resident, oursTogether, theirsTogether } = 
   [runs, many],
 );
 const growth = await measure<Growth>('../cni/growth', [LEASES, PODS, 40]);
+const [withAgent, without] = [
+  await measure<{ rss: number }>('resident', [0, 'nftables', 'cni']),
+  await measure<{ rss: number }>('resident', [0, 'nftables']),
+];
 const { quiet, busy } = await measure<Record<'quiet' | 'busy', Quantiles>>('../cni/beside-rules', [many, 10]);
 
 const row = (figure: string, { ours, theirs }: Pair, target: number): Row => ({
@@ -72,6 +76,12 @@ report([
     beside: '-',
     ratio: growth.heapPerPod / 1000,
     target: 2,
+  },
+  {
+    figure: 'daemon with the agent / without, RSS',
+    ours: mb(withAgent.rss),
+    beside: mb(without.rss),
+    ratio: withAgent.rss / without.rss,
   },
   {
     figure: `event to commit beside ${many} ADDs and DELs, p99, ms`,

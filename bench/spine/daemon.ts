@@ -14,6 +14,8 @@ export interface BenchDaemonOptions {
   readonly syncPeriod?: string;
   /** Answers names at 127.0.0.1:DNS_PORT with so many workers; absent = none. */
   readonly dnsWorkers?: number;
+  /** With the agent of pods' network. */
+  readonly cni?: boolean;
 }
 
 export interface BenchDaemon extends AsyncDisposable {
@@ -81,7 +83,7 @@ function kubeconfig(url: string): string {
 }
 
 function configuration(options: BenchDaemonOptions, directory: string): string {
-  const { variant = 'nft', syncPeriod = '30s', dnsWorkers } = options;
+  const { variant = 'nft', syncPeriod = '30s', dnsWorkers, cni = false } = options;
   const isNftables = variant === 'nftables';
   const kubeProxy = {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
@@ -97,6 +99,7 @@ function configuration(options: BenchDaemonOptions, directory: string): string {
     kind: 'NodeConfiguration',
     ...(isNftables ? {} : { iptables: { variant } }),
     ...(dnsWorkers === undefined ? {} : { dns: dnsSection(dnsWorkers) }),
+    ...(cni ? { cni: { enabled: true, stateDirectory: join(directory, 'state') } } : {}),
   };
   return `${JSON.stringify(kubeProxy)}\n---\n${JSON.stringify(ours)}\n`;
 }

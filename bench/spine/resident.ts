@@ -1,4 +1,4 @@
-/** resident.ts SERVICES [VARIANT]: what the daemon keeps in memory with so many Services of ten endpoints. Bytes. */
+/** resident.ts SERVICES [VARIANT [cni]]: what the daemon keeps in memory with so many Services of ten endpoints. Bytes. */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startDaemon } from './daemon.ts';
@@ -6,9 +6,9 @@ import { startDaemon } from './daemon.ts';
 const CHANGES = 200;
 /** The daemon gives memory back a second after its first sync; then it has this long to do so. */
 const SETTLE_MS = 4000;
-const [services = '0', variant = 'nft'] = process.argv.slice(2);
+const [services = '0', variant = 'nft', cni] = process.argv.slice(2);
 
-await using daemon = await startDaemon({ services, variant });
+await using daemon = await startDaemon({ services, variant, cni: cni === 'cni' });
 await delay(SETTLE_MS);
 const rss = await residentBytes(daemon.pid);
 if (services === '0') process.stdout.write(JSON.stringify({ rss }));
