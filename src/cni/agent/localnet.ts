@@ -3,11 +3,11 @@
  * On only while some pod behind the bridge has a hostPort, and as before then.
  */
 import { readNetSysctl, writeNetSysctl } from '../../linux/netns.ts';
-import type { AgentLog } from './parts.ts';
+import type { Logger } from '../../log.ts';
 
 export interface LocalnetOptions {
   readonly needed: () => ReadonlySet<string>;
-  readonly log: AgentLog;
+  readonly log: Pick<Logger, 'error'>;
   readonly read?: (name: string) => string;
   readonly write?: (name: string, value: string) => void;
 }
