@@ -1,18 +1,26 @@
 /** The agent as the daemon runs it, in the network namespace that this process is in. Ends with its standard input, or by a signal. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AgentData } from '../../src/cni/agent/messages.ts';
 import type { AgentSettings } from '../../src/cni/agent/parts.ts';
 import { AgentThread } from '../../src/cni/host/thread.ts';
 import { AGENT_SOCKET, DEFERRED_DIRECTORY } from '../../src/cni/types.ts';
 import { createLogger } from '../../src/log.ts';
 
-const { directory, settings } = JSON.parse(process.argv[2] ?? '') as { directory: string; settings: AgentSettings };
+interface Wanted {
+  readonly directory: string;
+  readonly settings: AgentSettings;
+  readonly more: Partial<AgentData>;
+}
+
+const { directory, settings, more } = JSON.parse(process.argv[2] ?? '') as Wanted;
 mkdirSync(directory, { recursive: true, mode: 0o700 });
 const thread = new AgentThread({
   socketPath: join(directory, AGENT_SOCKET),
   deferredDirectory: join(directory, DEFERRED_DIRECTORY),
   stateDirectory: join(directory, 'state'),
   settings,
+  ...more,
   log: createLogger({ level: 'info' }),
   onDeath: error => {
     process.stderr.write(`${error.message}\n`);

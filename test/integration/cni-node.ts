@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { AgentData } from '../../src/cni/agent/messages.ts';
 import type { AgentSettings } from '../../src/cni/agent/parts.ts';
 import type { Lease } from '../../src/cni/ipam/lease.ts';
 import type { CniResult } from '../../src/cni/types.ts';
@@ -60,17 +61,19 @@ export class CniNode implements AsyncDisposable {
   #lines: AsyncIterator<string> | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   #settings: AgentSettings;
+  readonly #more: Partial<AgentData>;
 
-  private constructor(prefix: string, directory: string, settings: AgentSettings) {
+  private constructor(prefix: string, directory: string, settings: AgentSettings, more: Partial<AgentData>) {
+    this.#more = more;
     this.#prefix = prefix;
     this.netns = `${prefix}-host`;
     this.directory = directory;
     this.#settings = settings;
   }
 
-  static async start(name: string, settings: AgentSettings = IPV4): Promise<CniNode> {
+  static async start(name: string, settings: AgentSettings = IPV4, more: Partial<AgentData> = {}): Promise<CniNode> {
     const directory = await mkdtemp(join(tmpdir(), 'kproxy-cni-'));
-    const node = new CniNode(`kpx-${name}-${process.pid}`, directory, settings);
+    const node = new CniNode(`kpx-${name}-${process.pid}`, directory, settings, more);
     await createNamespaces([node.netns]);
     await node.startAgent();
     return node;
@@ -82,7 +85,7 @@ export class CniNode implements AsyncDisposable {
 
   async startAgent(settings: AgentSettings = this.#settings): Promise<void> {
     this.#settings = settings;
-    const argument = JSON.stringify({ directory: this.directory, settings });
+    const argument = JSON.stringify({ directory: this.directory, settings, more: this.#more });
     const command = ['netns', 'exec', this.netns, nodeProgram, agentMain, argument];
     const agent = spawn('ip', command, {
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -244,11 +247,21 @@ export class CniNode implements AsyncDisposable {
     const rules = (await this.exec(['nft', 'list', 'ruleset'])).stdout
       .split('\n')
       .filter(line => line.includes('comment "kp/'));
+    if (this.#more.rules === 'iptables') rules.push(...(await this.#iptablesRules()));
     const leases = (await this.leases())
       .filter(({ state }) => state !== 'resting')
       .map(({ address }) => `lease ${address}`);
     const deferred = await readdir(join(this.directory, 'cni-deferred')).catch(() => []);
     return [...others, ...rules.map(line => line.trim()), ...leases, ...deferred];
+  }
+
+  /** Those that are of one pod. */
+  async #iptablesRules(): Promise<readonly string[]> {
+    const saves = ['iptables-legacy-save', 'ip6tables-legacy-save'].map(async tool => (await this.exec([tool])).stdout);
+    const lines = (await Promise.all(saves)).join('').split('\n');
+    return lines.filter(
+      line => /^-A KPROXY-CNI-/.test(line) && / (?:10\.88\.|fd00:88:)\S+(?:\/32|\/128|:\d+)/.test(line),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 /** What the daemon's main thread and the agent's say to each other: plain data. */
 import type { Lease } from '../ipam/lease.ts';
 import type { FreeOutcome, FreeRequest } from '../ipam/routes.ts';
+import type { RulesVariant } from '../rules/choose.ts';
 import type { AgentSettings } from './parts.ts';
 
 /** What the agent begins with. */
@@ -8,6 +9,8 @@ export interface AgentData {
   readonly socketPath: string;
   readonly deferredDirectory: string;
   readonly stateDirectory: string;
+  /** Where rules are written; absent: as the kernel allows. */
+  readonly rules?: RulesVariant;
   readonly settings: AgentSettings;
 }
 

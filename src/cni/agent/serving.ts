@@ -1,11 +1,11 @@
 /** The agent with everything it works with: from the files and the kernel as they are found to a socket that answers. */
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { NftSocket } from '../../linux/nf-tables.ts';
 import { monotonicMs, readBootId } from '../ipam/boot.ts';
 import { badRowText } from '../ipam/loading.ts';
 import { AttachmentStore, type OpenOutcome } from '../ipam/store.ts';
 import { enableBridgeNetfilter } from '../rules/bridge-netfilter.ts';
+import { type ChosenTarget, chooseTarget } from '../rules/choose.ts';
 import { CniRules } from '../rules/cni-rules.ts';
 import { PodFlows } from '../rules/flows.ts';
 import { Forwarding } from '../rules/forwarding.ts';
@@ -41,14 +41,14 @@ export class Serving {
   readonly #server: AgentServer;
   readonly #deferred: DeferredQueue;
   readonly #stop = new AbortController();
-  readonly #kernel: NftSocket;
+  readonly #chosen: ChosenTarget;
   readonly #forwarding: Forwarding;
   #tending: Promise<void> = Promise.resolve();
   #nonMasqueradeCIDRs: readonly string[] = [];
 
-  private constructor(options: ServingOptions, parts: AgentParts, kernel: NftSocket, forwarding: Forwarding) {
+  private constructor(options: ServingOptions, parts: AgentParts, chosen: ChosenTarget, forwarding: Forwarding) {
     this.#parts = parts;
-    this.#kernel = kernel;
+    this.#chosen = chosen;
     this.#forwarding = forwarding;
     this.agent = new Agent(parts);
     this.counts = new Counts();
@@ -74,9 +74,9 @@ export class Serving {
     const outcomes: OpenOutcome[] = [];
     const store = await openStore(stateDirectory, outcome => outcomes.push(outcome));
     const wiring = await createWiring();
-    const kernel = new NftSocket();
-    const rules = new CniRules({ kernel, log });
-    const forwarding = new Forwarding({ kernel, log });
+    const chosen = await chooseTarget(log, options.rules);
+    const rules = new CniRules({ target: chosen.target, log });
+    const forwarding = new Forwarding({ kernel: chosen.kernel, log });
     const localnet = new Localnet({ needed: () => rules.localnetBridges(), log });
     const accepted = new Set<string>();
     const acceptBridge = async (bridge: string) => {
@@ -86,7 +86,7 @@ export class Serving {
     };
     const parts = { store, wiring, rules, flows: new PodFlows(), acceptBridge, localnet, settings, log };
     for (const outcome of outcomes) await tellOpening(outcome, parts);
-    const serving = new Serving(options, parts, kernel, forwarding);
+    const serving = new Serving(options, parts, chosen, forwarding);
     await serving.#begin();
     return serving;
   }
@@ -141,7 +141,7 @@ export class Serving {
     await this.agent.idle();
     this.#parts.store[Symbol.dispose]();
     this.#parts.wiring[Symbol.dispose]();
-    this.#kernel[Symbol.dispose]();
+    this.#chosen[Symbol.dispose]();
   }
 
   async #tend(): Promise<void> {

@@ -1,21 +1,12 @@
-/** The rules of all pods of this node in nf_tables, as elements of a few sets. docs: tables.ts. */
-import type { NftFamily } from '../../backends/nftables/packet.ts';
-import { type BatchRefusal, TableBatch } from '../../backends/nftables/table-batch.ts';
-import type { NftKernel } from '../../linux/nf-tables.ts';
-import { readGeneration } from '../../linux/nfnetlink.ts';
+/** The rules of all pods of this node: who has which, and that the kernel has them. */
 import { CniError, CODE } from '../types.ts';
-import { elementsOf } from './elements.ts';
 import { type Change, Ledger, netChange } from './ledger.ts';
-import { TABLE } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
-import { hasElement, hasElements, hasStructure, hasTable, wrongRanges } from './reading.ts';
-import { changeBatch, FAMILIES, refusalError, wholeBatch } from './writing.ts';
+import type { RulesLog, RulesTarget } from './target.ts';
 
 export interface CniRulesOptions {
-  readonly kernel: NftKernel;
-  readonly log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>;
-  /** A number that every commit of anybody changes. */
-  readonly generation?: () => Promise<number>;
+  readonly target: RulesTarget;
+  readonly log: RulesLog;
 }
 
 export interface RuleSettings {
@@ -36,50 +27,40 @@ interface Failure {
   readonly isRefusal: boolean;
 }
 
-/** ENOENT, EEXIST: the tables aren't as we left them. */
-const OTHERS_CHANGED = new Set([2, 17]);
 const COMPONENT = { component: 'cni' };
 
 /**
  * Guarantees:
- * 1. A pod's elements come and go in one transaction; calls that are made together share it.
- * 2. When `add` rejects, nothing of the pod is in the kernel; others' elements in the same transaction are.
+ * 1. A pod's rules come and go together; calls that are made together share a change of the kernel.
+ * 2. When `add` rejects, nothing of the pod is in the kernel; what others asked for at the same time is.
  * 3. What somebody else took away is made again by the next change that meets it, or by `repair`.
  */
 export class CniRules {
-  readonly #kernel: NftKernel;
+  readonly #target: RulesTarget;
   readonly #log: CniRulesOptions['log'];
-  readonly #generation: () => Promise<number>;
   #ledger = new Ledger();
-  /** Tables that were there when we last wrote or read them. */
-  #present = new Set<NftFamily>();
   #queue: Operation[] = [];
   #turn: Promise<unknown> = Promise.resolve();
-  /** Of a moment in which everything was as it should be. */
-  #intactAt: number | undefined;
 
-  constructor({ kernel, log, generation = readGeneration }: CniRulesOptions) {
-    this.#kernel = kernel;
+  constructor({ target, log }: CniRulesOptions) {
+    this.#target = target;
     this.#log = log;
-    this.#generation = generation;
   }
 
   /**
-   * Makes the tables be those of these pods, and changes nothing where they are already. A pod that is refused is in the log.
-   * @throws CniError when the kernel refuses the tables themselves
+   * Makes the kernel have the rules of these pods, and changes nothing where it has them already. A pod that is refused is in the log.
+   * @throws CniError when the kernel refuses what all of them need
    */
   start(pods: readonly PodRules[], { nonMasqueradeCIDRs }: RuleSettings): Promise<void> {
     return this.#inTurn(async () => {
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
-      this.#intactAt = undefined; // what was found then was compared with other networks
       const known = pods.filter(pod => this.#takes(pod));
-      this.#present = new Set(this.#ledger.families());
-      for (const family of FAMILIES) if (await hasTable(this.#kernel, family)) this.#present.add(family);
-      if (await this.#isIntact()) return;
-      if ((await this.#rewrite()) === undefined) return;
+      await this.#target.begin(this.#ledger);
+      if (await this.#target.isIntact(this.#ledger)) return;
+      if ((await this.#target.rewrite(this.#ledger)) === undefined) return;
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
-      const refusal = await this.#rewrite();
-      if (refusal !== undefined) throw refusalError(refusal);
+      const refusal = await this.#target.rewrite(this.#ledger);
+      if (refusal !== undefined) throw refusal;
       await this.#apply(known.map(pod => this.#operation(pod)));
     });
   }
@@ -96,35 +77,21 @@ export class CniRules {
 
   /** What of a pod's rules is missing in the kernel; changes nothing. */
   check(pod: PodRules): Promise<readonly string[]> {
-    return this.#inTurn(async () => {
-      const problems: string[] = [];
-      const elements = elementsOf(pod);
-      const families = new Set<NftFamily>(elements.map(({ family }) => family));
-      for (const family of families) {
-        if (!(await hasStructure(this.#kernel, family))) problems.push(`the table ${TABLE} (${family}) lacks rules`);
-        for (const set of await wrongRanges(this.#kernel, family, this.#ledger)) {
-          problems.push(`the set ${set} (${family}) has other ranges than the pods' networks`);
-        }
-      }
-      for (const element of elements) {
-        if (!(await hasElement(this.#kernel, element))) problems.push(`missing in nf_tables: ${element.what}`);
-      }
-      return problems;
-    });
+    return this.#inTurn(() => this.#target.missing(pod, this.#ledger));
   }
 
-  /** Whether the kernel has all that it was given. One question to the kernel while nobody changes anything. */
+  /** Whether the kernel has all that it was given. */
   isIntact(): Promise<boolean> {
-    return this.#inTurn(() => this.#isIntact());
+    return this.#inTurn(() => this.#target.isIntact(this.#ledger));
   }
 
-  /** Writes the tables anew where they aren't intact. @throws CniError */
+  /** Writes all rules anew where they aren't intact. @throws CniError */
   repair(): Promise<void> {
     return this.#inTurn(async () => {
-      if (await this.#isIntact()) return;
-      const refusal = await this.#rewrite();
-      if (refusal !== undefined) throw refusalError(refusal);
-      this.#log.warn(COMPONENT, `somebody changed the table ${TABLE}; it was written anew`);
+      if (await this.#target.isIntact(this.#ledger)) return;
+      const refusal = await this.#target.rewrite(this.#ledger);
+      if (refusal !== undefined) throw refusal;
+      this.#log.warn(COMPONENT, "somebody changed the rules of pods' networks; they were written anew");
     });
   }
 
@@ -133,25 +100,11 @@ export class CniRules {
     return this.#ledger.localnetBridges();
   }
 
-  needsLocalnet(bridge: string): boolean {
-    return this.localnetBridges().has(bridge);
-  }
-
   /** Takes everything away. @throws CniError */
   cleanup(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(() => {
       this.#ledger = new Ledger();
-      this.#present.clear();
-      this.#intactAt = undefined;
-      const batch = new TableBatch();
-      let isEmpty = true;
-      for (const family of FAMILIES) {
-        if (!(await hasTable(this.#kernel, family))) continue;
-        batch.removeTable({ name: TABLE, family });
-        isEmpty = false;
-      }
-      const refusal = isEmpty ? undefined : await batch.commit(this.#kernel);
-      if (refusal !== undefined) throw refusalError(refusal);
+      return this.#target.cleanup();
     });
   }
 
@@ -176,12 +129,19 @@ export class CniRules {
 
   #takes(pod: PodRules): boolean {
     try {
-      this.#ledger.set(pod.key, pod);
+      this.#set(pod.key, pod);
       return true;
     } catch (err) {
       this.#log.error({ ...COMPONENT, err }, `no rules for ${pod.key}`);
       return false;
     }
+  }
+
+  /** @throws CniError */
+  #set(key: string, pod: PodRules | undefined): Change {
+    const refusal = pod === undefined ? undefined : this.#target.refusal?.(pod);
+    if (refusal !== undefined) throw refusal;
+    return this.#ledger.set(key, pod);
   }
 
   /** Every operation is answered. Never rejects. */
@@ -193,7 +153,7 @@ export class CniRules {
     for (const operation of operations) {
       const before = this.#ledger.get(operation.key);
       try {
-        changes.push(this.#ledger.set(operation.key, operation.pod));
+        changes.push(this.#set(operation.key, operation.pod));
         undo.unshift(() => this.#ledger.set(operation.key, before));
         accepted.push(operation);
       } catch (error) {
@@ -219,40 +179,11 @@ export class CniRules {
   async #write(change: Change, hasNewRanges: boolean): Promise<Failure | undefined> {
     if (change.added.length + change.deleted.length === 0 && !hasNewRanges) return undefined;
     try {
-      const { batch, made } = changeBatch({ ledger: this.#ledger, present: this.#present, change, hasNewRanges });
-      let refusal = await batch.commit(this.#kernel);
-      for (const family of refusal === undefined ? made : []) this.#present.add(family);
-      if (refusal !== undefined && OTHERS_CHANGED.has(refusal.errno)) {
-        this.#log.warn(COMPONENT, `somebody changed the table ${TABLE}; it is written anew`);
-        refusal = await this.#rewrite();
-      }
-      return refusal === undefined ? undefined : { error: refusalError(refusal), isRefusal: true };
+      const error = await this.#target.write(this.#ledger, { change, hasNewRanges });
+      return error === undefined ? undefined : { error, isRefusal: true };
     } catch (cause) {
-      const error = new CniError(
-        CODE.kernel,
-        `nf_tables can't be asked: ${cause instanceof Error ? cause.message : cause}`,
-      );
-      return { error, isRefusal: false };
+      const why = cause instanceof Error ? cause.message : cause;
+      return { error: new CniError(CODE.kernel, `the rules of pods can't be written: ${why}`), isRefusal: false };
     }
-  }
-
-  async #rewrite(): Promise<BatchRefusal | undefined> {
-    const families = new Set([...this.#present, ...this.#ledger.families()]);
-    if (families.size === 0) return undefined;
-    const refusal = await wholeBatch(this.#ledger, families).commit(this.#kernel);
-    if (refusal === undefined) this.#present = families;
-    return refusal;
-  }
-
-  async #isIntact(): Promise<boolean> {
-    if (this.#present.size === 0) return true;
-    const generation = await this.#generation();
-    if (generation === this.#intactAt) return true;
-    for (const family of this.#present) {
-      if (!(await hasStructure(this.#kernel, family))) return false;
-      if (!(await hasElements(this.#kernel, family, this.#ledger))) return false;
-    }
-    this.#intactAt = generation;
-    return true;
   }
 }

@@ -16,7 +16,8 @@ import { NFT } from '../../netfilter/messages.ts';
 import { acceptanceText, decidesAnything, type ForwardTable, parseForward, removalText } from './forwarding-text.ts';
 
 export interface ForwardingOptions {
-  readonly kernel: NftKernel;
+  /** Absent where there is no nf_tables. */
+  readonly kernel?: NftKernel | undefined;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   readonly run?: typeof runProgram;
   readonly generation?: () => Promise<number>;
@@ -40,7 +41,7 @@ const TIMEOUT_MS = 60_000;
 
 /** Never on the way of an ADD: with the first pod of a bridge, at the start, and from time to time. */
 export class Forwarding {
-  readonly #kernel: NftKernel;
+  readonly #kernel: NftKernel | undefined;
   readonly #log: ForwardingOptions['log'];
   readonly #run: typeof runProgram;
   readonly #generation: () => Promise<number>;
@@ -52,7 +53,7 @@ export class Forwarding {
     this.#kernel = kernel;
     this.#log = log;
     this.#run = run;
-    this.#generation = generation;
+    this.#generation = kernel === undefined ? async () => 0 : generation;
   }
 
   /** Packets of these bridges' pods are accepted, wherever iptables' FORWARD decides anything; of others any more. Never rejects for a tool's sake. */
@@ -95,7 +96,7 @@ export class Forwarding {
     const [written, problems]: [string[], string[]] = [[], []];
     for (const family of FAMILIES) {
       const variants: Variant[] = [];
-      if (await hasNftForward(this.#kernel, family)) variants.push('nft');
+      if (this.#kernel !== undefined && (await hasNftForward(this.#kernel, family))) variants.push('nft');
       if (await isLegacyUsed(family)) variants.push('legacy');
       for (const variant of variants) {
         const tools = toolsOf(variant, family);

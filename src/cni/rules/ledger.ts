@@ -87,12 +87,18 @@ export class Ledger {
 
   /** The sets of ranges of a family. */
   rangesOf(family: IPFamily): ReadonlyMap<string, readonly Element[]> {
-    const own = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
-    const configured = this.#unmasqueraded.filter(range => range.family === family);
+    const { networks, unmasqueraded } = this.cidrsOf(family);
     return new Map([
-      [SETS.podNetworks, intervalElements(own)],
-      [SETS.unmasqueraded, intervalElements([...own, ...configured])],
+      [SETS.podNetworks, intervalElements(networks)],
+      [SETS.unmasqueraded, intervalElements(unmasqueraded)],
     ]);
+  }
+
+  /** The pods' networks of a family, and where pods are known by their own addresses. */
+  cidrsOf(family: IPFamily): { readonly networks: readonly CIDR[]; readonly unmasqueraded: readonly CIDR[] } {
+    const networks = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
+    const configured = this.#unmasqueraded.filter(range => range.family === family);
+    return { networks, unmasqueraded: [...networks, ...configured] };
   }
 
   /** Families in which pods have anything. */
