@@ -14,16 +14,19 @@ import { collectGarbage } from './gc.ts';
 import type { AgentParts } from './parts.ts';
 import { configOf } from './plan.ts';
 import { removeAttachment } from './remove.ts';
+import { TakenOver } from './taken-over.ts';
 import { Tending } from './tending.ts';
 import { Turns } from './turns.ts';
 
 export class Agent {
   readonly #parts: AgentParts;
   readonly #turns = new Turns();
+  readonly #takenOver: TakenOver;
   readonly tending: Tending;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
+    this.#takenOver = new TakenOver(parts);
     this.tending = new Tending({
       parts,
       isBusy: id => this.#turns.has(attachmentKey(unchained(id))),
@@ -34,9 +37,20 @@ export class Agent {
   /** Never rejects. `signal` is aborted when nobody waits for the answer any more: an ADD is then undone. */
   async handle(request: AgentRequest, signal: AbortSignal): Promise<AgentReply> {
     try {
+      await this.#takeOver(request);
       return (await this.#serve(request, signal)) ?? {};
     } catch (error) {
       return { error: this.#errorReply(request, error) };
+    }
+  }
+
+  /** A DEL goes on without what the plugin before left. @throws CniError */
+  async #takeOver(request: AgentRequest): Promise<void> {
+    try {
+      await this.#takenOver.know(request);
+    } catch (error) {
+      if (request.command !== 'DEL') throw error;
+      this.#parts.log.warn({ err: error }, 'what the plugin before gave is not known');
     }
   }
 
@@ -68,6 +82,7 @@ export class Agent {
     const isOfAddresses = kept !== undefined && configOf(kept)?.role === 'addresses';
     if (this.#parts.store.get(chainedID(id)) !== undefined) await removeAttachment(this.#parts, chainedID(id));
     if (isOfAddresses && request.config.kproxyDelegated !== true) return;
+    this.#takenOver.removeLink(request);
     await removeAttachment(this.#parts, id);
   }
 

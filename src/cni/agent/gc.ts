@@ -15,7 +15,10 @@ export interface Collection {
 /** @throws CniError 7 for a list that can't be read; 103 that lists every removal that failed, when all others are done */
 export async function collectGarbage(request: AgentRequest, { candidates, remove }: Collection): Promise<void> {
   const valid = readValid(request);
-  const isValid = ({ id }: Attachment) => valid.has(attachmentKey({ ...id, ifname: id.ifname.replace(CHAINED, '') }));
+  const isValid = ({ id }: Attachment) =>
+    id.ifname === ''
+      ? [...valid].some(key => key.startsWith(attachmentKey(id))) // an old file of host-local, which names no interface
+      : valid.has(attachmentKey({ ...id, ifname: id.ifname.replace(CHAINED, '') }));
   const gone = candidates.filter(attachment => !isValid(attachment));
   const tried = await Promise.allSettled(gone.map(({ id }) => remove(id)));
   const failures = tried.flatMap((result, index) =>

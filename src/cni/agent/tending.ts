@@ -5,6 +5,7 @@ import { isAlive } from './add.ts';
 import type { AgentParts } from './parts.ts';
 import { configOf, linkSpecOf } from './plan.ts';
 import { removeAttachment } from './remove.ts';
+import { isFreedElsewhere } from './taken-over.ts';
 
 export interface TendingOptions {
   readonly parts: AgentParts;
@@ -33,8 +34,11 @@ export class Tending {
     }
     for (const attachment of parts.store.all()) {
       const { id } = attachment;
-      const isGone = !names.has(hostLinkOf(id)) && !isAlive(parts, attachment);
-      if (!isGone || configOf(attachment) === undefined || this.#options.isBusy(id)) continue;
+      const isGone =
+        configOf(attachment) === undefined
+          ? isFreedElsewhere(attachment)
+          : !names.has(hostLinkOf(id)) && !isAlive(parts, attachment);
+      if (!isGone || this.#options.isBusy(id)) continue;
       const work = () => removeAttachment(parts, id);
       await this.#try({ attachment: attachmentKey(id) }, 'an attachment whose pod is gone', () =>
         this.#options.inTurn(id, work),

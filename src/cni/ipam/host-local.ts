@@ -20,16 +20,14 @@ export interface HostLocalLease {
 }
 
 /**
- * All leases below `dataDir`, [] when there is no such directory. An empty file is nobody's: host-local was killed between its
+ * All leases of a network below `dataDir`, [] when there is no such directory. An empty file is nobody's: host-local was killed between its
  * making and its writing, and would never free it. @throws the system's error when a directory or file can't be read
  */
-export function readHostLocalLeases(dataDir = HOST_LOCAL_DIRECTORY): readonly HostLocalLease[] {
-  return namesIn(dataDir).flatMap(network =>
-    namesIn(join(dataDir, network)).flatMap(name => {
-      const lease = readLease(join(dataDir, network, name), { network, name });
-      return lease === undefined ? [] : [lease];
-    }),
-  );
+export function readHostLocalLeases(dataDir: string, network: string): readonly HostLocalLease[] {
+  return namesIn(join(dataDir, network)).flatMap(name => {
+    const lease = readLease(join(dataDir, network, name), { network, name });
+    return lease === undefined ? [] : [lease];
+  });
 }
 
 /** The attachments that hold these leases, to be adopted. Neither a prefix length nor a configuration is known of them. */

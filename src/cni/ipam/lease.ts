@@ -9,8 +9,8 @@ export interface Lease {
   readonly network: string;
   /** Canonical, without prefix length. */
   readonly address: string;
-  /** A resting address was given back, and isn't given again yet. */
-  readonly state: Attachment['state'] | 'resting';
+  /** A resting address was given back, and isn't given again yet; one of host-local was given by that, and is held until its pod goes. */
+  readonly state: Attachment['state'] | 'resting' | 'host-local';
   /** '' and absent of a resting one. */
   readonly containerID: string;
   readonly ifname: string;
@@ -40,10 +40,11 @@ export function leasesOf({ attachments, rests, nowMs, wallMs }: LeaseSource): re
   return inOrder(leases);
 }
 
-export function leasesOfAttachment({ id, state, createdAt, addresses, pod }: Attachment): readonly Lease[] {
+export function leasesOfAttachment(attachment: Attachment): readonly Lease[] {
+  const { id, state, createdAt, addresses, pod, leaseFiles } = attachment;
   const common = {
     ...id,
-    state,
+    state: leaseFiles === undefined ? state : ('host-local' as const),
     since: createdAt > 0 ? timeText(createdAt) : '',
     ...(pod === undefined ? {} : { pod }),
   };

@@ -1,4 +1,5 @@
 /** What a pod's end of a link has now. */
+import { deleteLink } from '../../rtnetlink/links.ts';
 import { addressesOf, findLink, namespaceNumber, routesOf } from './links.ts';
 import { isErrno, type WiringPorts } from './ports.ts';
 import type { PodAddress } from './specs.ts';
@@ -32,6 +33,14 @@ export function podOf(
     return { address: `${ip}/${length}`, ...(gateway === undefined ? {} : { gateway }) };
   });
   return { addresses, isDefaultGateway: routes.length > 0 };
+}
+
+/** @throws NetlinkError */
+export function removeInside(ports: WiringPorts, netns: string, ifname: string): void {
+  using pod = openIfThere(ports, netns);
+  if (pod === undefined || pod.identity === ports.home.identity) return;
+  const link = findLink(pod.route, ifname);
+  if (link?.kind === 'veth') pod.route.send([deleteLink(link.index)]);
 }
 
 function openIfThere(ports: WiringPorts, netns: string) {

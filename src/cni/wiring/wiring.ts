@@ -7,7 +7,7 @@ import { ensureBridge, type FixedBridges } from './bridge.ts';
 import { check } from './check.ts';
 import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
 import { addressesOf, findLink } from './links.ts';
-import { type PodState, podOf } from './pod-state.ts';
+import { type PodState, podOf, removeInside } from './pod-state.ts';
 import { asCniError, type PodNamespace, type WiringPorts } from './ports.ts';
 import { Removals } from './removals.ts';
 import type { Attached, BridgeSpec, LinkSpec } from './specs.ts';
@@ -32,6 +32,8 @@ export interface Wiring extends Disposable {
   podOf(netns: string, link: { readonly hostLink: string; readonly ifname: string }): PodState | undefined;
   /** Makes the bridge of an attachment if it is missing, and has the host's end be its port again. One that is gone stays so. @throws CniError */
   rejoin(spec: LinkSpec): void;
+  /** Removes a pair by a pod's end of it, which another plugin made; there need be nothing. @throws CniError */
+  removeInside(netns: string, ifname: string): void;
   /** @throws CniError */
   ensureBridge(spec: BridgeSpec): { readonly name: string; readonly mac: string; readonly index: number };
 }
@@ -112,6 +114,7 @@ export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove
     hasBridge: name => told(() => findLink(ports.route, name)?.kind === 'bridge'),
     nameOf: index => told(() => findLink(ports.route, index)?.name),
     podOf: (netns, link) => told(() => podOf(ports, netns, link)),
+    removeInside: (netns, ifname) => told(() => removeInside(ports, netns, ifname)),
     rejoin: spec => told(() => rejoin(ports, spec, fixed)),
     ensureBridge: spec => told(() => ensureBridge(ports, spec, fixed)),
     [Symbol.dispose]: () => ports.close(),

@@ -163,7 +163,7 @@ describe('the store of attachments', () => {
     file('last_reserved_ip.0', '10.0.0.3');
     writeFileSync(join(dataDir, 'stray'), 'x');
     const store = open();
-    const leases = readHostLocalLeases(dataDir);
+    const leases = readHostLocalLeases(dataDir, 'kp');
     expect(leases.map(({ ip, containerID, ifname }) => [ip, containerID, ifname]).toSorted()).toEqual([
       ['10.0.0.2', 'c1', 'eth0'],
       ['10.0.0.3', 'old', ''],
@@ -176,7 +176,8 @@ describe('the store of attachments', () => {
     await next.release(idOf('c1'));
     expect(await next.release(idOf('old', 'kp', 'net7'))).toMatchObject({ id: idOf('old', 'kp', '') });
     expect(readdirSync(join(dataDir, 'kp')).toSorted()).toEqual(['10.0.0.4', 'last_reserved_ip.0', 'lock']);
-    expect(readHostLocalLeases(join(directory, 'none'))).toEqual([]);
+    expect(readHostLocalLeases(join(directory, 'none'), 'kp')).toEqual([]);
+    expect(readHostLocalLeases(dataDir, 'stray')).toEqual([]);
   });
 
   test('I04 P02 what is taken is refused by the name of the holder, and leaves nothing behind', async () => {
