@@ -9,6 +9,7 @@ import { addDnsMetrics } from './dns/host/metrics.ts';
 import { NodeDns, type NodeDnsOptions } from './dns/host/node-dns.ts';
 import { DNS_QUERY_ROUTE, dnsQueryRoute } from './dns/host/query-route.ts';
 import { DUMP_PATH, dumpRoute } from './dump/server.ts';
+import type { Happening } from './events/event.ts';
 import type { FamilyProxy } from './family-proxy.ts';
 import { compactHeap } from './heap.ts';
 import { SyncHealth } from './http/health-state.ts';
@@ -64,8 +65,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const live = new LiveConfiguration(loaded);
   const { configuration } = live;
   const log = createLogger({ level: logLevel ?? levelOfVerbosity(configuration.verbosity) });
-  for (const warning of loaded.warnings) log.warn({ component: 'config' }, warning);
-  tellTakeOver(options.takeOver, log);
+  tellBeginning(options, log);
   const signal = stopSignal(log);
   const setOomScoreAdj = oomScoreSetter({ log });
   await setOomScoreAdj(configuration.oomScoreAdj);
@@ -100,12 +100,13 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     others: () => [...dns.missing(), ...cni.missing()],
     now: Date.now,
   };
-  const cni = resources.use(nodeCni({ store, nodeName, configuration, paths, metrics, log }));
+  const record = (happening: Happening) => events.record(happening);
+  const cni = resources.use(nodeCni({ store, nodeName, configuration, paths, metrics, record, log }));
   const health = new SyncHealth({ families, syncPeriodMs, ...ofHealth });
   const kernel = new KernelSettings(log);
   const common = { version, nodeName, store, health, log, kernel, predecessor };
   const ofProxies = { ...common, settled, source, configuration, metrics, compactHeap, ownServer: () => dns.ownServer };
-  const { proxies, pending } = nodeProxies(ofProxies, resources);
+  const { proxies, pending, events } = nodeProxies(ofProxies, resources);
   followStore({ store, proxies, pending, health, metrics, nodeName });
 
   const servers = new NodeServers({ health, metrics, mode: mode.name, fields: () => live.fields, log });
@@ -147,7 +148,7 @@ function nodeDns({
 function nodeCni({ metrics, log, ...common }: NodeCniOptions & { metrics: Metrics }): NodeCni {
   const cni = new NodeCni({ ...common, log: log.child({ component: 'cni' }) });
   addCniMetrics(metrics.registry, () => cni.readings());
-  common.store.onDirty(() => cni.note());
+  common.store.onDirty(dirty => cni.note(dirty));
   return cni;
 }
 
@@ -160,10 +161,11 @@ function optionalKinds(mode: string): (configuration: Configuration) => readonly
   ];
 }
 
-function tellTakeOver(notes: TakeOverNotes | undefined, log: Logger): void {
-  if (notes === undefined) return;
-  log.info({ component: 'take-over' }, notes.what);
-  if (notes.warning !== undefined) log.warn({ component: 'take-over' }, notes.warning);
+function tellBeginning({ loaded, takeOver }: DaemonOptions, log: Logger): void {
+  for (const warning of loaded.warnings) log.warn({ component: 'config' }, warning);
+  if (takeOver === undefined) return;
+  log.info({ component: 'take-over' }, takeOver.what);
+  if (takeOver.warning !== undefined) log.warn({ component: 'take-over' }, takeOver.warning);
 }
 
 interface WriterParts {

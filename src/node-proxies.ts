@@ -31,6 +31,7 @@ export interface NodeProxies {
   readonly proxies: readonly FamilyProxy[];
   /** One a family. */
   readonly pending: readonly PendingChanges[];
+  readonly events: EventRecorder;
 }
 
 /** One FamilyProxy a family; `resources` ends them, and what belongs to them. */
@@ -65,7 +66,7 @@ export function nodeProxies(
     return new FamilyProxy({ family, backend, tidy, ...common, kernelFacts, followers, onLoss });
   });
   for (const proxy of proxies) resources.defer(() => proxy.close());
-  return { proxies, pending };
+  return { proxies, pending, events };
 }
 
 function pendingChanges(family: IPFamily, metrics: Metrics): PendingChanges {

@@ -135,6 +135,12 @@ export interface HostPort {
   readonly containerPort: number;
 }
 
+/** For people: `192.0.2.1:8080/tcp`, `8080/tcp`. */
+export function hostPortText({ hostIP, hostPort, protocol }: HostPort): string {
+  const ip = hostIP.includes(':') ? `[${hostIP}]` : hostIP;
+  return `${ip === '' ? '' : `${ip}:`}${hostPort}/${protocol}`;
+}
+
 /** Bits a second, and bits. 0 = no limit in this direction. */
 export interface Bandwidth {
   readonly ingressRate: number;

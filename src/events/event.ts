@@ -5,7 +5,7 @@
 
 /** What an Event is about. */
 export interface Regarding {
-  readonly kind: 'Node' | 'Service';
+  readonly kind: 'Node' | 'Service' | 'Pod';
   /** '' for a Node. */
   readonly namespace: string;
   readonly name: string;

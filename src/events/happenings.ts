@@ -29,3 +29,23 @@ export function addressLost(regarding: Regarding, { key, loser, owner }: Loss): 
   const note = `${key} belongs to ${servicePortText(owner)}, so ${servicePortText(loser)} is not served there`;
   return { regarding, type: 'Warning', reason: 'AddressContested', action: 'ClaimAddress', note };
 }
+
+const podOf = ({ namespace, name, uid }: Omit<Regarding, 'kind'>): Regarding => ({ kind: 'Pod', namespace, name, uid });
+
+/** A Service has the same port of the node as a pod, and is asked before it. */
+export function hostPortTaken(
+  pod: Omit<Regarding, 'kind'>,
+  { port, what, service }: { readonly port: string; readonly what: string; readonly service: string },
+): Happening {
+  const note = `hostPort ${port} doesn't lead to the pod: Service ${service} has it, as ${what}`;
+  return { regarding: podOf(pod), type: 'Warning', reason: 'HostPortTaken', action: 'MapHostPort', note };
+}
+
+/** A program of the node listens there, and gets nothing more. */
+export function hostPortShared(
+  pod: Omit<Regarding, 'kind'>,
+  { text, place }: { readonly text: string; readonly place: string },
+): Happening {
+  const note = `hostPort ${text} leads to the pod, and no longer to the program of the node that listens at ${place}`;
+  return { regarding: podOf(pod), type: 'Warning', reason: 'HostPortShared', action: 'MapHostPort', note };
+}

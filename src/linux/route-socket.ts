@@ -36,8 +36,11 @@ export interface RouteKernel {
 }
 
 /** Opens a netlink socket of this thread's network namespace; multicast `groups` as bits, `timeoutMs` of an answer. @throws NetlinkError */
-export function openRouteDescriptor(libc: Libc, { groups = 0, timeoutMs = TIMEOUT_MS } = {}): number {
-  const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+export function openRouteDescriptor(
+  libc: Libc,
+  { groups = 0, timeoutMs = TIMEOUT_MS, protocol = NETLINK_ROUTE } = {},
+): number {
+  const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
   if (fd < 0) throw failure(libc, 'socket');
   const option = (level: number, name: number, value: Buffer) => libc.setsockopt(fd, level, name, value, value.length);
   // Of these the kernel may lack some: then errors say less, and dumps more.
@@ -68,9 +71,10 @@ export class RouteSocket implements RouteKernel, Disposable {
   readonly #buffer = Buffer.allocUnsafe(RECEIVE_BYTES);
   #sequence = 1;
 
-  constructor(libc: Libc) {
+  /** `protocol`: another one of netlink that speaks alike. @throws NetlinkError */
+  constructor(libc: Libc, protocol = NETLINK_ROUTE) {
     this.#libc = libc;
-    this.#fd = openRouteDescriptor(libc);
+    this.#fd = openRouteDescriptor(libc, { protocol });
   }
 
   send(requests: readonly RouteRequest[]): readonly Message[] {

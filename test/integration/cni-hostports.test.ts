@@ -117,6 +117,17 @@ describe('packets of pods', () => {
     await node.exec(['nft', 'delete', 'table', 'ip', 'canary']);
   });
 
+  test('P10: where a program of the node listens, the pod gets the packets, and whoever called hears of it', async () => {
+    const listening = await Echo.start(node.netns, 'program', 8080);
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^program /);
+    const answer = await add(0, mappings(tcp, { ...tcp, hostPort: 8081 }));
+    expect(answer.stderr.match(/hostPort 808\d\/tcp: what listens at \S+ gets nothing more/g)).toHaveLength(1);
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^pod0 /);
+    await node.del(pods[0]!, { id: 'c0' });
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^program /);
+    await listening[Symbol.asyncDispose]();
+  });
+
   test("where another rule set's FORWARD drops, pods are let through", async () => {
     for (const tool of ['iptables-nft', 'ip6tables-nft']) await node.exec([tool, '-P', 'FORWARD', 'DROP']);
     await node.stopAgent();

@@ -1,8 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Lease } from '../../src/cni/ipam/lease.ts';
+import { projectDir } from '../../src/lab/install.ts';
 import { createLab, type Lab } from '../../src/lab/lab.ts';
-import { podPort } from '../../src/lab/layout.ts';
+import { podPort, web } from '../../src/lab/layout.ts';
+import { createNamespaces, deleteNamespaces } from '../../src/lab/netns.ts';
+import { run } from '../../src/linux/exec.ts';
 
 describe('a cluster whose pods get their network from the daemons', () => {
   let lab: Lab;
@@ -57,6 +61,40 @@ describe('a cluster whose pods get their network from the daemons', () => {
     const { stdout } = await lab.exec('node-a', ['curl', '-sf', 'http://127.0.0.1:10249/metrics']);
     expect(stdout).toMatch(/^kproxy_cni_attachments 2$/m);
     expect(stdout).toMatch(/^kproxy_cni_requests_total\{command="DEL",code="ok"\} 1$/m);
+  });
+
+  test('P10: a hostPort that is a NodePort too is an Event of the pod, and the Service has the packets', async () => {
+    const netns = `kpx-cnilab-${process.pid}`;
+    await createNamespaces([netns]);
+    const call = (verb: string) => {
+      const config = {
+        ...{ cniVersion: '1.1.0', name: 'lab', type: 'kproxy-cni', ipam: { type: 'kproxy-cni' } },
+        runtimeConfig: { portMappings: [{ hostPort: web.nodePort, containerPort: 1, protocol: 'tcp' }] },
+        kproxyRuntimeDir: join(lab.directory, 'node-a.run'),
+      };
+      const env = {
+        ...{ CNI_COMMAND: verb, CNI_CONTAINERID: 'p10', CNI_NETNS: `/run/netns/${netns}`, CNI_IFNAME: 'eth0' },
+        ...{ CNI_PATH: '/nowhere', CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=p10' },
+      };
+      const program = join(projectDir, 'dist/kproxy-cni');
+      return run(program, [], { netns: lab.netns('node-a'), env, input: JSON.stringify(config) });
+    };
+    await call('ADD');
+    const events = async () => {
+      const items = await lab.api.list('/apis/events.k8s.io/v1/namespaces/default/events');
+      return (items as unknown as { regarding: { kind: string; name: string }; note: string }[])
+        .filter(({ regarding }) => regarding.kind === 'Pod' && regarding.name === 'p10')
+        .map(({ note }) => note);
+    };
+    await expect
+      .poll(events)
+      .toEqual([
+        `hostPort ${web.nodePort}/tcp doesn't lead to the pod: Service default/web has it, as node port ${web.nodePort}`,
+      ]);
+    const report = await lab.probe('client', { address: '192.168.77.11', port: web.nodePort, count: 5 });
+    expect(report.failures).toEqual([]);
+    await call('DEL');
+    await deleteNamespaces([netns]);
   });
 
   test('switched off in the file it takes no requests, switched on again it does; pods keep their network', async () => {

@@ -16,9 +16,10 @@ import {
   type HostPort,
 } from '../types.ts';
 import { hostLinkOf } from '../wiring/names.ts';
+import { shadowedBy } from './listening.ts';
 import type { AgentParts } from './parts.ts';
 import { hasRules, keptConfig, linkSpecOf, podRulesOf } from './plan.ts';
-import { removeAttachment } from './remove.ts';
+import { heldPorts, removeAttachment } from './remove.ts';
 import { addressesResult, linkResult } from './result.ts';
 
 /** What an attachment of somebody else's interface is known by: no interface has such a name, so that it and the one who made it can both be ours. */
@@ -57,7 +58,10 @@ export async function addAttachment(
     const late = addresses === undefined ? usablePorts(usable, attachment.addresses).warnings : [];
     const result = await makeAttachment(parts, config, attachment);
     signal.throwIfAborted();
-    return { result, warnings: [...warnings, ...late] };
+    const listeners = await shadowedBy(attachment.hostPorts);
+    if (attachment.hostPorts.length > 0) parts.tellPorts(heldPorts(attachment, listeners));
+    const shared = listeners.map(({ text, place }) => `hostPort ${text}: what listens at ${place} gets nothing more`);
+    return { result, warnings: [...warnings, ...late, ...shared] };
   } catch (error) {
     await undo(parts, id, error);
     throw signal.aborted ? new CniError(CODE.tryAgain, 'the plugin ended before its answer; nothing was left') : error;

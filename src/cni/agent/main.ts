@@ -1,6 +1,6 @@
 /** The agent's thread: it enters the pods' namespaces, and waits for the disk. */
 import { parentPort, workerData } from 'node:worker_threads';
-import type { AgentCalls, AgentData, FromAgent, Level, ToAgent } from './messages.ts';
+import type { AgentCalls, AgentData, FromAgent, HeldPorts, Level, ToAgent } from './messages.ts';
 import type { AgentSettings } from './parts.ts';
 import { Serving } from './serving.ts';
 
@@ -28,7 +28,8 @@ process.on('uncaughtException', error =>
 
 const data = workerData as AgentData;
 let settings: AgentSettings = data.settings;
-const starting = Serving.start({ ...data, log, currentSettings: () => settings });
+const tellPorts = (ports: HeldPorts) => send({ kind: 'ports', ports });
+const starting = Serving.start({ ...data, log, currentSettings: () => settings, tellPorts });
 starting.then(
   () => send({ kind: 'started' }),
   (error: unknown) => send({ kind: 'failed', message: messageOf(error) }),

@@ -2,6 +2,8 @@
 import type { Lease } from '../ipam/lease.ts';
 import type { FreeOutcome, FreeRequest } from '../ipam/routes.ts';
 import type { RulesVariant } from '../rules/choose.ts';
+import type { HostPort, PodName } from '../types.ts';
+import type { Shadowed } from './listening.ts';
 import type { AgentSettings } from './parts.ts';
 
 /** What the agent begins with. */
@@ -43,6 +45,16 @@ export type ToAgent =
       readonly args: readonly unknown[];
     };
 
+/** The hostPorts that an attachment has; none = it has them no more. */
+export interface HeldPorts {
+  /** `attachmentKey` */
+  readonly key: string;
+  readonly pod: PodName;
+  readonly hostPorts: readonly HostPort[];
+  /** Programs of the node that get nothing there any more. */
+  readonly listeners: readonly Shadowed[];
+}
+
 export type Level = 'info' | 'warn' | 'error';
 
 export type FromAgent =
@@ -50,6 +62,7 @@ export type FromAgent =
   | { readonly kind: 'error'; readonly id: number; readonly message: string }
   /** It serves; or why it can't. */
   | { readonly kind: 'started' }
+  | { readonly kind: 'ports'; readonly ports: HeldPorts }
   | { readonly kind: 'failed'; readonly message: string }
   | {
       readonly kind: 'log';

@@ -5,6 +5,7 @@ import type { CniRules } from '../rules/cni-rules.ts';
 import type { PodFlows } from '../rules/flows.ts';
 import type { Wiring } from '../wiring/wiring.ts';
 import type { Localnet } from './localnet.ts';
+import type { HeldPorts } from './messages.ts';
 
 /** What the daemon tells the agent, whenever it changes. */
 export interface AgentSettings {
@@ -23,6 +24,8 @@ export interface AgentParts {
   readonly acceptBridge: (bridge: string) => Promise<void>;
   readonly localnet: Localnet;
   readonly settings: () => AgentSettings;
+  /** Whoever knows the Services hears of each change. */
+  readonly tellPorts: (ports: HeldPorts) => void;
   readonly log: AgentLog;
 }
 

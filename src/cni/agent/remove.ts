@@ -2,6 +2,7 @@
 import { type Attachment, addressOf } from '../ipam/attachment.ts';
 import { type AttachmentId, attachmentKey, CniError, CODE } from '../types.ts';
 import { aliasOf, hostLinkOf } from '../wiring/names.ts';
+import type { HeldPorts } from './messages.ts';
 import type { AgentParts } from './parts.ts';
 
 /**
@@ -19,6 +20,12 @@ export async function removeAttachment(parts: AgentParts, id: AttachmentId): Pro
   if (attachment === undefined) return;
   refuseIfAny(await Promise.allSettled([flows.flush(flowsOf(attachment))]));
   await store.release(id);
+  if (attachment.hostPorts.length > 0) parts.tellPorts({ ...heldPorts(attachment, []), hostPorts: [] });
+}
+
+/** For whoever knows the Services. */
+export function heldPorts({ id, pod, hostPorts }: Attachment, listeners: HeldPorts['listeners']): HeldPorts {
+  return { key: attachmentKey(id), pod: pod ?? { namespace: '', name: '', uid: '' }, hostPorts, listeners };
 }
 
 function flowsOf({ addresses, hostPorts }: Attachment) {

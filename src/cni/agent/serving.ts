@@ -17,9 +17,10 @@ import { Agent } from './agent.ts';
 import { Counts } from './counts.ts';
 import { DeferredQueue } from './deferred-queue.ts';
 import { Localnet } from './localnet.ts';
-import type { AgentData, AgentReadings } from './messages.ts';
+import type { AgentData, AgentReadings, HeldPorts } from './messages.ts';
 import type { AgentLog, AgentParts, AgentSettings } from './parts.ts';
 import { configOf, hasRules, podRulesOf } from './plan.ts';
+import { heldPorts } from './remove.ts';
 import { AgentServer } from './server.ts';
 
 /** How often the kernel is looked at, and how often links and attachments are compared. */
@@ -32,6 +33,7 @@ const BUSY_TRIES = 200;
 export interface ServingOptions extends AgentData {
   readonly log: AgentLog;
   readonly currentSettings: () => AgentSettings;
+  readonly tellPorts: (ports: HeldPorts) => void;
 }
 
 export class Serving {
@@ -70,7 +72,7 @@ export class Serving {
 
   /** Rejects when the kernel or the files can't be used at all; a disk that can't be written is no such case. */
   static async start(options: ServingOptions): Promise<Serving> {
-    const { log, stateDirectory, currentSettings: settings } = options;
+    const { log, stateDirectory, currentSettings: settings, tellPorts } = options;
     const outcomes: OpenOutcome[] = [];
     const store = await openStore(stateDirectory, outcome => outcomes.push(outcome));
     const wiring = await createWiring();
@@ -84,7 +86,7 @@ export class Serving {
       accepted.add(bridge);
       tell(log, await forwarding.acceptForwarding(accepted));
     };
-    const parts = { store, wiring, rules, flows: new PodFlows(), acceptBridge, localnet, settings, log };
+    const parts = { store, wiring, rules, flows: new PodFlows(), acceptBridge, localnet, settings, tellPorts, log };
     for (const outcome of outcomes) await tellOpening(outcome, parts);
     const serving = new Serving(options, parts, chosen, forwarding);
     await serving.#begin();
@@ -103,6 +105,7 @@ export class Serving {
     for (const problem of await enableBridgeNetfilter({ families: families() })) log.warn({}, problem);
     await this.#deferred.workOff();
     await this.agent.tending.sweep();
+    for (const kept of store.all()) if (kept.hostPorts.length > 0) this.#parts.tellPorts(heldPorts(kept, []));
     await this.#server.listen();
     this.#tending = this.#tend();
   }

@@ -1,12 +1,15 @@
 /** Pod networking in the daemon: an agent while this process is the node's writer and the configuration wants it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Configuration } from '../../config/configuration.ts';
+import type { Happening } from '../../events/event.ts';
 import type { MissingPart } from '../../http/health-state.ts';
 import type { Logger } from '../../log.ts';
+import type { Dirty } from '../../watch/snapshot.ts';
 import type { Store } from '../../watch/store.ts';
 import type { AgentReadings } from '../agent/messages.ts';
 import type { AgentSettings } from '../agent/parts.ts';
 import type { IpamService } from '../ipam/routes.ts';
+import { PortConflicts } from './port-conflicts.ts';
 import { AgentThread } from './thread.ts';
 
 /** Between an agent that ended by itself and the next. */
@@ -17,12 +20,15 @@ export interface NodeCniOptions {
   readonly nodeName: string;
   readonly configuration: Configuration;
   readonly paths: { readonly agentSocket: string; readonly deferred: string };
+  /** Where people hear of what happens to pods. */
+  readonly record: (happening: Happening) => void;
   readonly log: Logger;
 }
 
 export class NodeCni implements AsyncDisposable {
   readonly #options: NodeCniOptions;
   #configuration: Configuration;
+  readonly #conflicts: PortConflicts;
   #isOurs = false;
   #agent: AgentThread | undefined;
   /** With what the agent was started. */
@@ -36,6 +42,11 @@ export class NodeCni implements AsyncDisposable {
   constructor(options: NodeCniOptions) {
     this.#options = options;
     this.#configuration = options.configuration;
+    this.#conflicts = new PortConflicts({
+      snapshot: () => options.store.snapshot,
+      record: options.record,
+      log: options.log,
+    });
   }
 
   /** For `kproxy-ts ipam`; undefined where no pods are wired here. */
@@ -45,8 +56,13 @@ export class NodeCni implements AsyncDisposable {
     return { list: async () => agent.call('list'), free: request => agent.call('free', request) };
   }
 
-  /** Something of the cluster changed: the Node's pod CIDRs, perhaps. */
-  note(): void {
+  /** Something of the cluster changed: the Node's pod CIDRs, or a Service's ports, perhaps. */
+  note(dirty: Dirty): void {
+    this.#conflicts.note(dirty);
+    this.#followNode();
+  }
+
+  #followNode(): void {
     const { store, nodeName } = this.#options;
     const node = store.snapshot.nodes.get(nodeName);
     // A Node that registers anew has none for a while: those of before stay in force.
@@ -111,7 +127,8 @@ export class NodeCni implements AsyncDisposable {
   async #begin(): Promise<void> {
     const { paths, log } = this.#options;
     const { stateDirectory } = this.#configuration.cni;
-    this.note();
+    this.#followNode();
+    this.#conflicts.clear();
     this.#stateDirectory = stateDirectory;
     const agent = new AgentThread({
       socketPath: paths.agentSocket,
@@ -120,6 +137,7 @@ export class NodeCni implements AsyncDisposable {
       settings: this.#settings(),
       log,
       onDeath: error => this.#died(agent, error),
+      onPorts: ports => this.#conflicts.hold(ports),
     });
     this.#agent = agent;
     try {

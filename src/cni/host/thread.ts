@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from '../../log.ts';
-import type { AgentCalls, AgentData, FromAgent, ToAgent } from '../agent/messages.ts';
+import type { AgentCalls, AgentData, FromAgent, HeldPorts, ToAgent } from '../agent/messages.ts';
 import type { AgentSettings } from '../agent/parts.ts';
 
 /** Beside this module as it is in the sources, beside the program in the bundle. */
@@ -14,6 +14,8 @@ export interface AgentThreadOptions extends AgentData {
   readonly log: Logger;
   /** It ended though nobody ended it. */
   readonly onDeath: (error: Error) => void;
+  /** An attachment's hostPorts changed. */
+  readonly onPorts?: (ports: HeldPorts) => void;
 }
 
 /** The agent's thread, and calls of it. */
@@ -27,7 +29,7 @@ export class AgentThread implements AsyncDisposable {
   #isEnding = false;
   #isDead = false;
 
-  constructor({ log, onDeath, ...workerData }: AgentThreadOptions) {
+  constructor({ log, onDeath, onPorts, ...workerData }: AgentThreadOptions) {
     const start = Promise.withResolvers<void>();
     this.started = start.promise;
     start.promise.catch(() => undefined); // whoever waits for it hears of it
@@ -56,6 +58,7 @@ export class AgentThread implements AsyncDisposable {
     this.#worker.on('message', (message: FromAgent) => {
       if (message.kind === 'started') start.resolve();
       else if (message.kind === 'failed') start.reject(new Error(message.message));
+      else if (message.kind === 'ports') onPorts?.(message.ports);
       else if (message.kind === 'log') log[message.level](message.fields, message.message);
       else this.#settle(message);
     });
