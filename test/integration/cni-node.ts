@@ -61,10 +61,9 @@ export class CniNode implements AsyncDisposable {
   #lines: AsyncIterator<string> | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   #settings: AgentSettings;
-  readonly #more: Partial<AgentData>;
 
   private constructor(prefix: string, directory: string, settings: AgentSettings, more: Partial<AgentData>) {
-    this.#more = more;
+    this.more = more;
     this.#prefix = prefix;
     this.netns = `${prefix}-host`;
     this.directory = directory;
@@ -79,14 +78,20 @@ export class CniNode implements AsyncDisposable {
     return node;
   }
 
+  /** A shell's lines before each agent, in its mount namespace. */
+  prepare = '';
+  /** What the next agents are told beside. */
+  more: Partial<AgentData>;
+
   get agentPid(): number {
     return this.#agent?.pid ?? 0;
   }
 
   async startAgent(settings: AgentSettings = this.#settings): Promise<void> {
     this.#settings = settings;
-    const argument = JSON.stringify({ directory: this.directory, settings, more: this.#more });
-    const command = ['netns', 'exec', this.netns, nodeProgram, agentMain, argument];
+    const argument = JSON.stringify({ directory: this.directory, settings, more: this.more });
+    const shell = ['sh', '-ec', `${this.prepare}\nexec "$@"`, 'sh'];
+    const command = ['netns', 'exec', this.netns, ...shell, nodeProgram, agentMain, argument];
     const agent = spawn('ip', command, {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, UV_THREADPOOL_SIZE: '8' }, // as bin/kproxy-ts has it
@@ -247,7 +252,7 @@ export class CniNode implements AsyncDisposable {
     const rules = (await this.exec(['nft', 'list', 'ruleset'])).stdout
       .split('\n')
       .filter(line => line.includes('comment "kp/'));
-    if (this.#more.rules === 'iptables') rules.push(...(await this.#iptablesRules()));
+    if (this.more.rules === 'iptables') rules.push(...(await this.#iptablesRules()));
     const leases = (await this.leases())
       .filter(({ state }) => state !== 'resting')
       .map(({ address }) => `lease ${address}`);

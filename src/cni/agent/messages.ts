@@ -11,6 +11,8 @@ export interface AgentData {
   readonly socketPath: string;
   readonly deferredDirectory: string;
   readonly stateDirectory: string;
+  /** Of this boot of the machine; absent: the kernel's. */
+  readonly bootId?: string;
   /** Where rules are written; absent: as the kernel allows. */
   readonly rules?: RulesVariant;
   readonly settings: AgentSettings;

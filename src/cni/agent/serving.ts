@@ -72,9 +72,9 @@ export class Serving {
 
   /** Rejects when the kernel or the files can't be used at all; a disk that can't be written is no such case. */
   static async start(options: ServingOptions): Promise<Serving> {
-    const { log, stateDirectory, currentSettings: settings, tellPorts } = options;
+    const { log, currentSettings: settings, tellPorts } = options;
     const outcomes: OpenOutcome[] = [];
-    const store = await openStore(stateDirectory, outcome => outcomes.push(outcome));
+    const store = await openStore(options, outcome => outcomes.push(outcome));
     const wiring = await createWiring();
     const chosen = await chooseTarget(log, options.rules);
     const rules = new CniRules({ target: chosen.target, log });
@@ -168,10 +168,13 @@ export class Serving {
 }
 
 /** @throws CniError (11) when another agent keeps the database */
-async function openStore(directory: string, onOpen: (outcome: OpenOutcome) => void): Promise<AttachmentStore> {
+async function openStore(
+  { stateDirectory: directory, bootId = readBootId() }: AgentData,
+  onOpen: (outcome: OpenOutcome) => void,
+): Promise<AttachmentStore> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return AttachmentStore.open({ directory, bootId: readBootId(), now: monotonicMs, onOpen });
+      return AttachmentStore.open({ directory, bootId, now: monotonicMs, onOpen });
     } catch (error) {
       const isBusy = error instanceof CniError && error.code === CODE.tryAgain;
       if (!isBusy || tries === BUSY_TRIES) throw error;
