@@ -2,10 +2,11 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CniNode, IPV4 } from './cni-node.ts';
+import { type Answer, CniNode, IPV4 } from './cni-node.ts';
 
 const PODS = 6;
-const ROUNDS = 25;
+/** Of kills; the points are random. */
+const ROUNDS = 50;
 
 describe('faults under the real executable', () => {
   let node: CniNode;
@@ -19,17 +20,22 @@ describe('faults under the real executable', () => {
   const config = { runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'udp' }] } };
   const clean = () => expect.poll(() => node.residue(), { timeout: 60_000, interval: 300 }).toEqual([]);
 
+  /** A call that ends by SIGKILL within half as long again as it takes, or before. */
+  async function killed(call: (signal: AbortSignal) => Promise<Answer>, took: number): Promise<Answer> {
+    const kill = new AbortController();
+    const calling = call(kill.signal);
+    await delay((Math.random() * took * 3) / 2);
+    kill.abort();
+    return calling;
+  }
+
   test('F01, F02, F03: the plugin is killed at random moments, with a DEL or without', async () => {
     const took = (await node.add(pods[0]!, { config })).milliseconds;
     await node.del(pods[0]!);
     let answered = 0;
-    for (let round = 0; round < ROUNDS * 2; round += 1) {
+    for (let round = 0; round < ROUNDS; round += 1) {
       const pod = pods[round % PODS]!;
-      const kill = new AbortController();
-      const adding = node.add(pod, { config, signal: kill.signal });
-      await delay((Math.random() * took * 3) / 2);
-      kill.abort();
-      const { status } = await adding;
+      const { status } = await killed(signal => node.add(pod, { config, signal }), took);
       if (status === 0) answered += 1;
       if (round % 3 === 0) await node.del(pod);
       else if (round % 3 === 1) await node.del('');
@@ -38,7 +44,22 @@ describe('faults under the real executable', () => {
       const valid = await node.call({ verb: 'GC', config: { 'cni.dev/valid-attachments': [] } });
       expect(valid.status).toBe(0);
     }
-    expect(answered).toBeLessThan(ROUNDS * 2);
+    expect(answered).toBeLessThan(ROUNDS);
+    await clean();
+  }, 120_000);
+
+  test('F01, F02: the plugin is killed at random moments of a DEL; the next one finishes it', async () => {
+    await node.add(pods[0]!, { config });
+    const took = (await node.del(pods[0]!)).milliseconds;
+    let answered = 0;
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const pod = pods[round % PODS]!;
+      expect((await node.add(pod, { config })).status).toBe(0);
+      const netns = round % 2 === 0 ? pod : '';
+      if ((await killed(signal => node.del(netns, { config, signal }), took)).status === 0) answered += 1;
+      expect(await node.del(netns)).toMatchObject({ status: 0, stdout: '' });
+    }
+    expect(answered).toBeLessThan(ROUNDS);
     await clean();
   }, 120_000);
 
