@@ -9,6 +9,7 @@ import { enableBridgeNetfilter } from '../rules/bridge-netfilter.ts';
 import { CniRules } from '../rules/cni-rules.ts';
 import { PodFlows } from '../rules/flows.ts';
 import { Forwarding } from '../rules/forwarding.ts';
+import { NftTables } from '../rules/nft-tables.ts';
 import type { PodRules } from '../rules/pod-rules.ts';
 import { CniError, CODE } from '../types.ts';
 import { createWiring } from '../wiring/wiring.ts';
@@ -75,7 +76,7 @@ export class Serving {
     const store = await openStore(stateDirectory, outcome => outcomes.push(outcome));
     const wiring = await createWiring();
     const kernel = new NftSocket();
-    const rules = new CniRules({ kernel, log });
+    const rules = new CniRules({ tables: new NftTables({ kernel, log }), log });
     const forwarding = new Forwarding({ kernel, log });
     const localnet = new Localnet({ needed: () => rules.localnetBridges(), log });
     const accepted = new Set<string>();

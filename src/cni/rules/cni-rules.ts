@@ -1,21 +1,11 @@
-/** The rules of all pods of this node in nf_tables, as elements of a few sets. docs: tables.ts. */
-import type { NftFamily } from '../../backends/nftables/packet.ts';
-import { type BatchRefusal, TableBatch } from '../../backends/nftables/table-batch.ts';
-import type { NftKernel } from '../../linux/nf-tables.ts';
-import { readGeneration } from '../../linux/nfnetlink.ts';
-import { CniError, CODE } from '../types.ts';
-import { elementsOf } from './elements.ts';
+/** The rules of all pods of this node: who has what, and in which order it is written. Where to: rule-tables.ts. */
 import { type Change, Ledger, netChange } from './ledger.ts';
-import { TABLE } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
-import { hasElement, hasElements, hasStructure, hasTable, wrongRanges } from './reading.ts';
-import { changeBatch, FAMILIES, refusalError, wholeBatch } from './writing.ts';
+import type { Failure, RuleTables } from './rule-tables.ts';
 
 export interface CniRulesOptions {
-  readonly kernel: NftKernel;
+  readonly tables: RuleTables;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>;
-  /** A number that every commit of anybody changes. */
-  readonly generation?: () => Promise<number>;
 }
 
 export interface RuleSettings {
@@ -30,38 +20,24 @@ interface Operation {
   readonly reject: (error: unknown) => void;
 }
 
-interface Failure {
-  readonly error: CniError;
-  /** Which may be for one pod's sake. */
-  readonly isRefusal: boolean;
-}
-
-/** ENOENT, EEXIST: the tables aren't as we left them. */
-const OTHERS_CHANGED = new Set([2, 17]);
 const COMPONENT = { component: 'cni' };
 
 /**
  * Guarantees:
- * 1. A pod's elements come and go in one transaction; calls that are made together share it.
- * 2. When `add` rejects, nothing of the pod is in the kernel; others' elements in the same transaction are.
+ * 1. A pod's rules come and go together; calls that are made together are written at once.
+ * 2. When `add` rejects, nothing of the pod is in the kernel; what others asked for with it is.
  * 3. What somebody else took away is made again by the next change that meets it, or by `repair`.
  */
 export class CniRules {
-  readonly #kernel: NftKernel;
+  readonly #tables: RuleTables;
   readonly #log: CniRulesOptions['log'];
-  readonly #generation: () => Promise<number>;
   #ledger = new Ledger();
-  /** Tables that were there when we last wrote or read them. */
-  #present = new Set<NftFamily>();
   #queue: Operation[] = [];
   #turn: Promise<unknown> = Promise.resolve();
-  /** Of a moment in which everything was as it should be. */
-  #intactAt: number | undefined;
 
-  constructor({ kernel, log, generation = readGeneration }: CniRulesOptions) {
-    this.#kernel = kernel;
+  constructor({ tables, log }: CniRulesOptions) {
+    this.#tables = tables;
     this.#log = log;
-    this.#generation = generation;
   }
 
   /**
@@ -71,15 +47,13 @@ export class CniRules {
   start(pods: readonly PodRules[], { nonMasqueradeCIDRs }: RuleSettings): Promise<void> {
     return this.#inTurn(async () => {
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
-      this.#intactAt = undefined; // what was found then was compared with other networks
       const known = pods.filter(pod => this.#takes(pod));
-      this.#present = new Set(this.#ledger.families());
-      for (const family of FAMILIES) if (await hasTable(this.#kernel, family)) this.#present.add(family);
-      if (await this.#isIntact()) return;
-      if ((await this.#rewrite()) === undefined) return;
+      await this.#tables.look(this.#ledger);
+      if (await this.#tables.isIntact(this.#ledger)) return;
+      if ((await this.#tables.rewrite(this.#ledger)) === undefined) return;
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
-      const refusal = await this.#rewrite();
-      if (refusal !== undefined) throw refusalError(refusal);
+      const failure = await this.#tables.rewrite(this.#ledger);
+      if (failure !== undefined) throw failure.error;
       await this.#apply(known.map(pod => this.#operation(pod)));
     });
   }
@@ -96,35 +70,21 @@ export class CniRules {
 
   /** What of a pod's rules is missing in the kernel; changes nothing. */
   check(pod: PodRules): Promise<readonly string[]> {
-    return this.#inTurn(async () => {
-      const problems: string[] = [];
-      const elements = elementsOf(pod);
-      const families = new Set<NftFamily>(elements.map(({ family }) => family));
-      for (const family of families) {
-        if (!(await hasStructure(this.#kernel, family))) problems.push(`the table ${TABLE} (${family}) lacks rules`);
-        for (const set of await wrongRanges(this.#kernel, family, this.#ledger)) {
-          problems.push(`the set ${set} (${family}) has other ranges than the pods' networks`);
-        }
-      }
-      for (const element of elements) {
-        if (!(await hasElement(this.#kernel, element))) problems.push(`missing in nf_tables: ${element.what}`);
-      }
-      return problems;
-    });
+    return this.#inTurn(() => this.#tables.missing(this.#ledger, pod));
   }
 
-  /** Whether the kernel has all that it was given. One question to the kernel while nobody changes anything. */
+  /** Whether the kernel has all that it was given. */
   isIntact(): Promise<boolean> {
-    return this.#inTurn(() => this.#isIntact());
+    return this.#inTurn(() => this.#tables.isIntact(this.#ledger));
   }
 
   /** Writes the tables anew where they aren't intact. @throws CniError */
   repair(): Promise<void> {
     return this.#inTurn(async () => {
-      if (await this.#isIntact()) return;
-      const refusal = await this.#rewrite();
-      if (refusal !== undefined) throw refusalError(refusal);
-      this.#log.warn(COMPONENT, `somebody changed the table ${TABLE}; it was written anew`);
+      if (await this.#tables.isIntact(this.#ledger)) return;
+      const failure = await this.#tables.rewrite(this.#ledger);
+      if (failure !== undefined) throw failure.error;
+      this.#log.warn(COMPONENT, `somebody changed ${this.#tables.name}; it was written anew`);
     });
   }
 
@@ -139,19 +99,9 @@ export class CniRules {
 
   /** Takes everything away. @throws CniError */
   cleanup(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(() => {
       this.#ledger = new Ledger();
-      this.#present.clear();
-      this.#intactAt = undefined;
-      const batch = new TableBatch();
-      let isEmpty = true;
-      for (const family of FAMILIES) {
-        if (!(await hasTable(this.#kernel, family))) continue;
-        batch.removeTable({ name: TABLE, family });
-        isEmpty = false;
-      }
-      const refusal = isEmpty ? undefined : await batch.commit(this.#kernel);
-      if (refusal !== undefined) throw refusalError(refusal);
+      return this.#tables.removeAll();
     });
   }
 
@@ -176,7 +126,7 @@ export class CniRules {
 
   #takes(pod: PodRules): boolean {
     try {
-      this.#ledger.set(pod.key, pod);
+      this.#change(pod.key, pod);
       return true;
     } catch (err) {
       this.#log.error({ ...COMPONENT, err }, `no rules for ${pod.key}`);
@@ -193,7 +143,7 @@ export class CniRules {
     for (const operation of operations) {
       const before = this.#ledger.get(operation.key);
       try {
-        changes.push(this.#ledger.set(operation.key, operation.pod));
+        changes.push(this.#change(operation.key, operation.pod));
         undo.unshift(() => this.#ledger.set(operation.key, before));
         accepted.push(operation);
       } catch (error) {
@@ -215,44 +165,16 @@ export class CniRules {
     await this.#apply(accepted.slice(middle));
   }
 
+  /** @throws CniError when the pod can't have its rules, or one of its hostPorts is another's */
+  #change(key: string, pod: PodRules | undefined): Change {
+    const obstacle = pod === undefined ? undefined : this.#tables.obstacle(pod);
+    if (obstacle !== undefined) throw obstacle;
+    return this.#ledger.set(key, pod);
+  }
+
   /** Why nothing was written. */
   async #write(change: Change, hasNewRanges: boolean): Promise<Failure | undefined> {
     if (change.added.length + change.deleted.length === 0 && !hasNewRanges) return undefined;
-    try {
-      const { batch, made } = changeBatch({ ledger: this.#ledger, present: this.#present, change, hasNewRanges });
-      let refusal = await batch.commit(this.#kernel);
-      for (const family of refusal === undefined ? made : []) this.#present.add(family);
-      if (refusal !== undefined && OTHERS_CHANGED.has(refusal.errno)) {
-        this.#log.warn(COMPONENT, `somebody changed the table ${TABLE}; it is written anew`);
-        refusal = await this.#rewrite();
-      }
-      return refusal === undefined ? undefined : { error: refusalError(refusal), isRefusal: true };
-    } catch (cause) {
-      const error = new CniError(
-        CODE.kernel,
-        `nf_tables can't be asked: ${cause instanceof Error ? cause.message : cause}`,
-      );
-      return { error, isRefusal: false };
-    }
-  }
-
-  async #rewrite(): Promise<BatchRefusal | undefined> {
-    const families = new Set([...this.#present, ...this.#ledger.families()]);
-    if (families.size === 0) return undefined;
-    const refusal = await wholeBatch(this.#ledger, families).commit(this.#kernel);
-    if (refusal === undefined) this.#present = families;
-    return refusal;
-  }
-
-  async #isIntact(): Promise<boolean> {
-    if (this.#present.size === 0) return true;
-    const generation = await this.#generation();
-    if (generation === this.#intactAt) return true;
-    for (const family of this.#present) {
-      if (!(await hasStructure(this.#kernel, family))) return false;
-      if (!(await hasElements(this.#kernel, family, this.#ledger))) return false;
-    }
-    this.#intactAt = generation;
-    return true;
+    return this.#tables.write(this.#ledger, { change, hasNewRanges });
   }
 }

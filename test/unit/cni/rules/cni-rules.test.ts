@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CniRules } from '../../../../src/cni/rules/cni-rules.ts';
+import { NftTables } from '../../../../src/cni/rules/nft-tables.ts';
 import { CniError } from '../../../../src/cni/types.ts';
 import { addressBytes } from '../../../../src/net/address-bytes.ts';
 import { FakeNfTables } from '../../../fakes/nf-tables.ts';
@@ -11,7 +12,8 @@ function start(kernel = new FakeNfTables()) {
   const log = { info: note, warn: note, error: note };
   // Never twice the same: somebody may have changed something.
   let generation = 0;
-  const rules = new CniRules({ kernel, log, generation: async () => (generation += 1) });
+  const tables = new NftTables({ kernel, log, generation: async () => (generation += 1) });
+  const rules = new CniRules({ tables, log });
   return { kernel, lines, rules };
 }
 
@@ -133,7 +135,8 @@ describe('rules of pods', () => {
   test('A19 other networks are written though the kernel was found intact with those before, and nothing changed since', async () => {
     const kernel = new FakeNfTables();
     const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
-    const rules = new CniRules({ kernel, log, generation: async () => kernel.commits });
+    const tables = new NftTables({ kernel, log, generation: async () => kernel.commits });
+    const rules = new CniRules({ tables, log });
     await rules.start([pod(2)], settings);
     expect(await rules.isIntact()).toBe(true);
     const { commits } = kernel;
