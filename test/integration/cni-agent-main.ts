@@ -3,16 +3,22 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AgentSettings } from '../../src/cni/agent/parts.ts';
 import { AgentThread } from '../../src/cni/host/thread.ts';
+import type { RulesKind } from '../../src/cni/rules/choosing.ts';
 import { AGENT_SOCKET, DEFERRED_DIRECTORY } from '../../src/cni/types.ts';
 import { createLogger } from '../../src/log.ts';
 
-const { directory, settings } = JSON.parse(process.argv[2] ?? '') as { directory: string; settings: AgentSettings };
+const { directory, settings, rules } = JSON.parse(process.argv[2] ?? '') as {
+  directory: string;
+  settings: AgentSettings;
+  rules?: RulesKind;
+};
 mkdirSync(directory, { recursive: true, mode: 0o700 });
 const thread = new AgentThread({
   socketPath: join(directory, AGENT_SOCKET),
   deferredDirectory: join(directory, DEFERRED_DIRECTORY),
   stateDirectory: join(directory, 'state'),
   settings,
+  ...(rules === undefined ? {} : { rules }),
   log: createLogger({ level: 'info' }),
   onDeath: error => {
     process.stderr.write(`${error.message}\n`);

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { AgentSettings } from '../../src/cni/agent/parts.ts';
 import type { Lease } from '../../src/cni/ipam/lease.ts';
+import type { RulesKind } from '../../src/cni/rules/choosing.ts';
 import type { CniResult } from '../../src/cni/types.ts';
 import { nodeProgram, projectDir } from '../../src/lab/install.ts';
 import { configureLinks, createNamespaces, deleteNamespaces } from '../../src/lab/netns.ts';
@@ -60,17 +61,20 @@ export class CniNode implements AsyncDisposable {
   #lines: AsyncIterator<string> | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   #settings: AgentSettings;
+  readonly #rules: RulesKind | undefined;
 
-  private constructor(prefix: string, directory: string, settings: AgentSettings) {
+  private constructor(prefix: string, directory: string, settings: AgentSettings, rules: RulesKind | undefined) {
+    this.#rules = rules;
     this.#prefix = prefix;
     this.netns = `${prefix}-host`;
     this.directory = directory;
     this.#settings = settings;
   }
 
-  static async start(name: string, settings: AgentSettings = IPV4): Promise<CniNode> {
+  /** `rules`: where they are kept, whatever the kernel has. */
+  static async start(name: string, settings: AgentSettings = IPV4, rules?: RulesKind): Promise<CniNode> {
     const directory = await mkdtemp(join(tmpdir(), 'kproxy-cni-'));
-    const node = new CniNode(`kpx-${name}-${process.pid}`, directory, settings);
+    const node = new CniNode(`kpx-${name}-${process.pid}`, directory, settings, rules);
     await createNamespaces([node.netns]);
     await node.startAgent();
     return node;
@@ -82,7 +86,7 @@ export class CniNode implements AsyncDisposable {
 
   async startAgent(settings: AgentSettings = this.#settings): Promise<void> {
     this.#settings = settings;
-    const argument = JSON.stringify({ directory: this.directory, settings });
+    const argument = JSON.stringify({ directory: this.directory, settings, rules: this.#rules });
     const command = ['netns', 'exec', this.netns, nodeProgram, agentMain, argument];
     const agent = spawn('ip', command, {
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -241,14 +245,20 @@ export class CniNode implements AsyncDisposable {
     const others = links
       .filter(({ ifname, linkinfo }) => !KEPT.includes(ifname) && linkinfo?.info_kind !== 'bridge')
       .map(({ ifname }) => `link ${ifname}`);
-    const rules = (await this.exec(['nft', 'list', 'ruleset'])).stdout
-      .split('\n')
-      .filter(line => line.includes('comment "kp/'));
+    const rules = await this.#rulesOfPods();
     const leases = (await this.leases())
       .filter(({ state }) => state !== 'resting')
       .map(({ address }) => `lease ${address}`);
     const deferred = await readdir(join(this.directory, 'cni-deferred')).catch(() => []);
     return [...others, ...rules.map(line => line.trim()), ...leases, ...deferred];
+  }
+
+  /** In iptables all that is ours goes with the last pod. */
+  async #rulesOfPods(): Promise<readonly string[]> {
+    const nft = (await this.exec(['nft', 'list', 'ruleset'])).stdout.split('\n');
+    const elements = nft.filter(line => line.includes('comment "kp/'));
+    if (this.#rules !== 'iptables') return elements;
+    return [...elements, ...(await savedRules(this)).filter(line => line.includes('KPROXY-CNI-'))];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -257,6 +267,13 @@ export class CniNode implements AsyncDisposable {
     await deleteNamespaces([...this.#pods, this.netns]);
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+/** Lines of the old iptables of both families, without what counts packets. */
+export async function savedRules(node: CniNode): Promise<readonly string[]> {
+  const saves = ['iptables-legacy-save', 'ip6tables-legacy-save'].map(program => node.exec([program]));
+  const texts = (await Promise.all(saves)).map(({ stdout }) => stdout.replaceAll(/^#.*\n| \[\d+:\d+\]$/gm, ''));
+  return texts.join('').split('\n');
 }
 
 function answerOf(status: number, stdout: string, stderr: string, milliseconds: number): Answer {

@@ -1,6 +1,7 @@
 /** What the daemon's main thread and the agent's say to each other: plain data. */
 import type { Lease } from '../ipam/lease.ts';
 import type { FreeOutcome, FreeRequest } from '../ipam/routes.ts';
+import type { RulesKind } from '../rules/choosing.ts';
 import type { AgentSettings } from './parts.ts';
 
 /** What the agent begins with. */
@@ -9,6 +10,8 @@ export interface AgentData {
   readonly deferredDirectory: string;
   readonly stateDirectory: string;
   readonly settings: AgentSettings;
+  /** Where rules are kept, whatever the kernel has: for tests. */
+  readonly rules?: RulesKind;
 }
 
 export interface AgentReadings {

@@ -6,10 +6,10 @@ import { monotonicMs, readBootId } from '../ipam/boot.ts';
 import { badRowText } from '../ipam/loading.ts';
 import { AttachmentStore, type OpenOutcome } from '../ipam/store.ts';
 import { enableBridgeNetfilter } from '../rules/bridge-netfilter.ts';
+import { chooseTables } from '../rules/choosing.ts';
 import { CniRules } from '../rules/cni-rules.ts';
 import { PodFlows } from '../rules/flows.ts';
 import { Forwarding } from '../rules/forwarding.ts';
-import { NftTables } from '../rules/nft-tables.ts';
 import type { PodRules } from '../rules/pod-rules.ts';
 import { CniError, CODE } from '../types.ts';
 import { createWiring } from '../wiring/wiring.ts';
@@ -76,8 +76,9 @@ export class Serving {
     const store = await openStore(stateDirectory, outcome => outcomes.push(outcome));
     const wiring = await createWiring();
     const kernel = new NftSocket();
-    const rules = new CniRules({ tables: new NftTables({ kernel, log }), log });
-    const forwarding = new Forwarding({ kernel, log });
+    const { kind, tables } = await chooseTables({ kernel, log, ...(options.rules && { wanted: options.rules }) });
+    const rules = new CniRules({ tables, log });
+    const forwarding = new Forwarding({ kernel: kind === 'nftables' ? kernel : undefined, log });
     const localnet = new Localnet({ needed: () => rules.localnetBridges(), log });
     const accepted = new Set<string>();
     const acceptBridge = async (bridge: string) => {

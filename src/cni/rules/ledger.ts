@@ -87,12 +87,18 @@ export class Ledger {
 
   /** The sets of ranges of a family. */
   rangesOf(family: IPFamily): ReadonlyMap<string, readonly Element[]> {
-    const own = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
-    const configured = this.#unmasqueraded.filter(range => range.family === family);
+    const { podNetworks, unmasqueraded } = this.networksOf(family);
     return new Map([
-      [SETS.podNetworks, intervalElements(own)],
-      [SETS.unmasqueraded, intervalElements([...own, ...configured])],
+      [SETS.podNetworks, intervalElements(podNetworks)],
+      [SETS.unmasqueraded, intervalElements(unmasqueraded)],
     ]);
+  }
+
+  /** The networks of the pods here, and where they are reached with their own address (those, and what is configured). */
+  networksOf(family: IPFamily): { readonly podNetworks: readonly CIDR[]; readonly unmasqueraded: readonly CIDR[] } {
+    const podNetworks = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
+    const configured = this.#unmasqueraded.filter(range => range.family === family);
+    return { podNetworks, unmasqueraded: [...podNetworks, ...configured] };
   }
 
   /** Families in which pods have anything. */
