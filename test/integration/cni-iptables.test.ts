@@ -1,8 +1,12 @@
 /** Masquerade and hostPorts where the kernel has no nf_tables: the agent is told to keep them in iptables. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { CniNode, DUAL, outside, savedRules } from './cni-node.ts';
+import { nodeProgram, projectDir } from '../../src/lab/install.ts';
+import { CniNode, DUAL, outside } from './cni-node.ts';
 import { Echo, who } from './cni-packets.ts';
+import { savedRules } from './cni-saved-rules.ts';
 
 const FAR = ['192.0.2.9', '2001:db8::9'] as const;
 const NODE = ['192.0.2.1', '2001:db8::1'] as const;
@@ -253,7 +257,26 @@ describe.skipIf(!existsSync('/usr/sbin/iptables-legacy'))('packets of pods, by i
     await node.startAgent();
   });
 
-  test('N01: many at once have their rules, and none when they are gone', async () => {
+  test('cleanup takes all of it away, and an agent that starts makes it again', async () => {
+    for (const tool of TOOLS) await node.exec([tool, '-P', 'FORWARD', 'DROP']);
+    await add(0, mappings(tcp));
+    await node.stopAgent();
+    await node.startAgent();
+    const before = await own();
+    expect(before.join()).toContain('KPROXY-CNI-FORWARD');
+    await node.stopAgent();
+    const removal = pathToFileURL(join(projectDir, 'src/cni/rules/removal.ts')).href;
+    const script = `const { removeCniRules } = await import('${removal}'); await removeCniRules(console);`;
+    await node.exec([nodeProgram, '--input-type=module', '-e', script]);
+    expect(await own()).toEqual([]);
+    await node.startAgent();
+    expect(await own()).toEqual(before);
+    for (const tool of TOOLS) await node.exec([tool, '-P', 'FORWARD', 'ACCEPT']);
+    await node.stopAgent();
+    await node.startAgent();
+  });
+
+  test('many at once have their rules, and none when they are gone', async () => {
     const names = Array.from({ length: 12 }, (_, index) => `many${index}`);
     const paths = await Promise.all(names.map(name => node.pod(name)));
     const ports = (index: number) => mappings({ ...tcp, hostPort: 9000 + index });

@@ -13,6 +13,7 @@ import type { CniResult } from '../../src/cni/types.ts';
 import { nodeProgram, projectDir } from '../../src/lab/install.ts';
 import { configureLinks, createNamespaces, deleteNamespaces } from '../../src/lab/netns.ts';
 import { type Output, run } from '../../src/linux/exec.ts';
+import { savedRules } from './cni-saved-rules.ts';
 
 export const kproxyCni = join(projectDir, 'dist/kproxy-cni');
 const agentMain = fileURLToPath(new URL('cni-agent-main.ts', import.meta.url));
@@ -267,13 +268,6 @@ export class CniNode implements AsyncDisposable {
     await deleteNamespaces([...this.#pods, this.netns]);
     await rm(this.directory, { recursive: true, force: true });
   }
-}
-
-/** Lines of the old iptables of both families, without what counts packets. */
-export async function savedRules(node: CniNode): Promise<readonly string[]> {
-  const saves = ['iptables-legacy-save', 'ip6tables-legacy-save'].map(program => node.exec([program]));
-  const texts = (await Promise.all(saves)).map(({ stdout }) => stdout.replaceAll(/^#.*\n| \[\d+:\d+\]$/gm, ''));
-  return texts.join('').split('\n');
 }
 
 function answerOf(status: number, stdout: string, stderr: string, milliseconds: number): Answer {

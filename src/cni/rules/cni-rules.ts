@@ -84,7 +84,7 @@ export class CniRules {
       if (await this.#tables.isIntact(this.#ledger)) return;
       const failure = await this.#tables.rewrite(this.#ledger);
       if (failure !== undefined) throw failure.error;
-      this.#log.warn(COMPONENT, `somebody changed ${this.#tables.name}; it was written anew`);
+      this.#log.warn(COMPONENT, `somebody changed ${this.#tables.name}: written anew`);
     });
   }
 
