@@ -45,7 +45,7 @@ interface Printed {
   readonly printed: string;
 }
 
-/** Chains are written whole: a restore copies the whole table whatever it changes. One family after the other; what the second refuses is taken back from the first. */
+/** Chains are written whole: a restore copies the whole table whatever it changes. Both families at once; what one refuses is taken back from the other. */
 export class IptablesTables implements RuleTables {
   readonly name = 'the chains KPROXY-CNI-* of iptables';
   readonly #families: readonly IPFamily[];
@@ -81,12 +81,13 @@ export class IptablesTables implements RuleTables {
   }
 
   async isIntact(ledger: Ledger): Promise<boolean> {
-    for (const family of this.#families) {
+    const looks = this.#families.map(async family => {
       const [chains, found] = [chainsOf(ledger, family), await this.#read(family)];
-      if (!this.#isAs(family, chains, found)) return false;
-      this.#written.set(family, { chains, found });
-    }
-    return true;
+      const isIntact = this.#isAs(family, chains, found);
+      if (isIntact) this.#written.set(family, { chains, found });
+      return isIntact;
+    });
+    return (await Promise.all(looks)).every(Boolean);
   }
 
   async missing(ledger: Ledger, pod: PodRules): Promise<readonly string[]> {
@@ -123,20 +124,16 @@ export class IptablesTables implements RuleTables {
     if (lacking !== undefined) {
       return { error: new CniError(CODE.kernel, `${lacking}: this node's iptables can't do it`), isRefusal: true };
     }
-    const before = new Map(this.#written);
-    const done: IPFamily[] = [];
-    try {
-      for (const family of families) {
-        done.push(family);
-        await this.#makeFamily(family, chainsOf(ledger, family));
-      }
-      return undefined;
-    } catch (error) {
-      for (const family of done) await this.#takeBack(family, before.get(family)?.chains ?? NONE);
-      if (error instanceof CniError) return { error, isRefusal: false };
-      const text = `iptables can't write the rules of pods: ${describeFailure(error)}`;
-      return { error: new CniError(CODE.kernel, text), isRefusal: isRefusal(error) };
-    }
+    // Of others it isn't known what was there: it is better than nothing.
+    const before = [...this.#written].filter(([family]) => families.includes(family));
+    const making = families.map(family => this.#makeFamily(family, chainsOf(ledger, family)));
+    const [failed] = (await Promise.allSettled(making)).filter(({ status }) => status === 'rejected');
+    if (failed?.status !== 'rejected') return undefined;
+    await Promise.all(before.map(([family, { chains }]) => this.#takeBack(family, chains)));
+    const error: unknown = failed.reason;
+    if (error instanceof CniError) return { error, isRefusal: false };
+    const text = `iptables can't write the rules of pods: ${describeFailure(error)}`;
+    return { error: new CniError(CODE.kernel, text), isRefusal: isRefusal(error) };
   }
 
   /** What can't be taken back now isn't intact: it is tried again. */

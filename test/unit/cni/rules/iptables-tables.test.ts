@@ -125,6 +125,16 @@ describe('rules of pods in iptables', () => {
     expect([kernel.own('IPv4'), kernel.own('IPv6')]).toEqual([[], []]);
   });
 
+  test('F11: a pod that is refused at the start is in the log, and the others have their rules', async () => {
+    const { kernel, rules, lines } = start();
+    kernel.IPv6.refuse.add('fd00:88::3/');
+    await rules.start(many(3), settings);
+    expect(lines).toEqual(['no rules for net/c3/eth0']);
+    expect(await rules.isIntact()).toBe(true);
+    for (const number of [2, 4]) expect(await rules.check(dual(number))).toEqual([]);
+    expect(kernel.own('IPv4').join()).not.toContain('net/c3/');
+  });
+
   test('a start without pods takes away what was left', async () => {
     const { kernel, rules } = start();
     await rules.start(many(3), settings);
