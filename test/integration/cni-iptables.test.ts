@@ -28,7 +28,7 @@ describe.skipIf(!existsSync('/usr/sbin/iptables-legacy'))('packets of pods, by i
     far = await outside(node);
     pods = await Promise.all(['one', 'two'].map(name => node.pod(name)));
     for (const [index, pod] of pods.entries()) echoes.push(await Echo.start(node.nameOf(pod), `pod${index}`));
-    echoes.push(await Echo.start(far, 'outside'));
+    echoes.push(await Echo.start(far, 'outside'), await Echo.start(node.netns, 'node', 81));
   });
   afterEach(async () => {
     for (const [index, pod] of pods.entries()) await node.del(pod, { id: `c${index}` });
@@ -156,6 +156,35 @@ describe.skipIf(!existsSync('/usr/sbin/iptables-legacy'))('packets of pods, by i
     expect(await localnet()).toBe('0');
     expect(await savedRules(node)).toEqual(before);
     for (const tool of TOOLS) await node.exec([tool, '-t', 'nat', '-D', 'PREROUTING', ...canary]);
+  });
+
+  test('P09: with a hostPort at 127.0.0.1, pods stay away from what listens there', async () => {
+    await add(0, mappings(tcp));
+    const { ips } = await add(1);
+    const pod = inside(1);
+    await node.exec(['sysctl', '-qw', 'net.ipv4.conf.eth0.route_localnet=1'], pod);
+    await node.exec(['ip', 'addr', 'del', '127.0.0.1/8', 'dev', 'lo'], pod);
+    const route = ['127.0.0.0/8', 'via', '10.88.0.1', 'dev', 'eth0', 'src', ips[0]!];
+    await node.exec(['ip', 'route', 'add', ...route], pod);
+    const asked = () => who(pod, { address: '127.0.0.1', port: 81, timeoutMs: 500 });
+    expect(await asked()).not.toMatch(/^node/);
+    const unguarded = async () => {
+      await node.exec(['iptables-legacy', '-F', 'KPROXY-CNI-LOCALNET']);
+      return asked();
+    };
+    await expect.poll(unguarded, REPAIR).toBe(`node ${ips[0]}`);
+    await node.exec(['ip', 'route', 'del', ...route], pod);
+    await node.exec(['ip', 'addr', 'add', '127.0.0.1/8', 'dev', 'lo'], pod);
+  });
+
+  test('P10: where a Service has the same port, its rule wins', async () => {
+    const { ips } = await add(1);
+    const service = ['-p', 'tcp', '--dport', '8080', '-j', 'DNAT', '--to-destination', `${ips[0]}:80`];
+    await node.exec(['iptables-legacy', '-t', 'nat', '-I', 'PREROUTING', ...service]);
+    await add(0, mappings(tcp));
+    expect(await who(far, { address: NODE[0], port: 8080 })).toBe(`pod1 ${FAR[0]}`);
+    await node.exec(['iptables-legacy', '-t', 'nat', '-D', 'PREROUTING', ...service]);
+    expect(await who(far, { address: NODE[0], port: 8080 })).toBe(`pod0 ${FAR[0]}`);
   });
 
   test('A10: checks of the source are refused, by the name of the field, and nothing is left', async () => {

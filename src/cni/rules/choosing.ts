@@ -36,8 +36,13 @@ const MISSING = new Set([22, 93, 95, 97]);
 /** nf_tables; where the kernel can't do it, iptables, which is said once. @throws Error when neither can be used, NetlinkError when nf_tables can't be asked for another reason */
 export async function chooseTables(options: ChoosingOptions): Promise<ChosenTables> {
   const { kernel, log, wanted, run = runProgram } = options;
-  const why = wanted === 'iptables' ? 'as asked for' : await nftLack(options);
-  if (why === undefined || wanted === 'nftables') return { kind: 'nftables', tables: new NftTables({ kernel, log }) };
+  const reasons = {
+    nftables: async () => undefined,
+    iptables: async () => 'as asked for',
+    any: () => nftLack(options),
+  };
+  const why = await reasons[wanted ?? 'any']();
+  if (why === undefined) return { kind: 'nftables', tables: new NftTables({ kernel, log }) };
   const { families, missing } = await usableFamilies({ variant: 'legacy', run });
   const lacks = missing.map(({ family, reason }) => `${family}: ${reason}`);
   if (families.length === 0) {
