@@ -77,7 +77,9 @@ export function chainsOf(ledger: Ledger, family: IPFamily): OwnChains {
 }
 
 function placedRules(ledger: Ledger, family: IPFamily): PlacedRule[] {
-  const pods = [...ledger.pods].flatMap(pod => podRules(pod, family));
+  // The same order whoever came first: an agent that starts finds what it would write.
+  const known = [...ledger.pods].toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const pods = known.flatMap(pod => podRules(pod, family));
   return [...sharedRules(ledger, family), ...pods.toSorted((a, b) => Number(isOfAny(a)) - Number(isOfAny(b)))];
 }
 

@@ -155,7 +155,10 @@ export class IptablesTables implements RuleTables {
       try {
         if (input !== '') await this.#restore(family, input);
       } catch (error) {
+        // What was made for tables that are others by now says nothing.
         if (!isStale) throw error;
+        found = await this.#read(family);
+        continue;
       }
       found = await this.#read(family);
       if (!isWhole(found, chains, jumpsOf(family))) continue;

@@ -135,6 +135,28 @@ describe('rules of pods in iptables', () => {
     expect(kernel.own('IPv4').join()).not.toContain('net/c3/');
   });
 
+  test('a restart with the pods in another order changes nothing', async () => {
+    const { kernel, rules } = start();
+    await rules.start(many(3), settings);
+    const { restores } = kernel;
+    await start(kernel).rules.start(many(3).toReversed(), settings);
+    expect(kernel.restores).toBe(restores);
+  });
+
+  test('what failed once is written all the same, though the kernel has as many rules as it should', async () => {
+    const { kernel, rules } = start();
+    await rules.start([dual(2)], settings);
+    kernel.IPv4.refuse.add('10.88.0.3/32');
+    kernel.prints = text => {
+      kernel.IPv4.refuse.clear();
+      return text;
+    };
+    await Promise.all([rules.remove(dual(2).key), rules.add(dual(3))]);
+    expect(kernel.own('IPv4').join()).toContain('net/c3/');
+    expect(kernel.own('IPv4').join()).not.toContain('net/c2/');
+    expect(await rules.isIntact()).toBe(true);
+  });
+
   test('a start without pods takes away what was left', async () => {
     const { kernel, rules } = start();
     await rules.start(many(3), settings);
