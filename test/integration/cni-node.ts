@@ -45,6 +45,8 @@ export interface Call {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly program?: string;
   readonly signal?: AbortSignal;
+  /** What the signal's abortion sends; SIGKILL unless said. */
+  readonly killSignal?: NodeJS.Signals;
 }
 
 export const DUAL = { podCIDRs: ['10.88.0.0/24', 'fd00:88::/64'], nonMasqueradeCIDRs: [] } satisfies AgentSettings;
@@ -210,7 +212,7 @@ export class CniNode implements AsyncDisposable {
     const began = performance.now();
     const child = spawn('ip', ['netns', 'exec', this.netns, more.program ?? kproxyCni], {
       env,
-      ...(more.signal && { signal: more.signal, killSignal: 'SIGKILL' }),
+      ...(more.signal && { signal: more.signal, killSignal: more.killSignal ?? 'SIGKILL' }),
     });
     const [out, err]: Buffer[][] = [[], []];
     child.stdout.on('data', chunk => out!.push(chunk));
