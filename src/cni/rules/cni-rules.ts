@@ -2,7 +2,7 @@
 import { CniError, CODE } from '../types.ts';
 import { type Change, Ledger, netChange } from './ledger.ts';
 import type { PodRules } from './pod-rules.ts';
-import type { RulesLog, RulesTarget } from './target.ts';
+import type { HostPortsOf, RulesLog, RulesTarget } from './target.ts';
 
 export interface CniRulesOptions {
   readonly target: RulesTarget;
@@ -63,6 +63,11 @@ export class CniRules {
       if (refusal !== undefined) throw refusal;
       await this.#apply(known.map(pod => this.#operation(pod)));
     });
+  }
+
+  /** The hostPorts that pods had, to be asked before `start` takes away what it isn't told of; undefined: the kernel's rules don't tell them. */
+  readHostPorts(): Promise<HostPortsOf | undefined> {
+    return this.#inTurn(async () => this.#target.readHostPorts?.());
   }
 
   /** @throws CniError: `portTaken` with the holder, `kernel` with what was refused */

@@ -1,6 +1,6 @@
 /** Where the rules of pods are written: nf_tables, or iptables where the kernel has none. */
 import type { Logger } from '../../log.ts';
-import type { CniError } from '../types.ts';
+import type { CniError, HostPort } from '../types.ts';
 import type { Change, Ledger } from './ledger.ts';
 import type { PodRules } from './pod-rules.ts';
 
@@ -11,6 +11,9 @@ export interface TargetChange {
   /** The networks are others now. */
   readonly hasNewRanges: boolean;
 }
+
+/** Which hostPorts a pod has. */
+export type HostPortsOf = (pod: Pick<PodRules, 'key' | 'addresses'>) => readonly HostPort[];
 
 /** One call at a time. All reject when the kernel can't be asked at all. */
 export interface RulesTarget {
@@ -26,6 +29,8 @@ export interface RulesTarget {
   isIntact(ledger: Ledger): Promise<boolean>;
   /** What of a pod's rules isn't there, for people. */
   missing(pod: PodRules, ledger: Ledger): Promise<readonly string[]>;
+  /** What the kernel has from before, whatever a ledger says; no such method: that can't be told. */
+  readHostPorts?(): Promise<HostPortsOf>;
   /** Takes everything away. @throws CniError */
   cleanup(): Promise<void>;
 }
