@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { CniNode, DUAL, outside } from './cni-node.ts';
 import { Echo, who } from './cni-packets.ts';
@@ -126,6 +128,34 @@ describe('packets of pods', () => {
     await node.del(pods[0]!, { id: 'c0' });
     expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^program /);
     await listening[Symbol.asyncDispose]();
+  });
+
+  test('F07: after a damaged database is rebuilt from the kernel, pods have the hostPorts that they had', async () => {
+    const atOne = { ...udp, hostPort: 8081, hostIP: NODE.IPv4 };
+    await add(0, mappings(tcp, atOne, { ...tcp, hostPort: 8082, hostIP: '0.0.0.0' }));
+    const leads = async () => {
+      for (const address of Object.values(NODE))
+        expect(await who(far, { address, port: 8080 })).toMatch(/^pod0 (192\.0\.2\.9|2001:db8::9)$/);
+      expect(await who(far, { address: NODE.IPv4, port: 8081, protocol: 'udp' })).toMatch(/^pod0 /);
+      expect(await who(far, { address: NODE.IPv4, port: 8082 })).toMatch(/^pod0 /);
+      expect(await who(far, { address: NODE.IPv6, port: 8082 })).toBe('ECONNREFUSED');
+    };
+    const elements = async () => (await node.residue()).filter(line => line.includes(' . tcp . ')).sort();
+    await leads();
+    const before = await elements();
+    expect(before).toHaveLength(3);
+    await node.stopAgent();
+    await writeFile(join(node.directory, 'state/cni.db'), 'this is no database');
+    await node.startAgent();
+    await leads();
+    expect(await elements()).toEqual(before);
+    for (const port of [tcp, atOne]) {
+      const refused = await add(1, mappings(port));
+      expect(refused).toMatchObject({ code: 102, message: expect.stringContaining('kp/c0/eth0') });
+    }
+    await node.del(pods[0]!, { id: 'c0' });
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toBe('ECONNREFUSED');
+    expect((await add(1, mappings(tcp, atOne))).status).toBe(0);
   });
 
   test("where another rule set's FORWARD drops, pods are let through", async () => {

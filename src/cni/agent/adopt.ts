@@ -1,6 +1,8 @@
-/** Records that were lost, made again from what the kernel knows: links by their aliases, addresses from the pods' namespaces. */
+/** Records that were lost, made again from what the kernel knows: links by their aliases, addresses from the pods' namespaces, hostPorts from the rules. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { addressOf } from '../ipam/attachment.ts';
+import { attachmentKey } from '../types.ts';
 import type { AgentParts } from './parts.ts';
 import type { KeptConfig } from './plan.ts';
 
@@ -9,7 +11,8 @@ const NAMESPACES = '/run/netns';
 
 /** A pod whose namespace has no name here is left alone: its link says whose it is, DEL takes it away. What was adopted, and not, is in the log. */
 export async function adoptFromKernel(parts: AgentParts): Promise<void> {
-  const { wiring, store, log } = parts;
+  const { wiring, store, rules, log } = parts;
+  const hostPortsOf = await rules.readHostPorts();
   const bridges = new Map<number, string>();
   let adopted = 0;
   for (const { id, hostLink, master } of wiring.listOwn()) {
@@ -26,7 +29,7 @@ export async function adoptFromKernel(parts: AgentParts): Promise<void> {
       state: 'ready',
       createdAt: 0,
       addresses: found.addresses,
-      hostPorts: [],
+      hostPorts: hostPortsOf?.({ key: attachmentKey(id), addresses: found.addresses.map(addressOf) }) ?? [],
       config: configFor(bridge, found),
       netns: found.netns,
       netnsId: found.netnsId,
@@ -34,7 +37,8 @@ export async function adoptFromKernel(parts: AgentParts): Promise<void> {
     });
     adopted += 1;
   }
-  log.error({ adopted }, 'attachments were adopted from the kernel: their hostPorts and limits are not known any more');
+  const lost = `${hostPortsOf === undefined ? 'hostPorts, ' : ''}limits and checks of sources`;
+  log.error({ adopted }, `attachments were adopted from the kernel: their ${lost} are not known any more`);
 }
 
 interface FoundPod {

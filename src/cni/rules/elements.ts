@@ -1,12 +1,12 @@
 /** The elements that a pod has in the sets of tables.ts. Pure. */
-import { endpointBytes, frontendBytes } from '../../backends/nftables/bytes.ts';
+import { endpointBytes, endpointOfBytes, frontendBytes, frontendOfBytes } from '../../backends/nftables/bytes.ts';
 import { ANY_ADDRESS } from '../../backends/nftables/objects.ts';
 import type { NftFamily } from '../../backends/nftables/packet.ts';
 import { addressBytes } from '../../net/address-bytes.ts';
 import type { CIDR } from '../../net/cidr.ts';
 import { type IPFamily, ipFamily, isUnspecified } from '../../net/ip.ts';
 import { cutComment, type Element } from '../../netfilter/messages.ts';
-import type { HostPort } from '../types.ts';
+import type { HostPort, Protocol } from '../types.ts';
 import { nameBytes } from './match.ts';
 import { SETS } from './names.ts';
 import type { PodRules, SpoofCheck } from './pod-rules.ts';
@@ -74,6 +74,50 @@ function hostPortElements(hostPort: HostPort, addresses: readonly string[], comm
     const data = endpointBytes(family === 'IPv4' ? `${address}:${containerPort}` : `[${address}]:${containerPort}`);
     return { family, set: SETS.hostPorts, element: { key, data, comment }, what };
   });
+}
+
+/** Of the sets of hostPorts, by family. */
+export type HostPortElements = Readonly<Record<IPFamily, readonly Element[]>>;
+
+/**
+ * The reverse: the hostPorts that a pod has among these elements, each of which is there once. One that is at every address of one family alone is at that
+ * family's unspecified address, which is the same for a pod that has no other.
+ */
+export function hostPortsAmong(
+  elements: HostPortElements,
+  { key, addresses }: Pick<PodRules, 'key' | 'addresses'>,
+): HostPort[] {
+  const comment = cutComment(key);
+  const found = new Map<string, HostPort>();
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    for (const element of elements[family]) {
+      // A comment that was cut may be that of another interface.
+      const port = element.comment === comment ? hostPortOf(element, { family, addresses }) : undefined;
+      if (port === undefined) continue;
+      const hostIP = isUnspecified(port.hostIP) ? '' : port.hostIP;
+      const place = [hostIP, port.hostPort, port.protocol, port.containerPort].join(' ');
+      found.set(place, found.has(place) ? { ...port, hostIP } : port);
+    }
+  }
+  return [...found.values()];
+}
+
+/** Undefined for one that doesn't lead to these addresses, or is of no form of ours. */
+function hostPortOf(
+  { key, data }: Element,
+  { family, addresses }: { readonly family: IPFamily; readonly addresses: readonly string[] },
+): HostPort | undefined {
+  const frontend = frontendOfBytes(key, family);
+  if (frontend === undefined || !(data instanceof Uint8Array)) return undefined;
+  const endpoint = /^\[?(.*?)\]?:(\d+)$/.exec(endpointOfBytes(data));
+  if (endpoint === null || !addresses.includes(endpoint[1]!)) return undefined;
+  const unspecified = family === 'IPv4' ? '0.0.0.0' : '::';
+  return {
+    hostIP: frontend.ip === ANY_ADDRESS ? unspecified : frontend.ip,
+    hostPort: frontend.port,
+    protocol: frontend.protocol.toLowerCase() as Protocol,
+    containerPort: Number(endpoint[2]),
+  };
 }
 
 function spoofElements({ hostLink, mac, ips }: SpoofCheck): RuleElement[] {

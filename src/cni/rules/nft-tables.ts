@@ -4,12 +4,12 @@ import { type BatchRefusal, TableBatch } from '../../backends/nftables/table-bat
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import { readGeneration } from '../../linux/nfnetlink.ts';
 import { CniError, CODE } from '../types.ts';
-import { elementsOf } from './elements.ts';
+import { elementsOf, hostPortsAmong } from './elements.ts';
 import type { Ledger } from './ledger.ts';
 import { TABLE } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
-import { hasElement, hasElements, hasStructure, hasTable, wrongRanges } from './reading.ts';
-import type { Failure, LedgerChange, RuleTables } from './rule-tables.ts';
+import { hasElement, hasElements, hasStructure, hasTable, readHostPorts, wrongRanges } from './reading.ts';
+import type { Failure, HostPortsOf, LedgerChange, RuleTables } from './rule-tables.ts';
 import { changeBatch, FAMILIES, refusalError, wholeBatch } from './writing.ts';
 
 export interface NftTablesOptions {
@@ -98,6 +98,11 @@ export class NftTables implements RuleTables {
       if (!(await hasElement(this.#kernel, element))) problems.push(`missing in nf_tables: ${element.what}`);
     }
     return problems;
+  }
+
+  async readHostPorts(): Promise<HostPortsOf> {
+    const elements = await readHostPorts(this.#kernel);
+    return pod => hostPortsAmong(elements, pod);
   }
 
   async removeAll(): Promise<void> {

@@ -1,15 +1,15 @@
 /** What of the tables is in the kernel. */
 import { isDeepStrictEqual } from 'node:util';
-import { dump, elementsOf, findElement, untilWhole } from '../../backends/nftables/dumps.ts';
+import { dump, elementsOf, findElement, untilWhole, wholeSet } from '../../backends/nftables/dumps.ts';
 import type { NftFamily } from '../../backends/nftables/packet.ts';
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import { NetlinkError } from '../../linux/nfnetlink.ts';
 import { attributesIn, type Message, textOf } from '../../netfilter/attributes.ts';
 import { commentOf } from '../../netfilter/message-reading.ts';
 import { type Element, NFT } from '../../netfilter/messages.ts';
-import type { RuleElement } from './elements.ts';
+import type { HostPortElements, RuleElement } from './elements.ts';
 import type { Ledger } from './ledger.ts';
-import { TABLE } from './names.ts';
+import { SETS, TABLE } from './names.ts';
 import { tableSpec } from './tables.ts';
 
 /** NFT_TABLE_F_DORMANT: no packet meets it. */
@@ -80,6 +80,15 @@ export async function wrongRanges(kernel: NftKernel, family: NftFamily, ledger: 
 export async function hasElement(kernel: NftKernel, { family, set, element }: RuleElement): Promise<boolean> {
   const found = await untilWhole(() => findElement(kernel, { family, table: TABLE, set }, element.key));
   return found !== undefined && textOfElement(found) === textOfElement(element);
+}
+
+/** All pods' hostPorts, whoever wrote them. */
+export async function readHostPorts(kernel: NftKernel): Promise<HostPortElements> {
+  const of = async (family: 'IPv4' | 'IPv6') => {
+    if (!(await hasTable(kernel, family))) return [];
+    return untilWhole(() => wholeSet(kernel, { family, table: TABLE, set: SETS.hostPorts }));
+  };
+  return { IPv4: await of('IPv4'), IPv6: await of('IPv6') };
 }
 
 /** Of elements that the kernel tells twice, one; sorted. */

@@ -1,7 +1,10 @@
 /** Where the rules of pods are kept in the kernel: nft-tables.ts, or iptables-tables.ts where there is no nf_tables. */
-import type { CniError } from '../types.ts';
+import type { CniError, HostPort } from '../types.ts';
 import type { Change, Ledger } from './ledger.ts';
 import type { PodRules } from './pod-rules.ts';
+
+/** Of a pod, by its key and addresses. */
+export type HostPortsOf = (pod: Pick<PodRules, 'key' | 'addresses'>) => readonly HostPort[];
 
 export interface Failure {
   readonly error: CniError;
@@ -31,6 +34,8 @@ export interface RuleTables {
   isIntact(ledger: Ledger): Promise<boolean>;
   /** What of a pod's rules, and of those that all have in common, isn't there. Texts for people. */
   missing(ledger: Ledger, pod: PodRules): Promise<readonly string[]>;
+  /** The hostPorts of whatever pods the kernel has; absent where they can't be told. */
+  readHostPorts?(): Promise<HostPortsOf>;
   /** @throws CniError */
   removeAll(): Promise<void>;
 }

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { elementsOf, hostPortFamilies, intervalElements, macBytes } from '../../../../src/cni/rules/elements.ts';
+import {
+  elementsOf,
+  hostPortFamilies,
+  hostPortsAmong,
+  intervalElements,
+  macBytes,
+} from '../../../../src/cni/rules/elements.ts';
 import { addressText } from '../../../../src/net/address-bytes.ts';
 import { parseCIDR } from '../../../../src/net/cidr.ts';
 import { pod, tcp } from './pods.ts';
@@ -76,5 +82,48 @@ describe('elements of a pod', () => {
       `${Buffer.from('veth0').toString('hex').padEnd(32, '0')}02000000000a0000`,
     );
     expect(() => macBytes('02:00:00')).toThrow('not a MAC address');
+  });
+});
+
+describe('hostPorts among elements', () => {
+  const dual = ['10.88.0.2', 'fd00::2'];
+  const setsOf = (...pods: readonly ReturnType<typeof pod>[]) => {
+    const all = pods.flatMap(elementsOf).filter(({ set }) => set === 'host-ports');
+    const of = (family: string) => all.filter(each => each.family === family).map(({ element }) => element);
+    return { IPv4: of('IPv4'), IPv6: of('IPv6') };
+  };
+
+  test('F07 are those that the pod was given, whatever address and protocol', () => {
+    const hostPorts = [
+      tcp(),
+      tcp({ protocol: 'udp', hostIP: '192.0.2.1' }),
+      tcp({ protocol: 'sctp', hostIP: '2001:db8::1', hostPort: 65_535 }),
+      tcp({ hostPort: 81, hostIP: '0.0.0.0' }),
+      tcp({ hostPort: 82, hostIP: '::' }),
+    ];
+    const own = pod(2, { addresses: dual, hostPorts });
+    const found = hostPortsAmong(setsOf(own), own);
+    expect(new Set(found)).toEqual(new Set(hostPorts));
+    expect(found).toHaveLength(hostPorts.length);
+  });
+
+  test('F07 of a pod with one family lead to the same elements', () => {
+    for (const addresses of [['10.88.0.2'], ['fd00::2']]) {
+      const own = pod(2, { addresses, hostPorts: [tcp()] });
+      const sets = setsOf(own);
+      expect(setsOf(pod(2, { addresses, hostPorts: hostPortsAmong(sets, own) }))).toEqual(sets);
+    }
+  });
+
+  test("F07 others' aren't, also where a comment was cut or an element has none", () => {
+    const long = `net/${'c'.repeat(200)}/`;
+    const [one, other] = ['eth0', 'net1'].map((ifname, index) =>
+      pod(index + 2, { key: `${long}${ifname}`, hostPorts: [tcp({ hostPort: 8080 + index })] }),
+    );
+    const sets = setsOf(one!, other!, pod(9, { hostPorts: [tcp({ hostPort: 8090 })] }));
+    expect(hostPortsAmong(sets, one!)).toMatchObject([{ hostPort: 8080 }]);
+    expect(hostPortsAmong(sets, other!)).toMatchObject([{ hostPort: 8081 }]);
+    const nameless = { ...sets, IPv4: sets.IPv4.map(({ key, data }) => ({ key, ...(data && { data }) })) };
+    expect(hostPortsAmong(nameless, one!)).toEqual([]);
   });
 });
