@@ -10,6 +10,8 @@ import { ended, HostLab } from './cni-host-lab.ts';
 import type { Call } from './cni-host-main.ts';
 
 const HOUR = 3_600_000;
+/** Enough for a shell to say that it is ready, on a slow machine. */
+const OVERTIME_MS = 2000;
 
 let lab: HostLab;
 beforeAll(() => {
@@ -59,14 +61,14 @@ describe('a program that the plugin runs', () => {
     ['that is at work', POLITE],
     ['that has closed its output', `exec >&-; ${POLITE}`],
   ])('%s is ended after its time, with what it started', async (what, body) => {
-    const child = lab.start([{ name: 'execute', args: [script(`late-${what.length}`, body), '', 300] }]);
+    const child = lab.start([{ name: 'execute', args: [script(`late-${what.length}`, body), '', OVERTIME_MS] }]);
     const { stdout, stderr } = await ended(child);
     expect(JSON.parse(stdout)).toEqual([failure('timeout')]);
     expect(stderr).toBe('ready\nended\n');
   });
 
   it('is killed when it does not hear', async () => {
-    const child = lab.start([{ name: 'execute', args: [script('deaf', DEAF), '', 300] }]);
+    const child = lab.start([{ name: 'execute', args: [script('deaf', DEAF), '', OVERTIME_MS] }]);
     const { stdout, stderr } = await ended(child);
     expect([JSON.parse(stdout), stderr]).toEqual([[failure('timeout')], 'ready\n']);
   });
