@@ -30,9 +30,9 @@ const NUD_REACHABLE = 2;
 const RT_TABLE_MAIN = 254;
 export const SCOPE_LINK = 253;
 const RTPROT_BOOT = 3;
-const RTN_UNICAST = 1;
+const [RTN_UNICAST, RTN_LOCAL] = [1, 2];
 const RTNH_F_ONLINK = 4;
-const [ENOENT, EADDRNOTAVAIL] = [2, 99];
+const [ENOENT, EADDRNOTAVAIL, ENETUNREACH] = [2, 99, 101];
 
 const addressHead = (family: number, length: number, index: number) =>
   Buffer.concat([Buffer.of(family, length, 0, 0), u32(index)]);
@@ -138,6 +138,19 @@ export function newRoute(index: number, route: RouteSpec): RouteRequest {
     ]),
     attributes,
   };
+}
+
+/** How a packet to an address would go. */
+export function lookUpRoute(ip: string): RouteRequest {
+  const head = Buffer.alloc(ROUTE_HEADER);
+  head.set([familyNumber(ip), ip.includes(':') ? 128 : 32]);
+  const attributes = [ipAttribute(RTA.dst, ip)];
+  return { op: `look up the route to ${ip}`, type: RTM_GETROUTE, flags: 0, head, attributes, fine: [ENETUNREACH] };
+}
+
+/** The answer: the address is one of the namespace's own. */
+export function isLocalRoute({ type, bytes }: Message): boolean {
+  return type === RTM_NEWROUTE && bytes[HEADER + 7] === RTN_LOCAL;
 }
 
 /** Of every table of a family. */

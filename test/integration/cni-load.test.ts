@@ -165,12 +165,18 @@ describe('a node whose runtime is busy', () => {
       };
       const limited = (bandwidth: object) => node.add(pods[0]!, { id: 'n0', config: { runtimeConfig: { bandwidth } } });
       expect((await limited(both)).status).toBe(0);
-      const measured = await rates(10_000);
-      expect(Math.abs(measured.down / mbit.down - 1)).toBeLessThan(0.1);
-      expect(Math.abs(measured.up / mbit.up - 1)).toBeLessThan(0.1);
+      // Never more; less only while programs of a busy machine don't get their turn to send.
+      const best = { down: 0, up: 0 };
+      for (let tries = 0; tries < 3 && Math.min(best.down, best.up) < 0.9; tries += 1) {
+        const measured = await rates(10_000);
+        for (const way of ['down', 'up'] as const) {
+          expect(measured[way] / mbit[way]).toBeLessThan(1.1);
+          best[way] = Math.max(best[way], measured[way] / mbit[way]);
+        }
+      }
+      expect(Math.min(best.down, best.up)).toBeGreaterThan(0.9);
       await node.del(pods[0]!, { id: 'n0' });
-      const down = { ...both, egressRate: 0, egressBurst: 0 };
-      await node.add(pods[0]!, { id: 'n0', config: { runtimeConfig: { bandwidth: down } } });
+      expect((await limited({ ...both, egressRate: 0, egressBurst: 0 })).status).toBe(0);
       const free = await rates(1000);
       expect(free.down).toBeLessThan(mbit.down * 2);
       expect(free.up).toBeGreaterThan(mbit.up * 4);

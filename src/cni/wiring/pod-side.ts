@@ -1,5 +1,5 @@
 /** What is set inside a pod's namespace. */
-import { newAddress, newRoute } from '../../rtnetlink/addresses.ts';
+import { isLocalRoute, lookUpRoute, newAddress, newRoute } from '../../rtnetlink/addresses.ts';
 import { changeLink, IFF, type Link } from '../../rtnetlink/links.ts';
 import { CniError, type CniRoute, CODE } from '../types.ts';
 import { hasIPv6 } from './bridge.ts';
@@ -10,6 +10,9 @@ import type { LinkSpec } from './specs.ts';
 
 const DAD_MS = 5000;
 const DAD_STEP_MS = 20;
+const ROUTES_MS = 1000;
+const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
+const pause = (ms: number) => void Atomics.wait(nobodyWakes, 0, 0, ms);
 
 /** The pod's end as it is then. @throws NetlinkError and CniError */
 export function configurePod(pod: PodNamespace, spec: LinkSpec, routes: readonly CniRoute[]): Link {
@@ -31,7 +34,19 @@ export function configurePod(pod: PodNamespace, spec: LinkSpec, routes: readonly
   const up = link();
   route.send(routes.map(each => newRoute(index, kernelRoute(each, addresses))));
   if (dad) waitForAddresses(pod, index);
+  else waitForRoutes(pod, addresses);
   return up;
+}
+
+/**
+ * The kernel makes an IPv6 address its own in a work queue (addrconf_dad_work of net/ipv6/addrconf.c), which a busy machine gets to some milliseconds after the request has been
+ * answered. A packet that comes before is lost, and TCP's next one comes a second later. A kernel that takes too long for it does it all the same.
+ */
+function waitForRoutes({ route }: PodNamespace, addresses: LinkSpec['addresses']): void {
+  const ips = addresses.map(({ address }) => address.replace(/\/.*/, '')).filter(ip => ip.includes(':'));
+  const end = performance.now() + ROUTES_MS;
+  const isOwn = (ip: string) => route.send([lookUpRoute(ip)]).some(isLocalRoute);
+  while (!ips.every(isOwn) && performance.now() < end) pause(1);
 }
 
 function setSysctls(sysctls: Sysctls, { ifname, addresses, dad }: LinkSpec): void {
@@ -52,12 +67,11 @@ function setSysctls(sysctls: Sysctls, { ifname, addresses, dad }: LinkSpec): voi
 /** Until the kernel knows that nobody else has them, as the configuration asks for. @throws CniError when somebody has, or it takes too long */
 function waitForAddresses(pod: PodNamespace, index: number): void {
   const end = Date.now() + DAD_MS;
-  const pause = new Int32Array(new SharedArrayBuffer(4));
   for (;;) {
     const waiting = addressesOf(pod.route, index).filter(({ isTentative }) => isTentative);
     if (waiting.length === 0) return;
     if (Date.now() > end)
       throw new CniError(CODE.kernel, `${waiting.map(({ ip }) => ip).join(', ')}: still looked for at others`);
-    Atomics.wait(pause, 0, 0, DAD_STEP_MS);
+    pause(DAD_STEP_MS);
   }
 }
