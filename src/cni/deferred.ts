@@ -3,7 +3,7 @@
  * writes them, the agent reads them. Pure.
  */
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type AgentRequest, type AttachmentId, attachmentKey } from './types.ts';
+import { AGENT_PROTOCOL, type AgentRequest, type AttachmentId, attachmentKey } from './types.ts';
 
 /** Of the format; an agent leaves files of others alone. */
 const VERSION = 1;
@@ -27,7 +27,7 @@ export function readDeferred(text: string): AgentRequest | undefined {
   }
   if (!isRecord(value) || value.version !== VERSION) return undefined;
   const { request } = value;
-  if (!isRecord(request) || request.protocol !== 1 || request.command !== 'DEL') return undefined;
+  if (!isRecord(request) || request.protocol !== AGENT_PROTOCOL || request.command !== 'DEL') return undefined;
   const { containerID, ifname, netns, args, config } = request;
   const isWhole =
     [containerID, ifname, netns].every(text => typeof text === 'string') && isRecord(args) && isRecord(config);
@@ -39,7 +39,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** There is no TextEncoder in the plugin. Lone surrogates become U+FFFD, as TextEncoder has it. */
-function utf8(text: string): Uint8Array {
+export function utf8(text: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of text) {
     const said = character.codePointAt(0) ?? 0;

@@ -95,10 +95,15 @@ export class CniError extends Error {
   }
 }
 
+/**
+ * Of requests and replies, both of which say it: raised when an older plugin or agent would misread one. Neither takes anything from the other
+ * then but that it is so (error 11).
+ */
+export const AGENT_PROTOCOL = 1;
+
 /** What the plugin sends: one line of JSON over the agent's socket, answered by one line. */
 export interface AgentRequest {
-  /** Raised when old agents would misread a request. */
-  readonly protocol: 1;
+  readonly protocol: typeof AGENT_PROTOCOL;
   readonly command: 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
   /** Empty for GC and STATUS. `netns` is a path that the agent can open (/proc/self is replaced), '' where the runtime gives none. */
   readonly containerID: string;
@@ -112,6 +117,7 @@ export interface AgentRequest {
   readonly ipamResult?: CniResult;
 }
 
+/** On the socket it has `protocol` besides. */
 export interface AgentReply {
   /** Of ADD. */
   readonly result?: CniResult;

@@ -64,8 +64,10 @@ export function call(command: string | undefined, wishes: Wishes = {}): Outcome 
 /** A machine that differs in these. */
 export const machine = (fields: Partial<FakePluginHost>) => (host: FakePluginHost) => void Object.assign(host, fields);
 
+type Answer = NonNullable<ReturnType<FakePluginHost['programs']['get']>>;
+
 /** An IPAM plugin of this name in CNI_PATH that answers so; without an answer, with an address. */
-export function withProgram(type: string, answer?: (execution: Execution) => { status: number; stdout: string }) {
+export function withProgram(type: string, answer?: Answer) {
   const usual = ({ command }: Execution) => ({
     status: 0,
     stdout: command === 'ADD' ? '{"cniVersion":"1.1.0","ips":[{"address":"10.9.0.2/24"}]}' : '',

@@ -1,15 +1,21 @@
 /** A machine for the plugin: files, namespaces, programs and an agent in memory. */
 import type { ExchangeFailure, Executed, Failed, Host, LoopbackState } from '../../src/cni/plugin/host.ts';
-import type { AgentReply, AgentRequest } from '../../src/cni/types.ts';
+import { AGENT_PROTOCOL, type AgentReply, type AgentRequest } from '../../src/cni/types.ts';
 
 type Overrides = Readonly<Record<string, string>>;
 type Agent = (request: AgentRequest) => AgentReply | string | ExchangeFailure;
+
+type ExecuteFailed = Failed<'io' | 'timeout' | 'ended'>;
 
 export interface Execution {
   readonly path: string;
   readonly command: string;
   readonly stdin: string;
+  readonly timeoutMs: number;
 }
+
+const FAILURES: ReadonlySet<unknown> = new Set<ExchangeFailure>(['absent', 'denied', 'timeout', 'closed', 'ended']);
+const isFailure = (reply: unknown): reply is ExchangeFailure => FAILURES.has(reply);
 
 /** `device:inode` of the namespace that the plugin is in. */
 const OWN_NETNS = '4:1';
@@ -19,7 +25,11 @@ export class FakePluginHost implements Host {
   program = '/opt/cni/bin/kproxy-cni';
   pid = 4711;
   uid = 0;
-  stdin: string | Failed<'timeout' | 'too-large' | 'io'> = '';
+  canAdminister = true;
+  stdin: string | Failed<'timeout' | 'too-large' | 'io' | 'ended'> = '';
+  /** A signal has come. */
+  isSignalled = false;
+  isShielded = false;
   /** Answers in place of the agent; a failure's name is one. */
   agent: Agent = () => ({});
   /** Identities by path; null = a file that is no namespace. */
@@ -27,7 +37,7 @@ export class FakePluginHost implements Host {
     ['/proc/self/ns/net', OWN_NETNS],
     ['/run/netns/p1', '4:2'],
   ]);
-  readonly programs = new Map<string, (execution: Execution) => Executed | Failed<'io'>>();
+  readonly programs = new Map<string, (execution: Execution) => Executed | ExecuteFailed>();
   lo: LoopbackState = { isUp: false, hasIPv6: true };
   isStdoutOpen = true;
   /** Thrown by what writes to the disk, or to the kernel. */
@@ -61,9 +71,8 @@ export class FakePluginHost implements Host {
     this.exchanges.push({ socket, request, timeoutMs });
     this.happened.push(`agent ${request.command}`);
     const reply = this.agent(request);
-    if (reply === 'absent' || reply === 'denied' || reply === 'timeout' || reply === 'closed')
-      return { failure: reply, message: `as told: ${reply}` };
-    return typeof reply === 'string' ? reply : JSON.stringify(reply);
+    if (isFailure(reply)) return { failure: reply, message: `as told: ${reply}` };
+    return typeof reply === 'string' ? reply : JSON.stringify({ protocol: AGENT_PROTOCOL, ...reply });
   }
 
   netnsIdentity(path: string): string | Failed<'missing' | 'not-a-namespace'> {
@@ -76,12 +85,20 @@ export class FakePluginHost implements Host {
     return this.programs.has(path);
   }
 
-  execute(path: string, stdin: string, overrides: Overrides = {}): Executed | Failed<'io'> {
+  execute(path: string, stdin: string, timeoutMs: number, overrides: Overrides = {}): Executed | ExecuteFailed {
     const command = { ...this.environment, ...overrides }.CNI_COMMAND ?? '';
-    const execution = { path, command, stdin };
+    const execution = { path, command, stdin, timeoutMs };
     this.executions.push(execution);
     this.happened.push(`${path.slice(path.lastIndexOf('/') + 1)} ${command}`);
     return this.programs.get(path)?.(execution) ?? { failure: 'io', message: `no such program: ${path}` };
+  }
+
+  isEnding(): boolean {
+    return this.isSignalled && !this.isShielded;
+  }
+
+  shield(): void {
+    this.isShielded = true;
   }
 
   writeDurably(directory: string, name: string, text: string): void {

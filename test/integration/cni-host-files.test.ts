@@ -20,21 +20,23 @@ describe('programs that the plugin runs', () => {
   }
 
   it('get the standard input and give their output, 5 MB both ways', async () => {
-    expect(await lab.askOne('execute', [script('echo', 'cat; exit 3'), { letters: 5 * MB }])).toEqual({
+    expect(await lab.askOne('execute', [script('echo', 'cat; exit 3'), { letters: 5 * MB }, 60_000])).toEqual({
       returned: { status: 3, stdout: { length: 5 * MB, end: 'xxx' } },
     });
   });
 
   it('need not read, may say much first, and their standard error is ours', async () => {
     const talker = script('talker', 'head -c 3000000 /dev/zero | tr "\\0" y; echo words >&2');
-    const { stdout, stderr } = await ended(lab.start([{ name: 'execute', args: [talker, { letters: 5 * MB }] }]));
+    const { stdout, stderr } = await ended(
+      lab.start([{ name: 'execute', args: [talker, { letters: 5 * MB }, 60_000] }]),
+    );
     expect(JSON.parse(stdout)).toEqual([{ returned: { status: 0, stdout: { length: 3 * MB, end: 'yyy' } } }]);
     expect(stderr).toBe('words\n');
   });
 
   it('have our environment, where overrides win, and the usual SIGPIPE', async () => {
     const tell = script('tell', 'echo "$CNI_COMMAND $CNI_IFNAME $NEW"; grep SigIgn /proc/self/status');
-    const child = lab.start([{ name: 'execute', args: [tell, '', { CNI_COMMAND: 'DEL', NEW: 'n' }] }], {
+    const child = lab.start([{ name: 'execute', args: [tell, '', 60_000, { CNI_COMMAND: 'DEL', NEW: 'n' }] }], {
       env: { CNI_COMMAND: 'ADD', CNI_IFNAME: 'eth0' },
     });
     const [{ returned }] = JSON.parse((await ended(child)).stdout);
@@ -42,7 +44,7 @@ describe('programs that the plugin runs', () => {
   });
 
   it('tell how a signal ended them', async () => {
-    expect(await lab.askOne('execute', [script('killed', 'kill -9 $$'), ''])).toEqual({
+    expect(await lab.askOne('execute', [script('killed', 'kill -9 $$'), '', 60_000])).toEqual({
       returned: { status: 137, stdout: '' },
     });
   });
@@ -58,7 +60,9 @@ describe('programs that the plugin runs', () => {
         gave => 'returned' in gave && gave.returned,
       ),
     ).toEqual([false, true, false, false, true]);
-    expect(await lab.ask([file, wrong, '/missing'].map(path => ({ name: 'execute', args: [path, ''] })))).toEqual([
+    expect(
+      await lab.ask([file, wrong, '/missing'].map(path => ({ name: 'execute', args: [path, '', 60_000] }))),
+    ).toEqual([
       { returned: { failure: 'io', message: 'Permission denied' } },
       { returned: { failure: 'io', message: 'Exec format error' } },
       { returned: { failure: 'io', message: 'No such file or directory' } },

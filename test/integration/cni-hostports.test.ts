@@ -42,7 +42,7 @@ describe('packets of pods', () => {
     const [one, two] = [await add(0), await add(1)];
     for (const [index, address] of two.ips.entries()) {
       const { stdout } = await node.exec(['ping', '-c1', '-W1', address], inside(0));
-      expect(Number(/time=([\d.]+)/.exec(stdout)?.[1])).toBeLessThan(20);
+      expect(Number(/time=([\d.]+)/.exec(stdout)?.[1])).toBeLessThan(500); // nothing is waited for
       expect(await who(inside(0), { address, port: 80 })).toBe(`pod1 ${one.ips[index]}`);
       expect(await who(node.netns, { address, port: 80 })).toMatch(/^pod1 /);
     }

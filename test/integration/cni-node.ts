@@ -13,6 +13,7 @@ import type { CniResult } from '../../src/cni/types.ts';
 import { nodeProgram, projectDir } from '../../src/lab/install.ts';
 import { configureLinks, createNamespaces, deleteNamespaces } from '../../src/lab/netns.ts';
 import { type Output, run } from '../../src/linux/exec.ts';
+import { savedRules } from './cni-saved-rules.ts';
 
 export const kproxyCni = join(projectDir, 'dist/kproxy-cni');
 const agentMain = fileURLToPath(new URL('cni-agent-main.ts', import.meta.url));
@@ -44,6 +45,8 @@ export interface Call {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly program?: string;
   readonly signal?: AbortSignal;
+  /** What the signal's abortion sends; SIGKILL unless said. */
+  readonly killSignal?: NodeJS.Signals;
 }
 
 export const DUAL = { podCIDRs: ['10.88.0.0/24', 'fd00:88::/64'], nonMasqueradeCIDRs: [] } satisfies AgentSettings;
@@ -209,7 +212,7 @@ export class CniNode implements AsyncDisposable {
     const began = performance.now();
     const child = spawn('ip', ['netns', 'exec', this.netns, more.program ?? kproxyCni], {
       env,
-      ...(more.signal && { signal: more.signal, killSignal: 'SIGKILL' }),
+      ...(more.signal && { signal: more.signal, killSignal: more.killSignal ?? 'SIGKILL' }),
     });
     const [out, err]: Buffer[][] = [[], []];
     child.stdout.on('data', chunk => out!.push(chunk));
@@ -249,10 +252,7 @@ export class CniNode implements AsyncDisposable {
     const others = links
       .filter(({ ifname, linkinfo }) => !KEPT.includes(ifname) && linkinfo?.info_kind !== 'bridge')
       .map(({ ifname }) => `link ${ifname}`);
-    const rules = (await this.exec(['nft', 'list', 'ruleset'])).stdout
-      .split('\n')
-      .filter(line => line.includes('comment "kp/'));
-    if (this.more.rules === 'iptables') rules.push(...(await this.#iptablesRules()));
+    const rules = await this.#rulesOfPods();
     const leases = (await this.leases())
       .filter(({ state }) => state !== 'resting')
       .map(({ address }) => `lease ${address}`);
@@ -260,13 +260,12 @@ export class CniNode implements AsyncDisposable {
     return [...others, ...rules.map(line => line.trim()), ...leases, ...deferred];
   }
 
-  /** Those that are of one pod. */
-  async #iptablesRules(): Promise<readonly string[]> {
-    const saves = ['iptables-legacy-save', 'ip6tables-legacy-save'].map(async tool => (await this.exec([tool])).stdout);
-    const lines = (await Promise.all(saves)).join('').split('\n');
-    return lines.filter(
-      line => /^-A KPROXY-CNI-/.test(line) && / (?:10\.88\.|fd00:88:)\S+(?:\/32|\/128|:\d+)/.test(line),
-    );
+  /** In iptables all that is ours goes with the last pod. */
+  async #rulesOfPods(): Promise<readonly string[]> {
+    const nft = (await this.exec(['nft', 'list', 'ruleset'])).stdout.split('\n');
+    const elements = nft.filter(line => line.includes('comment "kp/'));
+    if (this.more.rules !== 'iptables') return elements;
+    return [...elements, ...(await savedRules(this)).filter(line => line.includes('KPROXY-CNI-'))];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -216,6 +216,14 @@ describe('the executable', () => {
     expect((await node.del(bare, { program, ifname: 'lo', config })).status).toBe(0);
   });
 
+  test('R01: two addresses that are known only when the agent has done its work: undone, then refused', async () => {
+    const prevResult = { cniVersion: '0.2.0', ip4: { ip: '10.66.0.5/24' }, dns: {} };
+    const refused = await node.add(pod, { config: { cniVersion: '0.2.0', prevResult } });
+    expect(refused).toMatchObject({ status: 1, code: 1, message: expect.stringContaining('several addresses') });
+    expect(await linkIn(node, node.nameOf(pod), 'eth0')).toBeUndefined();
+    expect(await node.residue()).toEqual([]);
+  });
+
   test('E16: somebody who is not root is told so at once', async () => {
     const { stdout, milliseconds } = await node.call({ verb: 'ADD', pod, program: await setpriv(plugins) });
     expect(JSON.parse(stdout)).toMatchObject({ code: 103 });

@@ -196,6 +196,7 @@ describe('results', () => {
     expect([refused.status, refused.code === 0]).toEqual([1, false]);
     expect(await linkIn(node, node.nameOf(pod), 'eth0')).toBeUndefined();
     expect(await node.residue()).toEqual([]);
+    expect(await linkIn(node, node.netns, 'br-r01')).toBeUndefined(); // nothing was begun
     expect((await node.add(pod, { config })).result.ips).toHaveLength(2);
     await del({ config });
   });

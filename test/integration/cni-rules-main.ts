@@ -8,7 +8,7 @@ import { enableBridgeNetfilter } from '../../src/cni/rules/bridge-netfilter.ts';
 import { CniRules } from '../../src/cni/rules/cni-rules.ts';
 import { type GoneFlows, PodFlows } from '../../src/cni/rules/flows.ts';
 import { Forwarding } from '../../src/cni/rules/forwarding.ts';
-import { NftablesTarget } from '../../src/cni/rules/nftables-target.ts';
+import { NftTables } from '../../src/cni/rules/nft-tables.ts';
 import type { PodRules } from '../../src/cni/rules/pod-rules.ts';
 import { startEcho } from '../../src/lab/echo.ts';
 import { NftSocket } from '../../src/linux/nf-tables.ts';
@@ -18,7 +18,7 @@ import { ask, type Target } from './cni-rules-ask.ts';
 const [name = '', ...ports] = process.argv.slice(2);
 const log = createLogger({ level: 'error', destination: process.stderr });
 const kernel = new NftSocket();
-let rules = new CniRules({ target: new NftablesTarget({ kernel, log }), log });
+let rules = new CniRules({ tables: new NftTables({ kernel, log }), log });
 const forwarding = new Forwarding({ kernel, log });
 const flows = new PodFlows();
 
@@ -34,7 +34,7 @@ async function timed(work: () => Promise<void>): Promise<number> {
 const commands: Readonly<Record<string, (...args: never[]) => Promise<unknown>>> = {
   ask: (target: Target) => ask(target),
   start: async (pods: PodRules[], nonMasqueradeCIDRs: string[] = []) => {
-    rules = new CniRules({ target: new NftablesTarget({ kernel, log }), log });
+    rules = new CniRules({ tables: new NftTables({ kernel, log }), log });
     await rules.start(pods, { nonMasqueradeCIDRs });
   },
   add: (pods: PodRules[]) => timed(async () => void (await Promise.all(pods.map(pod => rules.add(pod))))),
@@ -50,10 +50,7 @@ const commands: Readonly<Record<string, (...args: never[]) => Promise<unknown>>>
   // As the agent does.
   localnet: async (bridges: string[]) => {
     for (const bridge of bridges) {
-      writeFileSync(
-        `/proc/sys/net/ipv4/conf/${bridge}/route_localnet`,
-        rules.localnetBridges().has(bridge) ? '1' : '0',
-      );
+      writeFileSync(`/proc/sys/net/ipv4/conf/${bridge}/route_localnet`, rules.needsLocalnet(bridge) ? '1' : '0');
     }
     return [...rules.localnetBridges()];
   },

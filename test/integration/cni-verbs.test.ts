@@ -227,6 +227,24 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     expect((await node.call({ verb: 'STATUS' })).status).toBe(0);
   });
 
+  test('N03, F13: no program is run for ADD, CHECK and DEL, so none has to be there', async () => {
+    const pod = await node.pod('bare');
+    await node.stopAgent();
+    node.prepare = 'export PATH=/nonexistent';
+    node.log.length = 0;
+    await node.startAgent();
+    const config = { runtimeConfig: { ...tcp(8090), bandwidth: { ingressRate: 1e6, ingressBurst: 1e6 } } };
+    const { result } = await node.add(pod, { id: 'bare', config });
+    const checked = await node.call({ verb: 'CHECK', pod, id: 'bare', config: { ...config, prevResult: result } });
+    expect(checked).toMatchObject({ status: 0, stdout: '' });
+    expect(await node.del(pod, { id: 'bare' })).toMatchObject({ status: 0, stdout: '' });
+    expect(await node.residue()).toEqual([]);
+    expect(node.log.filter(line => !line.startsWith('{"level":"info"'))).toEqual([]);
+    await node.stopAgent();
+    node.prepare = '';
+    await node.startAgent();
+  });
+
   test('F10: an agent that stands still: ADD and STATUS say so in time, a DEL waits on disk', async () => {
     const pod = await node.pod('still');
     await node.add(pod, { id: 'still' });

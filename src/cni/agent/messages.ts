@@ -1,7 +1,7 @@
 /** What the daemon's main thread and the agent's say to each other: plain data. */
 import type { Lease } from '../ipam/lease.ts';
 import type { FreeOutcome, FreeRequest } from '../ipam/routes.ts';
-import type { RulesVariant } from '../rules/choose.ts';
+import type { RulesKind } from '../rules/choosing.ts';
 import type { HostPort, PodName } from '../types.ts';
 import type { Shadowed } from './listening.ts';
 import type { AgentSettings } from './parts.ts';
@@ -14,7 +14,7 @@ export interface AgentData {
   /** Of this boot of the machine; absent: the kernel's. */
   readonly bootId?: string;
   /** Where rules are written; absent: as the kernel allows. */
-  readonly rules?: RulesVariant;
+  readonly rules?: RulesKind;
   readonly settings: AgentSettings;
 }
 

@@ -2,7 +2,7 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { isObject } from '../config/reader.ts';
-import { type AgentReply, type AgentRequest, CODE } from '../types.ts';
+import { AGENT_PROTOCOL, type AgentReply, type AgentRequest, CODE } from '../types.ts';
 import type { AgentLog } from './parts.ts';
 
 /** The plugin's own limit, and room for what it adds. */
@@ -79,12 +79,12 @@ export class AgentServer {
       request === undefined
         ? {
             error: {
-              code: CODE.undecodable,
+              code: CODE.tryAgain,
               msg: 'the plugin and the agent do not understand each other: are they of one version?',
             },
           }
         : await this.#options.handle(request, signal);
-    const isRead = await send(socket, `${JSON.stringify(reply)}\n`, signal);
+    const isRead = await send(socket, `${JSON.stringify({ protocol: AGENT_PROTOCOL, ...reply })}\n`, signal);
     socket.destroy();
     // The runtime doesn't know that it was made: its DEL may never come.
     if (isRead || request?.command !== 'ADD' || reply.error !== undefined) return;
@@ -113,7 +113,8 @@ function parseRequest(line: string): AgentRequest | undefined {
   } catch {
     return undefined; // no JSON: no request
   }
-  if (!isObject(value) || value.protocol !== 1 || !isObject(value.config) || !isObject(value.args)) return undefined;
+  if (!isObject(value) || value.protocol !== AGENT_PROTOCOL || !isObject(value.config) || !isObject(value.args))
+    return undefined;
   const isKnown = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'].includes(String(value.command));
   const texts = [value.containerID, value.ifname, value.netns];
   return isKnown && texts.every(text => typeof text === 'string') ? (value as unknown as AgentRequest) : undefined;

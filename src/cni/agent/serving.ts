@@ -1,11 +1,12 @@
 /** The agent with everything it works with: from the files and the kernel as they are found to a socket that answers. */
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { NftSocket } from '../../linux/nf-tables.ts';
 import { monotonicMs, readBootId } from '../ipam/boot.ts';
 import { badRowText } from '../ipam/loading.ts';
 import { AttachmentStore, type OpenOutcome } from '../ipam/store.ts';
 import { enableBridgeNetfilter } from '../rules/bridge-netfilter.ts';
-import { type ChosenTarget, chooseTarget } from '../rules/choose.ts';
+import { chooseTables } from '../rules/choosing.ts';
 import { CniRules } from '../rules/cni-rules.ts';
 import { PodFlows } from '../rules/flows.ts';
 import { Forwarding } from '../rules/forwarding.ts';
@@ -43,14 +44,14 @@ export class Serving {
   readonly #server: AgentServer;
   readonly #deferred: DeferredQueue;
   readonly #stop = new AbortController();
-  readonly #chosen: ChosenTarget;
+  readonly #kernel: NftSocket;
   readonly #forwarding: Forwarding;
   #tending: Promise<void> = Promise.resolve();
   #nonMasqueradeCIDRs: readonly string[] = [];
 
-  private constructor(options: ServingOptions, parts: AgentParts, chosen: ChosenTarget, forwarding: Forwarding) {
+  private constructor(options: ServingOptions, parts: AgentParts, kernel: NftSocket, forwarding: Forwarding) {
     this.#parts = parts;
-    this.#chosen = chosen;
+    this.#kernel = kernel;
     this.#forwarding = forwarding;
     this.agent = new Agent(parts);
     this.counts = new Counts();
@@ -76,9 +77,10 @@ export class Serving {
     const outcomes: OpenOutcome[] = [];
     const store = await openStore(options, outcome => outcomes.push(outcome));
     const wiring = await createWiring();
-    const chosen = await chooseTarget(log, options.rules);
-    const rules = new CniRules({ target: chosen.target, log });
-    const forwarding = new Forwarding({ kernel: chosen.kernel, log });
+    const kernel = new NftSocket();
+    const { kind, tables } = await chooseTables({ kernel, log, ...(options.rules && { wanted: options.rules }) });
+    const rules = new CniRules({ tables, log });
+    const forwarding = new Forwarding({ kernel: kind === 'nftables' ? kernel : undefined, log });
     const localnet = new Localnet({ needed: () => rules.localnetBridges(), log });
     const accepted = new Set<string>();
     const acceptBridge = async (bridge: string) => {
@@ -88,7 +90,7 @@ export class Serving {
     };
     const parts = { store, wiring, rules, flows: new PodFlows(), acceptBridge, localnet, settings, tellPorts, log };
     for (const outcome of outcomes) await tellOpening(outcome, parts);
-    const serving = new Serving(options, parts, chosen, forwarding);
+    const serving = new Serving(options, parts, kernel, forwarding);
     await serving.#begin();
     return serving;
   }
@@ -144,7 +146,7 @@ export class Serving {
     await this.agent.idle();
     this.#parts.store[Symbol.dispose]();
     this.#parts.wiring[Symbol.dispose]();
-    this.#chosen[Symbol.dispose]();
+    this.#kernel[Symbol.dispose]();
   }
 
   async #tend(): Promise<void> {

@@ -1,13 +1,28 @@
 /** Asks the agent. */
+import { utf8 } from '../deferred.ts';
 import { readError } from '../spec/errors.ts';
 import { isObject } from '../spec/json.ts';
 import { readResult } from '../spec/read-result.ts';
-import { AGENT_SOCKET, type AgentRequest, CniError, type CniResult, CODE, DEFAULT_RUNTIME_DIR } from '../types.ts';
-import { type Call, isFailed, warn } from './call.ts';
+import {
+  AGENT_PROTOCOL,
+  AGENT_SOCKET,
+  type AgentRequest,
+  CniError,
+  type CniResult,
+  CODE,
+  DEFAULT_RUNTIME_DIR,
+} from '../types.ts';
+import { type Call, endedEarly, isFailed, warn } from './call.ts';
 import type { Failed } from './host.ts';
+
+/** unix(7): sun_path without its NUL. */
+const MAX_SOCKET_PATH_BYTES = 107;
 
 /** Milliseconds that the agent has for all of an answer. */
 export const TIMEOUT_MS = { ADD: 9000, CHECK: 9000, GC: 9000, STATUS: 1500, DEL: 3000 } as const;
+
+/** What the agent did isn't known: an ADD is undone. */
+export class UnknownOutcome extends CniError {}
 
 /** The agent didn't answer, and might later. */
 export type Unanswered = Failed<'absent' | 'timeout' | 'closed'>;
@@ -15,8 +30,12 @@ export type Unanswered = Failed<'absent' | 'timeout' | 'closed'>;
 /** The daemon's. @throws CniError 7 */
 export function runtimeDirectory({ configuration }: Call): string {
   const directory = configuration.config.kproxyRuntimeDir ?? DEFAULT_RUNTIME_DIR;
-  if (typeof directory === 'string' && directory.startsWith('/')) return directory;
-  throw new CniError(CODE.badConfiguration, 'kproxyRuntimeDir: must be an absolute path');
+  const wrong = (problem: string) => new CniError(CODE.badConfiguration, `kproxyRuntimeDir: ${problem}`);
+  if (typeof directory !== 'string' || !directory.startsWith('/')) throw wrong('must be an absolute path');
+  const most = MAX_SOCKET_PATH_BYTES - AGENT_SOCKET.length - 1;
+  if (utf8(directory).length > most)
+    throw wrong(`is longer than the ${most} bytes that leave room for a socket's name`);
+  return directory;
 }
 
 /** `ipam` is ours, but the plugin that makes the interface is another one. */
@@ -29,20 +48,28 @@ export function requestOf(call: Call, netns: string, ipamResult?: CniResult): Ag
   // Ours to say, not the configuration's.
   const { kproxyDelegated: _, ...config } = call.configuration.config;
   return {
-    ...{ protocol: 1, command: call.verb, containerID, ifname, netns, args },
+    ...{ protocol: AGENT_PROTOCOL, command: call.verb, containerID, ifname, netns, args },
     config: isDelegated(call) ? { ...config, kproxyDelegated: true } : config,
     ...(ipamResult === undefined ? {} : { ipamResult }),
   };
 }
 
-/** The result that the agent gives, if it gives one. @throws CniError what it says; 103: not ours to ask; 5: no answer that makes sense */
+/** The result that the agent gives, if it gives one. @throws CniError what it says; 103: not ours to ask; 11: see UnknownOutcome */
 export function ask(call: Call, request: AgentRequest): { readonly result?: CniResult } | Unanswered {
   const socket = `${runtimeDirectory(call)}/${AGENT_SOCKET}`;
   const answer = call.host.exchange(socket, JSON.stringify(request), TIMEOUT_MS[request.command]);
   if (!isFailed(answer)) return readReply(call, answer);
   const { failure, message } = answer;
-  if (failure === 'denied') throw new CniError(CODE.kernel, `may not use the agent's socket ${socket}`, message);
-  return { failure, message };
+  switch (failure) {
+    case 'denied':
+      throw new CniError(CODE.kernel, `may not use the agent's socket ${socket}`, message);
+    case 'ended': {
+      const { code, message: words } = endedEarly('while the agent was at work');
+      throw new UnknownOutcome(code, words);
+    }
+    default:
+      return { failure, message };
+  }
 }
 
 /** For verbs that can't do without the agent. @throws CniError as ask(), and with `code` when there is no answer */
@@ -59,8 +86,9 @@ export const WORDS: Readonly<Record<Unanswered['failure'], string>> = {
 };
 
 function readReply({ host }: Call, line: string): { readonly result?: CniResult } {
-  const reply = decoded(line);
-  const { error, result, warnings } = reply;
+  const { protocol, error, result, warnings } = decoded(line);
+  if (protocol !== AGENT_PROTOCOL)
+    throw senseless(`it is of protocol ${JSON.stringify(protocol)}, not ${AGENT_PROTOCOL}`);
   for (const warning of Array.isArray(warnings) ? warnings : []) warn(host, String(warning));
   if (error !== undefined) throw readError(error) ?? senseless(`its error is ${JSON.stringify(error)}`);
   if (result === undefined) return {};
@@ -81,7 +109,13 @@ function decoded(line: string): Readonly<Record<string, unknown>> {
   return isObject(value) ? value : senselessly('it is no JSON object');
 }
 
-const senseless = (details: string) => new CniError(CODE.io, "the agent's answer makes no sense", details);
+/** Another version's, or none: nothing is taken from it. */
+export const senseless = (details: string) =>
+  new UnknownOutcome(
+    CODE.tryAgain,
+    "the agent's answer makes no sense: are the plugin and the daemon of one version?",
+    details,
+  );
 
 function senselessly(details: string): never {
   throw senseless(details);

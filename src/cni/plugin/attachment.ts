@@ -1,16 +1,19 @@
 /** The verbs of pods' attachments: the agent does the work. */
 import { asCniError, joined } from '../spec/errors.ts';
+import type { Json } from '../spec/json.ts';
 import { addressesOnly, inexpressible } from '../spec/print-result.ts';
+import { promisedAddresses } from '../spec/promised.ts';
 import { CniError, type CniResult, CODE } from '../types.ts';
-import { ask, askNow, isDelegated, requestOf } from './agent.ts';
-import { type Call, isFailed, requireRoot, warn } from './call.ts';
+import { ask, askNow, isDelegated, requestOf, runtimeDirectory, senseless, UnknownOutcome } from './agent.ts';
+import { type Call, endedEarly, isFailed, requirePrivileges, warn } from './call.ts';
 import { defer } from './deferring.ts';
-import { addByDelegate, type Delegate, findDelegate, forward, undoByDelegate } from './delegate.ts';
+import { addByDelegate, type Delegate, findDelegate, forward, isOwnIpam, undoByDelegate } from './delegate.ts';
 import { netnsIfThere, type PodNetns, requireNetns } from './netns.ts';
 
 /** The result of an ADD. @throws CniError */
 export function attachment(call: Call): CniResult | undefined {
-  requireRoot(call.host);
+  requirePrivileges(call.host);
+  runtimeDirectory(call);
   switch (call.verb) {
     case 'ADD':
       return add(call);
@@ -41,22 +44,40 @@ function add(call: Call): CniResult {
 
 /** What no agent could give a result for: nothing is begun. @throws CniError 1 */
 function refuseInexpressible({ configuration: { ipamType, version, config } }: Call): void {
-  const problem = ipamType === '' ? inexpressible((config.prevResult ?? {}) as CniResult, version) : undefined;
+  const promised = promisedResult(ipamType, config);
+  const problem = promised === undefined ? undefined : inexpressible(promised, version);
   if (problem !== undefined) throw problem;
+}
+
+/** Undefined = it isn't known before it is made. */
+function promisedResult(ipamType: string, config: Json): CniResult | undefined {
+  if (ipamType === '') return (config.prevResult ?? {}) as CniResult;
+  const ips = isOwnIpam(ipamType) && config.prevResult === undefined ? promisedAddresses(config) : [];
+  return ips.length === 0 ? undefined : { ips };
 }
 
 function addByAgent(call: Call, netns: PodNetns, ipamResult: CniResult | undefined): CniResult {
   const request = requestOf(withSandbox(call, call.environment.netns, netns.path), netns.path, ipamResult);
-  const { result } = askNow(call, request, CODE.tryAgain);
-  if (result === undefined) throw new CniError(CODE.io, "the agent's answer makes no sense", 'it has no result');
-  const problem = inexpressible(result, call.configuration.version);
-  if (problem === undefined) return sandboxRenamed(result, netns.path, call.environment.netns);
-  undoByAgent({ ...call, verb: 'DEL' }, netns);
-  throw problem;
+  try {
+    const { result } = askNow(call, request, CODE.tryAgain);
+    if (result === undefined) throw senseless('it has no result');
+    refuseMade(call, result);
+    return sandboxRenamed(result, netns.path, call.environment.netns);
+  } catch (error) {
+    if (error instanceof UnknownOutcome) undoByAgent({ ...call, verb: 'DEL' }, netns);
+    throw error;
+  }
+}
+
+/** What is made, and yet not to be. @throws UnknownOutcome */
+function refuseMade({ host, configuration: { version } }: Call, result: CniResult): void {
+  const problem = inexpressible(result, version) ?? (host.isEnding() ? endedEarly('before its answer') : undefined);
+  if (problem !== undefined) throw new UnknownOutcome(problem.code, problem.message);
 }
 
 /** The error to tell is another one; what can't be undone now is undone later. */
 function undoByAgent(call: Call, netns: PodNetns): void {
+  call.host.shield();
   try {
     delByAgent(call, netns);
   } catch (error) {

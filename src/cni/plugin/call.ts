@@ -22,9 +22,15 @@ export function warn(host: Host, text: string): void {
   host.writeStderr(`kproxy-cni: ${text.replaceAll(/\s*[\r\n]+\s*/g, ' ')}\n`);
 }
 
-/** @throws CniError 103 */
-export function requireRoot(host: Host): void {
-  if (host.uid !== 0) throw new CniError(CODE.kernel, 'only root may do this', `effective uid ${host.uid}`);
+/** Whom the agent wouldn't serve, or whose plugins of others could do nothing, is told before anything is begun. @throws CniError 103 */
+export function requirePrivileges({ uid, canAdminister }: Host): void {
+  if (uid !== 0) throw new CniError(CODE.kernel, 'only root may do this', `effective uid ${uid}`);
+  if (!canAdminister) throw new CniError(CODE.kernel, 'only a process with CAP_NET_ADMIN may do this');
+}
+
+/** For the runtime that has ended this program: nothing of an ADD is left. */
+export function endedEarly(when: string): CniError {
+  return new CniError(CODE.tryAgain, `a signal ended kproxy-cni ${when}`);
 }
 
 /** What was thrown by the machine, as an error with this code. */

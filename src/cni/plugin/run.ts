@@ -64,8 +64,8 @@ function versionOfStdin(host: Host): string {
 function serve(host: Host, verb: Verb, environment: Environment): Answer {
   const text = host.readStdin({ maxBytes: MAX_STDIN_BYTES, timeoutMs: STDIN_TIMEOUT_MS });
   if (isFailed(text)) {
-    const code = text.failure === 'too-large' ? CODE.badConfiguration : CODE.io;
-    return failed(new CniError(code, PROBLEMS[text.failure], text.message), LATEST_VERSION);
+    const { code, problem } = STDIN_PROBLEMS[text.failure];
+    return failed(new CniError(code, problem, text.message), LATEST_VERSION);
   }
   try {
     const said = readConfiguration(text, verb);
@@ -80,10 +80,11 @@ function serve(host: Host, verb: Verb, environment: Environment): Answer {
   }
 }
 
-const PROBLEMS = {
-  'too-large': `the configuration has more than ${MAX_STDIN_BYTES} bytes`,
-  timeout: 'the standard input was not closed in time',
-  io: 'the standard input could not be read',
+const STDIN_PROBLEMS = {
+  'too-large': { code: CODE.badConfiguration, problem: `the configuration has more than ${MAX_STDIN_BYTES} bytes` },
+  timeout: { code: CODE.io, problem: 'the standard input was not closed in time' },
+  io: { code: CODE.io, problem: 'the standard input could not be read' },
+  ended: { code: CODE.tryAgain, problem: 'a signal ended kproxy-cni before it had read its configuration' },
 } as const;
 
 function failed(error: unknown, version: string): Answer {

@@ -1,12 +1,11 @@
-/** The rules of all pods of this node: who has which, and that the kernel has them. */
-import { CniError, CODE } from '../types.ts';
+/** The rules of all pods of this node: who has what, and in which order it is written. Where to: rule-tables.ts. */
 import { type Change, Ledger, netChange } from './ledger.ts';
 import type { PodRules } from './pod-rules.ts';
-import type { HostPortsOf, RulesLog, RulesTarget } from './target.ts';
+import type { Failure, HostPortsOf, RuleTables } from './rule-tables.ts';
 
 export interface CniRulesOptions {
-  readonly target: RulesTarget;
-  readonly log: RulesLog;
+  readonly tables: RuleTables;
+  readonly log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>;
 }
 
 export interface RuleSettings {
@@ -21,53 +20,47 @@ interface Operation {
   readonly reject: (error: unknown) => void;
 }
 
-interface Failure {
-  readonly error: CniError;
-  /** Which may be for one pod's sake. */
-  readonly isRefusal: boolean;
-}
-
 const COMPONENT = { component: 'cni' };
 
 /**
  * Guarantees:
- * 1. A pod's rules come and go together; calls that are made together share a change of the kernel.
- * 2. When `add` rejects, nothing of the pod is in the kernel; what others asked for at the same time is.
+ * 1. A pod's rules come and go together; calls that are made together are written at once.
+ * 2. When `add` rejects, nothing of the pod is in the kernel; what others asked for with it is.
  * 3. What somebody else took away is made again by the next change that meets it, or by `repair`.
  */
 export class CniRules {
-  readonly #target: RulesTarget;
+  readonly #tables: RuleTables;
   readonly #log: CniRulesOptions['log'];
   #ledger = new Ledger();
   #queue: Operation[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor({ target, log }: CniRulesOptions) {
-    this.#target = target;
+  constructor({ tables, log }: CniRulesOptions) {
+    this.#tables = tables;
     this.#log = log;
   }
 
   /**
-   * Makes the kernel have the rules of these pods, and changes nothing where it has them already. A pod that is refused is in the log.
-   * @throws CniError when the kernel refuses what all of them need
+   * Makes the tables be those of these pods, and changes nothing where they are already. A pod that is refused is in the log.
+   * @throws CniError when the kernel refuses the tables themselves
    */
   start(pods: readonly PodRules[], { nonMasqueradeCIDRs }: RuleSettings): Promise<void> {
     return this.#inTurn(async () => {
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
       const known = pods.filter(pod => this.#takes(pod));
-      await this.#target.begin(this.#ledger);
-      if (await this.#target.isIntact(this.#ledger)) return;
-      if ((await this.#target.rewrite(this.#ledger)) === undefined) return;
+      await this.#tables.look(this.#ledger);
+      if (await this.#tables.isIntact(this.#ledger)) return;
+      if ((await this.#tables.rewrite(this.#ledger)) === undefined) return;
       this.#ledger = new Ledger(nonMasqueradeCIDRs);
-      const refusal = await this.#target.rewrite(this.#ledger);
-      if (refusal !== undefined) throw refusal;
+      const failure = await this.#tables.rewrite(this.#ledger);
+      if (failure !== undefined) throw failure.error;
       await this.#apply(known.map(pod => this.#operation(pod)));
     });
   }
 
   /** The hostPorts that pods had, to be asked before `start` takes away what it isn't told of; undefined: the kernel's rules don't tell them. */
   readHostPorts(): Promise<HostPortsOf | undefined> {
-    return this.#inTurn(async () => this.#target.readHostPorts?.());
+    return this.#inTurn(async () => this.#tables.readHostPorts?.());
   }
 
   /** @throws CniError: `portTaken` with the holder, `kernel` with what was refused */
@@ -82,21 +75,21 @@ export class CniRules {
 
   /** What of a pod's rules is missing in the kernel; changes nothing. */
   check(pod: PodRules): Promise<readonly string[]> {
-    return this.#inTurn(() => this.#target.missing(pod, this.#ledger));
+    return this.#inTurn(() => this.#tables.missing(this.#ledger, pod));
   }
 
   /** Whether the kernel has all that it was given. */
   isIntact(): Promise<boolean> {
-    return this.#inTurn(() => this.#target.isIntact(this.#ledger));
+    return this.#inTurn(() => this.#tables.isIntact(this.#ledger));
   }
 
-  /** Writes all rules anew where they aren't intact. @throws CniError */
+  /** Writes the tables anew where they aren't intact. @throws CniError */
   repair(): Promise<void> {
     return this.#inTurn(async () => {
-      if (await this.#target.isIntact(this.#ledger)) return;
-      const refusal = await this.#target.rewrite(this.#ledger);
-      if (refusal !== undefined) throw refusal;
-      this.#log.warn(COMPONENT, "somebody changed the rules of pods' networks; they were written anew");
+      if (await this.#tables.isIntact(this.#ledger)) return;
+      const failure = await this.#tables.rewrite(this.#ledger);
+      if (failure !== undefined) throw failure.error;
+      this.#log.warn(COMPONENT, `somebody changed ${this.#tables.name}: written anew`);
     });
   }
 
@@ -105,11 +98,15 @@ export class CniRules {
     return this.#ledger.localnetBridges();
   }
 
+  needsLocalnet(bridge: string): boolean {
+    return this.localnetBridges().has(bridge);
+  }
+
   /** Takes everything away. @throws CniError */
   cleanup(): Promise<void> {
     return this.#inTurn(() => {
       this.#ledger = new Ledger();
-      return this.#target.cleanup();
+      return this.#tables.removeAll();
     });
   }
 
@@ -134,19 +131,12 @@ export class CniRules {
 
   #takes(pod: PodRules): boolean {
     try {
-      this.#set(pod.key, pod);
+      this.#change(pod.key, pod);
       return true;
     } catch (err) {
       this.#log.error({ ...COMPONENT, err }, `no rules for ${pod.key}`);
       return false;
     }
-  }
-
-  /** @throws CniError */
-  #set(key: string, pod: PodRules | undefined): Change {
-    const refusal = pod === undefined ? undefined : this.#target.refusal?.(pod);
-    if (refusal !== undefined) throw refusal;
-    return this.#ledger.set(key, pod);
   }
 
   /** Every operation is answered. Never rejects. */
@@ -158,7 +148,7 @@ export class CniRules {
     for (const operation of operations) {
       const before = this.#ledger.get(operation.key);
       try {
-        changes.push(this.#set(operation.key, operation.pod));
+        changes.push(this.#change(operation.key, operation.pod));
         undo.unshift(() => this.#ledger.set(operation.key, before));
         accepted.push(operation);
       } catch (error) {
@@ -180,15 +170,16 @@ export class CniRules {
     await this.#apply(accepted.slice(middle));
   }
 
+  /** @throws CniError when the pod can't have its rules, or one of its hostPorts is another's */
+  #change(key: string, pod: PodRules | undefined): Change {
+    const obstacle = pod === undefined ? undefined : this.#tables.obstacle(pod);
+    if (obstacle !== undefined) throw obstacle;
+    return this.#ledger.set(key, pod);
+  }
+
   /** Why nothing was written. */
   async #write(change: Change, hasNewRanges: boolean): Promise<Failure | undefined> {
     if (change.added.length + change.deleted.length === 0 && !hasNewRanges) return undefined;
-    try {
-      const error = await this.#target.write(this.#ledger, { change, hasNewRanges });
-      return error === undefined ? undefined : { error, isRefusal: true };
-    } catch (cause) {
-      const why = cause instanceof Error ? cause.message : cause;
-      return { error: new CniError(CODE.kernel, `the rules of pods can't be written: ${why}`), isRefusal: false };
-    }
+    return this.#tables.write(this.#ledger, { change, hasNewRanges });
   }
 }

@@ -32,12 +32,15 @@ export function elementsOf(pod: PodRules): RuleElement[] {
       family: ipFamily(ip),
       set: SETS.masqueraded,
       element: { key: addressBytes(ip), comment },
-      what: `the masquerade of ${ip}`,
+      what: masqueradeText(ip),
     })),
     ...hostPorts.flatMap(hostPort => hostPortElements(hostPort, addresses, comment)),
     ...(spoof === undefined ? [] : spoofElements(spoof)),
   ];
 }
+
+/** For people. */
+export const masqueradeText = (ip: string) => `the masquerade of ${ip}`;
 
 /** The families of which a hostPort takes an address. */
 export function hostPortFamilies({ hostIP }: Pick<HostPort, 'hostIP'>, addresses: readonly string[]): IPFamily[] {
@@ -45,14 +48,30 @@ export function hostPortFamilies({ hostIP }: Pick<HostPort, 'hostIP'>, addresses
   return hostIP === '' ? own : own.filter(family => family === ipFamily(hostIP));
 }
 
+/** Where a hostPort leads, once for each family in which it does. */
+export interface HostPortTarget {
+  readonly family: IPFamily;
+  /** Of the pod. */
+  readonly address: string;
+  /** For people. */
+  readonly what: string;
+}
+
+export function hostPortTargets(hostPort: HostPort, addresses: readonly string[]): HostPortTarget[] {
+  const { hostIP, hostPort: port, protocol } = hostPort;
+  return hostPortFamilies(hostPort, addresses).map(family => {
+    const address = addresses.find(each => ipFamily(each) === family)!;
+    const what = `hostPort ${hostIP === '' ? '' : `${hostIP} `}${port}/${protocol} to ${address}`;
+    return { family, address, what };
+  });
+}
+
 function hostPortElements(hostPort: HostPort, addresses: readonly string[], comment: string): RuleElement[] {
   const { hostIP, hostPort: port, protocol, containerPort } = hostPort;
   const ip = hostIP === '' || isUnspecified(hostIP) ? ANY_ADDRESS : hostIP;
-  return hostPortFamilies(hostPort, addresses).map(family => {
-    const address = addresses.find(each => ipFamily(each) === family)!;
+  return hostPortTargets(hostPort, addresses).map(({ family, address, what }) => {
     const key = frontendBytes({ ip, port, protocol: protocol.toUpperCase() }, family);
     const data = endpointBytes(family === 'IPv4' ? `${address}:${containerPort}` : `[${address}]:${containerPort}`);
-    const what = `hostPort ${hostIP === '' ? '' : `${hostIP} `}${port}/${protocol} to ${address}`;
     return { family, set: SETS.hostPorts, element: { key, data, comment }, what };
   });
 }

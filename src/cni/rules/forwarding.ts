@@ -2,7 +2,6 @@
  * Pods' packets are accepted where iptables' chain FORWARD drops what nobody accepts (Docker sets that policy). Acceptance in a chain of our own doesn't help: a packet has to be accepted by
  * every base chain. nf_tables is asked without a program whether anything is to be done; a program runs only when something is, and where the old tables are in use.
  */
-import { readFile } from 'node:fs/promises';
 import { type IptablesTools, toolsOf, type Variant } from '../../backends/iptables/tools.ts';
 import { runLocked } from '../../backends/iptables/xtables-lock.ts';
 import { dump, untilWhole } from '../../backends/nftables/dumps.ts';
@@ -14,10 +13,11 @@ import type { IPFamily } from '../../net/ip.ts';
 import { attributesIn, textOf } from '../../netfilter/attributes.ts';
 import { NFT } from '../../netfilter/messages.ts';
 import { acceptanceText, decidesAnything, type ForwardTable, parseForward, removalText } from './forwarding-text.ts';
+import { legacyTables } from './legacy-tables.ts';
 
 export interface ForwardingOptions {
-  /** Absent where there is no nf_tables. */
-  readonly kernel?: NftKernel | undefined;
+  /** undefined = it has no nf_tables. */
+  readonly kernel: NftKernel | undefined;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   readonly run?: typeof runProgram;
   readonly generation?: () => Promise<number>;
@@ -32,11 +32,6 @@ export interface ForwardingResult {
 }
 
 const FAMILIES: readonly IPFamily[] = ['IPv4', 'IPv6'];
-/** The old tables that are loaded, one a line. */
-const LEGACY_NAMES: Readonly<Record<IPFamily, string>> = {
-  IPv4: '/proc/net/ip_tables_names',
-  IPv6: '/proc/net/ip6_tables_names',
-};
 const TIMEOUT_MS = 60_000;
 
 /** Never on the way of an ADD: with the first pod of a bridge, at the start, and from time to time. */
@@ -53,14 +48,14 @@ export class Forwarding {
     this.#kernel = kernel;
     this.#log = log;
     this.#run = run;
-    this.#generation = kernel === undefined ? async () => 0 : generation;
+    this.#generation = generation;
   }
 
   /** Packets of these bridges' pods are accepted, wherever iptables' FORWARD decides anything; of others any more. Never rejects for a tool's sake. */
   acceptForwarding(bridges: Iterable<string>): Promise<ForwardingResult> {
     const sorted = [...new Set(bridges)].sort();
     return this.#inTurn(async () => {
-      const generation = await this.#generation();
+      const generation = this.#kernel === undefined ? 0 : await this.#generation();
       const isLegacyThere = (await Promise.all(FAMILIES.map(isLegacyUsed))).includes(true);
       const state = `${generation} ${sorted.join(' ')}`;
       if (state === this.#known && !isLegacyThere) return { written: [], problems: [] };
@@ -132,10 +127,5 @@ async function hasNftForward(kernel: NftKernel, family: IPFamily): Promise<boole
 }
 
 async function isLegacyUsed(family: IPFamily): Promise<boolean> {
-  try {
-    return (await readFile(LEGACY_NAMES[family], 'utf8')).split('\n').includes('filter');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
-    throw error;
-  }
+  return (await legacyTables(family)).includes('filter');
 }

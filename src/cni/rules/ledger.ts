@@ -87,18 +87,18 @@ export class Ledger {
 
   /** The sets of ranges of a family. */
   rangesOf(family: IPFamily): ReadonlyMap<string, readonly Element[]> {
-    const { networks, unmasqueraded } = this.cidrsOf(family);
+    const { podNetworks, unmasqueraded } = this.networksOf(family);
     return new Map([
-      [SETS.podNetworks, intervalElements(networks)],
+      [SETS.podNetworks, intervalElements(podNetworks)],
       [SETS.unmasqueraded, intervalElements(unmasqueraded)],
     ]);
   }
 
-  /** The pods' networks of a family, and where pods are known by their own addresses. */
-  cidrsOf(family: IPFamily): { readonly networks: readonly CIDR[]; readonly unmasqueraded: readonly CIDR[] } {
-    const networks = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
+  /** The networks of the pods here, and where they are reached with their own address (those, and what is configured). */
+  networksOf(family: IPFamily): { readonly podNetworks: readonly CIDR[]; readonly unmasqueraded: readonly CIDR[] } {
+    const podNetworks = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
     const configured = this.#unmasqueraded.filter(range => range.family === family);
-    return { networks, unmasqueraded: [...networks, ...configured] };
+    return { podNetworks, unmasqueraded: [...podNetworks, ...configured] };
   }
 
   /** Families in which pods have anything. */

@@ -31,3 +31,17 @@ export const CHAINS = {
 
 /** In iptables' table filter. */
 export const FORWARD_CHAIN = 'KPROXY-CNI-FORWARD';
+
+/** In iptables' tables nat and filter, where there is no nf_tables. Together they are as many however many pods there are. */
+export const IPTABLES_CHAINS = {
+  /** From PREROUTING and OUTPUT: a rule for each hostPort. */
+  hostPorts: 'KPROXY-CNI-HOSTPORT',
+  /** From POSTROUTING. */
+  sources: 'KPROXY-CNI-MASQ',
+  /** Of connections that came to a hostPort from where the answer wouldn't come back by itself: a rule for each hostPort. */
+  hostPortSources: 'KPROXY-CNI-HOSTMASQ',
+  /** Of what pods send: a rule for each address that is masqueraded. */
+  podSources: 'KPROXY-CNI-PODMASQ',
+  /** From INPUT in filter, for IPv4. */
+  localnet: 'KPROXY-CNI-LOCALNET',
+} as const;

@@ -15,6 +15,7 @@ static const char *kind_of(int number) {
   case EPERM: return "denied";
   case EAGAIN:
   case ETIMEDOUT: return "timeout";
+  case EINTR: return "ended";
   case EPIPE:
   case ECONNRESET: return "closed";
   default: return "absent"; /* ENOENT, ECONNREFUSED, and all that is no socket of ours */
@@ -37,7 +38,7 @@ static int connect_until(const char *path, int64_t deadline) {
     struct timeval limit = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000};
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
-    if (errno != EINTR) break;
+    if (errno != EINTR || is_ending()) break;
   }
   int number = errno == EAGAIN ? ETIMEDOUT : errno;
   close(fd);
@@ -95,7 +96,7 @@ static JSValue exchange(JSContext *ctx, const char *path, const char *line, size
   ssize_t end = talk(fd, (Sending){.bytes = line, .length = length}, &reply, deadline);
   /* Whatever broke after the connection was made (memory, too), the agent may have done what was asked. */
   JSValue result = end >= 0 ? buffer_string(ctx, &reply, (size_t)end)
-                            : failed(ctx, errno == ETIMEDOUT ? "timeout" : "closed", errno);
+                            : failed(ctx, errno == ETIMEDOUT ? "timeout" : errno == EINTR ? "ended" : "closed", errno);
   buffer_free(&reply);
   close(fd);
   return result;

@@ -16,6 +16,7 @@ HostFunction host_exchange;
 HostFunction host_netns_identity, host_loopback;
 HostFunction host_is_executable, host_execute;
 HostFunction host_write_durably;
+HostFunction host_is_ending, host_shield;
 
 /* Writes all of it to the standard output. False, with errno, when that can't be done. */
 bool write_stdout(const char *text, size_t length);
@@ -27,9 +28,18 @@ JSValue failed(JSContext *ctx, const char *kind, int number);
 /* Throws an Error: "WHAT SUBJECT: the words of errno `number`". */
 JSValue throw_system_error(JSContext *ctx, const char *what, const char *subject, int number);
 
+/* From here on, a signal that ends the program only sets what is_ending() tells; the program's own children begin with the defaults. */
+void handle_signals(void);
+/* Whether the runtime wants an end, and nothing is being undone. */
+bool is_ending(void);
+/* Signals of that kind so far, whatever is being done. */
+int signals_received(void);
+
 /* Milliseconds of the monotonic clock. */
 int64_t now_ms(void);
-/* poll(2) of one descriptor until `deadline` (of now_ms; negative: for ever), whatever signals come. As poll: 0 at the deadline. */
+/* What is left to `deadline`, as poll(2) has it: never negative, but -1 for ever where the deadline is negative. */
+int milliseconds_to(int64_t deadline);
+/* poll(2) of one descriptor until `deadline` (of now_ms; negative: for ever). As poll: 0 at the deadline; -1 with EINTR only when is_ending(). */
 int wait_for(int fd, short events, int64_t deadline);
 
 /* Bytes that grow. Zeroed: empty. */

@@ -2,13 +2,14 @@
  * The program: QuickJS with as much of the language as the plugin uses, the bytecode of ../main.ts, and the global `native`:
  * `{host, exit(status)}`. Ends without giving back memory: the process ends.
  */
+#define _GNU_SOURCE
 #include "host.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The bytecode; scripts/build-cni.mjs makes it. */
@@ -83,6 +84,17 @@ static JSValue make_environment(JSContext *ctx) {
   return environment;
 }
 
+/* Of linux/capability.h, which musl hasn't. */
+#define CAPABILITY_VERSION_3 0x20080522
+#define CAP_NET_ADMIN 12
+
+/* capget(2). A kernel that doesn't tell will refuse by itself. */
+static bool can_administer(void) {
+  struct { uint32_t version; int pid; } header = {.version = CAPABILITY_VERSION_3};
+  struct { uint32_t effective, permitted, inheritable; } data[2] = {0};
+  return syscall(SYS_capget, &header, data) < 0 || (data[0].effective & 1u << CAP_NET_ADMIN) != 0;
+}
+
 static JSValue make_host(JSContext *ctx, const char *program) {
   static const struct {
     const char *name;
@@ -92,8 +104,9 @@ static JSValue make_host(JSContext *ctx, const char *program) {
     {"readStdin", host_read_stdin, 1},         {"writeStdout", host_write_stdout, 1},
     {"writeStderr", host_write_stderr, 1},     {"exchange", host_exchange, 3},
     {"netnsIdentity", host_netns_identity, 1}, {"isExecutable", host_is_executable, 1},
-    {"execute", host_execute, 3},              {"writeDurably", host_write_durably, 3},
-    {"loopback", host_loopback, 2},
+    {"execute", host_execute, 4},              {"writeDurably", host_write_durably, 3},
+    {"loopback", host_loopback, 2},            {"isEnding", host_is_ending, 0},
+    {"shield", host_shield, 0},
   };
   JSValue host = JS_NewObject(ctx);
   for (size_t index = 0; index < sizeof functions / sizeof *functions; index++) {
@@ -105,6 +118,7 @@ static JSValue make_host(JSContext *ctx, const char *program) {
   JS_SetPropertyStr(ctx, host, "program", JS_NewString(ctx, program));
   JS_SetPropertyStr(ctx, host, "pid", JS_NewInt32(ctx, getpid()));
   JS_SetPropertyStr(ctx, host, "uid", JS_NewInt64(ctx, geteuid()));
+  JS_SetPropertyStr(ctx, host, "canAdminister", JS_NewBool(ctx, can_administer()));
   return host;
 }
 
@@ -140,7 +154,7 @@ static void take_standard_descriptors(void) {
 
 int main(int argc, char **argv) {
   take_standard_descriptors();
-  signal(SIGPIPE, SIG_IGN);
+  handle_signals();
   JSContext *ctx = make_context(argc > 0 ? argv[0] : "");
   if (ctx == NULL) {
     write_stdout(NO_MEMORY, sizeof NO_MEMORY - 1);

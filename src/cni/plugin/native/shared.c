@@ -26,15 +26,17 @@ int64_t now_ms(void) {
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+int milliseconds_to(int64_t deadline) {
+  if (deadline < 0) return -1;
+  int64_t left = deadline - now_ms();
+  return left < 0 ? 0 : left > 1000000000 ? 1000000000 : (int)left;
+}
+
 int wait_for(int fd, short events, int64_t deadline) {
   struct pollfd polled = {.fd = fd, .events = events};
   for (;;) {
-    int timeout = -1;
-    if (deadline >= 0) {
-      int64_t left = deadline - now_ms();
-      timeout = left < 0 ? 0 : left > 1000000000 ? 1000000000 : (int)left;
-    }
-    int count = poll(&polled, 1, timeout);
+    if (is_ending()) return errno = EINTR, -1;
+    int count = poll(&polled, 1, milliseconds_to(deadline));
     if (count >= 0 || errno != EINTR) return count;
   }
 }

@@ -26,7 +26,7 @@ JSValue host_read_stdin(JSContext *ctx, JSValueConst self, int argc, JSValueCons
     ssize_t count = ready > 0 ? buffer_read(&buffer, STDIN_FILENO) : -1;
     if (ready == 0) result = failed(ctx, "timeout", ETIMEDOUT);
     else if (count < 0 && ready > 0 && errno == EAGAIN) continue;
-    else if (count < 0) result = failed(ctx, "io", errno);
+    else if (count < 0) result = failed(ctx, errno == EINTR ? "ended" : "io", errno);
     else if (buffer.length > (size_t)max_bytes) result = failed(ctx, "too-large", EFBIG);
     else if (count == 0) result = buffer_string(ctx, &buffer, buffer.length);
   }
@@ -34,14 +34,18 @@ JSValue host_read_stdin(JSContext *ctx, JSValueConst self, int argc, JSValueCons
   return result;
 }
 
+/* Ends with a signal that comes meanwhile: nobody else could make an end where nobody reads. */
 static bool write_all(int fd, const char *text, size_t length) {
+  int before = signals_received();
   while (length > 0) {
+    if (signals_received() != before) return errno = EINTR, false;
     ssize_t count = write(fd, text, length);
     if (count > 0) {
       text += count;
       length -= (size_t)count;
     } else if (count < 0 && errno == EAGAIN) {
-      if (wait_for(fd, POLLOUT, -1) < 0) return false;
+      struct pollfd polled = {.fd = fd, .events = POLLOUT};
+      if (poll(&polled, 1, -1) < 0 && errno != EINTR) return false;
     } else if (count == 0 || errno != EINTR) {
       return false;
     }

@@ -140,16 +140,16 @@ describe('the socket', () => {
       socket.on('error', reject);
     });
 
-  test('answers lines; what is no request is said to be none', async () => {
+  test('Z06: answers lines; what is no request, or of another protocol, is said to be so', async () => {
     const server = new AgentServer({
       path: path(),
       log: silent,
       handle: async ({ command }) => ({ warnings: [command] }),
     });
     await server.listen();
-    expect(await ask(`${JSON.stringify(request('STATUS'))}\n`)).toBe('{"warnings":["STATUS"]}\n');
+    expect(await ask(`${JSON.stringify(request('STATUS'))}\n`)).toBe('{"protocol":1,"warnings":["STATUS"]}\n');
     for (const text of ['{', '[]', JSON.stringify({ ...request('ADD'), protocol: 2 }), '{"protocol":1}'])
-      expect(JSON.parse(await ask(`${text}\n`))).toMatchObject({ error: { code: 6 } });
+      expect(JSON.parse(await ask(`${text}\n`))).toMatchObject({ protocol: 1, error: { code: 11 } });
     await server.close();
   });
 
@@ -189,7 +189,7 @@ describe('the socket', () => {
     await begun.promise;
     const closing = server.close();
     gate.resolve();
-    expect(await asking).toBe('{}\n');
+    expect(await asking).toBe('{"protocol":1}\n');
     await closing;
   });
 });

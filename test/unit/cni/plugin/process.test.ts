@@ -112,6 +112,9 @@ describe('the environment', () => {
       const { printed, host } = call(command, { prepare: machine({ uid: 1000 }) });
       expect([printed?.code, host.happened]).toEqual([CODE.kernel, []]);
     }
+    const { printed, host } = call('ADD', { prepare: machine({ canAdminister: false }) });
+    expect(printed).toMatchObject({ code: CODE.kernel, msg: expect.stringContaining('CAP_NET_ADMIN') });
+    expect(host.happened).toEqual([]);
     expect(call('ADD', { prepare: machine({ agent: () => 'denied' }) }).printed).toMatchObject({
       code: CODE.kernel,
     });

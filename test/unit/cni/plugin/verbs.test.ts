@@ -52,6 +52,27 @@ describe('ADD', () => {
     expect(host.exchanges[1]?.request).toMatchObject({ command: 'DEL', containerID: 'c1', netns: '/run/netns/p1' });
   });
 
+  test.each([
+    { ranges: [[{ subnet: '10.88.0.0/24' }], [{ subnet: '10.89.0.0/24' }]] },
+    { subnet: '10.88.0.0/24', ranges: [[{ subnet: '10.89.0.0/24' }]] },
+    { ranges: [[{ subnet: 'fd00:1::/64' }], [{ subnet: '10.88.0.0/24' }], [{ Subnet: 'fd00:2::/64' }]] },
+  ])('R01 two range sets of a family in 0.2.0: refused before anything is done: %j', ipam => {
+    for (const type of ['host-local', 'kproxy-cni']) {
+      const config = { ipam: { ...ipam, type } };
+      const { printed, host } = call('ADD', { config: { ...config, cniVersion: '0.2.0' } });
+      expect([printed?.code, host.happened]).toEqual([CODE.incompatibleVersion, []]);
+      expect(call('ADD', { config }).status).toBe(0);
+      expect(call('DEL', { config: { ...config, cniVersion: '0.2.0' } }).status).toBe(0);
+    }
+  });
+
+  test('R01 one range set of each family in 0.2.0, one of them by the runtime', () => {
+    const config = { cniVersion: '0.2.0', runtimeConfig: { ipRanges: [[{ subnet: 'fd00:1::/64' }]] } };
+    expect(call('ADD', { config }).status).toBe(0);
+    const two = { ...config, runtimeConfig: { ipRanges: [[{ subnet: '10.1.0.0/24' }]] } };
+    expect(call('ADD', { config: two }).host.happened).toEqual([]);
+  });
+
   test('R04 as the IPAM of another plugin: addresses alone', () => {
     const { printed, host } = call('ADD', { config: { type: 'bridge', ipam: { type: 'kproxy-cni' } } });
     expect(host.exchanges[0]?.request.config).toMatchObject({ kproxyDelegated: true });
@@ -89,12 +110,30 @@ describe('ADD', () => {
     expect(printed).toMatchObject({ code: CODE.tryAgain, cniVersion: '1.1.0' });
   });
 
-  test.each(['x', '7', '{}', '{"result":7}', '{"error":7}', '{"result":{"ips":[{"address":"x"}]}}'])(
-    'an answer that makes no sense: %s',
-    reply => {
-      expect(call('ADD', { prepare: answering(() => reply) }).printed).toMatchObject({ code: CODE.io });
-    },
-  );
+  test.each([
+    ...[
+      'x',
+      '{"protocol":1,"resul',
+      '7',
+      '{}',
+      '{"protocol":1}',
+      '{"protocol":1,"result":7}',
+      '{"protocol":1,"error":7}',
+    ],
+    '{"protocol":1,"result":{"ips":[{"address":"x"}]}}',
+    ...[undefined, 0, 2, '1'].map(protocol => JSON.stringify({ protocol, result: RESULT })),
+    '{"protocol":2,"error":{"code":100,"msg":"means something else"}}',
+  ])('Z06 an answer that makes no sense, or is of another protocol: %s', reply => {
+    const { status, printed, host } = call('ADD', { prepare: answering(() => reply) });
+    expect([status, printed?.code, host.happened]).toEqual([1, CODE.tryAgain, ['agent ADD', 'agent DEL']]);
+    for (const verb of ['DEL', 'STATUS'])
+      expect(call(verb, { prepare: answering(() => `${reply}?`) }).printed).toMatchObject({ code: CODE.tryAgain });
+  });
+
+  test('Z06 an agent that says no protocol has deleted nothing', () => {
+    const { printed, host } = call('DEL', { prepare: answering(() => '{}') });
+    expect([printed?.code, host.files.size]).toEqual([CODE.tryAgain, 0]);
+  });
 
   test("the agent's error and warnings are told, a line each", () => {
     const reply: AgentReply = { error: { code: 102, msg: 'taken', details: 'by c9' }, warnings: ['one\ntwo', 'three'] };
@@ -107,6 +146,16 @@ describe('ADD', () => {
     const { host } = call('ADD', { config: { kproxyRuntimeDir: '/run/other' } });
     expect(host.exchanges[0]?.socket).toBe('/run/other/cni.sock');
     expect(call('ADD', { config: { kproxyRuntimeDir: 'run' } }).printed).toMatchObject({ code: CODE.badConfiguration });
+  });
+
+  test('kproxyRuntimeDir leaves room for a socket, in bytes', () => {
+    const added = (length: number, letter = 'x') =>
+      call('ADD', { config: { kproxyRuntimeDir: `/${letter.repeat(length - 1)}` } });
+    expect(added(98).status).toBe(0);
+    for (const { printed, host } of [added(99), added(51, 'é')]) {
+      expect(printed).toMatchObject({ code: CODE.badConfiguration, msg: expect.stringMatching(/^kproxyRuntimeDir: /) });
+      expect(host.happened).toEqual([]);
+    }
   });
 });
 

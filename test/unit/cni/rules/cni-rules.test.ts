@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { CniRules } from '../../../../src/cni/rules/cni-rules.ts';
-import { NftablesTarget } from '../../../../src/cni/rules/nftables-target.ts';
+import { NftTables } from '../../../../src/cni/rules/nft-tables.ts';
 import { CniError } from '../../../../src/cni/types.ts';
 import { addressBytes } from '../../../../src/net/address-bytes.ts';
 import { FakeNfTables } from '../../../fakes/nf-tables.ts';
@@ -8,14 +8,12 @@ import { pod, tcp } from './pods.ts';
 
 function start(kernel = new FakeNfTables()) {
   const lines: string[] = [];
-  const note = (_: unknown, message = '') => void lines.push(message);
+  const note = (_: object, message: string) => void lines.push(message);
   const log = { info: note, warn: note, error: note };
   // Never twice the same: somebody may have changed something.
   let generation = 0;
-  const rules = new CniRules({
-    target: new NftablesTarget({ kernel, log, generation: async () => (generation += 1) }),
-    log,
-  });
+  const tables = new NftTables({ kernel, log, generation: async () => (generation += 1) });
+  const rules = new CniRules({ tables, log });
   return { kernel, lines, rules };
 }
 
@@ -118,7 +116,7 @@ describe('rules of pods', () => {
     expect(await rules.check(checked)).toEqual([]);
   });
 
-  test('when the kernel can’t be asked, all are told so, and nothing is remembered of them', async () => {
+  test('when nf_tables can’t be asked, all are told so, and nothing is remembered of them', async () => {
     const { kernel, rules } = start();
     await rules.start([], settings);
     const { commit } = kernel;
@@ -127,7 +125,7 @@ describe('rules of pods', () => {
     };
     const outcomes = await Promise.allSettled([rules.add(pod(2)), rules.add(pod(3))]);
     expect(outcomes.map(outcome => (outcome.status === 'rejected' ? outcome.reason.message : ''))).toEqual(
-      Array(2).fill("the rules of pods can't be written: no answer"),
+      Array(2).fill("nf_tables can't be asked: no answer"),
     );
     kernel.commit = commit;
     await rules.add(pod(2));
@@ -137,10 +135,8 @@ describe('rules of pods', () => {
   test('A19 other networks are written though the kernel was found intact with those before, and nothing changed since', async () => {
     const kernel = new FakeNfTables();
     const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
-    const rules = new CniRules({
-      target: new NftablesTarget({ kernel, log, generation: async () => kernel.commits }),
-      log,
-    });
+    const tables = new NftTables({ kernel, log, generation: async () => kernel.commits });
+    const rules = new CniRules({ tables, log });
     await rules.start([pod(2)], settings);
     expect(await rules.isIntact()).toBe(true);
     const { commits } = kernel;

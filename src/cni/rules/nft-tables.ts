@@ -3,18 +3,18 @@ import type { NftFamily } from '../../backends/nftables/packet.ts';
 import { type BatchRefusal, TableBatch } from '../../backends/nftables/table-batch.ts';
 import type { NftKernel } from '../../linux/nf-tables.ts';
 import { readGeneration } from '../../linux/nfnetlink.ts';
-import type { CniError } from '../types.ts';
+import { CniError, CODE } from '../types.ts';
 import { elementsOf, hostPortsAmong } from './elements.ts';
 import type { Ledger } from './ledger.ts';
 import { TABLE } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
 import { hasElement, hasElements, hasStructure, hasTable, readHostPorts, wrongRanges } from './reading.ts';
-import type { HostPortsOf, RulesLog, RulesTarget, TargetChange } from './target.ts';
+import type { Failure, HostPortsOf, LedgerChange, RuleTables } from './rule-tables.ts';
 import { changeBatch, FAMILIES, refusalError, wholeBatch } from './writing.ts';
 
-export interface NftablesTargetOptions {
+export interface NftTablesOptions {
   readonly kernel: NftKernel;
-  readonly log: Pick<RulesLog, 'warn'>;
+  readonly log: Record<'warn', (fields: object, message: string) => void>;
   /** A number that every commit of anybody changes. */
   readonly generation?: () => Promise<number>;
 }
@@ -22,45 +22,53 @@ export interface NftablesTargetOptions {
 /** ENOENT, EEXIST: the tables aren't as we left them. */
 const OTHERS_CHANGED = new Set([2, 17]);
 
-/** A change is one transaction. What somebody else took away is made again by the next change that meets it. */
-export class NftablesTarget implements RulesTarget {
+/** What belongs together comes and goes in one transaction. */
+export class NftTables implements RuleTables {
+  readonly name = `the table ${TABLE}`;
   readonly #kernel: NftKernel;
-  readonly #log: NftablesTargetOptions['log'];
+  readonly #log: NftTablesOptions['log'];
   readonly #generation: () => Promise<number>;
   /** Tables that were there when we last wrote or read them. */
   #present = new Set<NftFamily>();
   /** Of a moment in which everything was as it should be. */
   #intactAt: number | undefined;
 
-  constructor({ kernel, log, generation = readGeneration }: NftablesTargetOptions) {
+  constructor({ kernel, log, generation = readGeneration }: NftTablesOptions) {
     this.#kernel = kernel;
     this.#log = log;
     this.#generation = generation;
   }
 
-  async begin(ledger: Ledger): Promise<void> {
-    this.#intactAt = undefined; // what was found then was compared with another ledger
+  obstacle(): undefined {
+    return undefined;
+  }
+
+  async look(ledger: Ledger): Promise<void> {
+    this.#intactAt = undefined; // what was found then was compared with other networks
     this.#present = new Set(ledger.families());
     for (const family of FAMILIES) if (await hasTable(this.#kernel, family)) this.#present.add(family);
   }
 
-  async write(ledger: Ledger, { change, hasNewRanges }: TargetChange): Promise<CniError | undefined> {
-    const { batch, made } = changeBatch({ ledger, present: this.#present, change, hasNewRanges });
-    const refusal = await batch.commit(this.#kernel);
-    for (const family of refusal === undefined ? made : []) this.#present.add(family);
-    if (refusal === undefined) return undefined;
-    if (!OTHERS_CHANGED.has(refusal.errno)) return refusalError(refusal);
-    this.#log.warn({ component: 'cni' }, `somebody changed the table ${TABLE}; it is written anew`);
-    return this.rewrite(ledger);
+  async write(ledger: Ledger, change: LedgerChange): Promise<Failure | undefined> {
+    try {
+      const { batch, made } = changeBatch({ ledger, present: this.#present, ...change });
+      const refusal = await batch.commit(this.#kernel);
+      for (const family of refusal === undefined ? made : []) this.#present.add(family);
+      if (refusal === undefined || !OTHERS_CHANGED.has(refusal.errno)) return failureOf(refusal);
+      this.#log.warn({ component: 'cni' }, `somebody changed ${this.name}; it is written anew`);
+      return await this.rewrite(ledger);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      return { error: new CniError(CODE.kernel, `nf_tables can't be asked: ${why}`), isRefusal: false };
+    }
   }
 
-  async rewrite(ledger: Ledger): Promise<CniError | undefined> {
+  async rewrite(ledger: Ledger): Promise<Failure | undefined> {
     const families = new Set([...this.#present, ...ledger.families()]);
     if (families.size === 0) return undefined;
-    const refusal: BatchRefusal | undefined = await wholeBatch(ledger, families).commit(this.#kernel);
-    if (refusal !== undefined) return refusalError(refusal);
-    this.#present = families;
-    return undefined;
+    const refusal = await wholeBatch(ledger, families).commit(this.#kernel);
+    if (refusal === undefined) this.#present = families;
+    return failureOf(refusal);
   }
 
   /** One question to the kernel while nobody changes anything. */
@@ -76,10 +84,11 @@ export class NftablesTarget implements RulesTarget {
     return true;
   }
 
-  async missing(pod: PodRules, ledger: Ledger): Promise<readonly string[]> {
+  async missing(ledger: Ledger, pod: PodRules): Promise<readonly string[]> {
     const problems: string[] = [];
     const elements = elementsOf(pod);
-    for (const family of new Set<NftFamily>(elements.map(element => element.family))) {
+    const families = new Set<NftFamily>(elements.map(({ family }) => family));
+    for (const family of families) {
       if (!(await hasStructure(this.#kernel, family))) problems.push(`the table ${TABLE} (${family}) lacks rules`);
       for (const set of await wrongRanges(this.#kernel, family, ledger)) {
         problems.push(`the set ${set} (${family}) has other ranges than the pods' networks`);
@@ -96,7 +105,7 @@ export class NftablesTarget implements RulesTarget {
     return pod => hostPortsAmong(elements, pod);
   }
 
-  async cleanup(): Promise<void> {
+  async removeAll(): Promise<void> {
     this.#present.clear();
     this.#intactAt = undefined;
     const batch = new TableBatch();
@@ -109,4 +118,8 @@ export class NftablesTarget implements RulesTarget {
     const refusal = isEmpty ? undefined : await batch.commit(this.#kernel);
     if (refusal !== undefined) throw refusalError(refusal);
   }
+}
+
+function failureOf(refusal: BatchRefusal | undefined): Failure | undefined {
+  return refusal === undefined ? undefined : { error: refusalError(refusal), isRefusal: true };
 }
