@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { nodeProgram } from '../../src/lab/install.ts';
@@ -135,6 +137,13 @@ describe('what packets show of sources, checks and ports', () => {
     for (const gateway of GATEWAYS) expect(await ping(netns, gateway)).toBeLessThan(NEVER_WAITED);
     await changeMac('02:00:00:00:00:99');
     for (const gateway of GATEWAYS) expect(await ping(netns, gateway)).toBe(Infinity);
+    // An agent that has lost its records knows it from the kernel.
+    await node.stopAgent();
+    await writeFile(join(node.directory, 'state/cni.db'), 'this is no database');
+    await node.startAgent();
+    expect(await ping(netns, GATEWAYS[0])).toBe(Infinity);
+    await changeMac(mac);
+    expect(await ping(netns, GATEWAYS[0])).toBeLessThan(Infinity);
     await node.removePod(pod);
     expect((await node.del('', { id: 'gone' })).status).toBe(0);
     expect(await rules()).not.toContain(mac);

@@ -166,6 +166,44 @@ describe('the executable', () => {
     expect(await node.residue()).toEqual([]);
   });
 
+  test('R04: the name that it is called by says as what; one that is neither is refused, but for a DEL', async () => {
+    const link = async (name: string) => {
+      await symlink(kproxyCni, join(plugins, name));
+      return join(plugins, name);
+    };
+    const [hostLocal, bridge, ours] = [await link('host-local'), await link('bridge'), await link('my-net')];
+    const ranges = [[{ subnet: '10.97.0.0/24' }]];
+    const isLinked = async () => (await linkIn(node, node.nameOf(pod), 'eth0')) !== undefined;
+
+    const ofBridge = { type: 'bridge', bridge: 'br-r04', ipam: { type: 'host-local', ranges } };
+    const asIpam = await node.add(pod, { program: hostLocal, path: plugins, config: ofBridge });
+    expect([asIpam.result.interfaces, asIpam.result.ips]).toEqual([
+      undefined,
+      [{ address: '10.97.0.2/24', gateway: '10.97.0.1' }],
+    ]);
+    expect(await isLinked()).toBe(false);
+    expect((await node.del(pod, { program: hostLocal, path: plugins, config: ofBridge })).status).toBe(0);
+
+    for (const [program, config] of [
+      [bridge, ofBridge],
+      [bridge, { ...ofBridge, ipam: { type: 'kproxy-cni', ranges } }],
+      [ours, { ...ofBridge, type: 'my-net', ipam: { type: 'my-net', ranges } }],
+    ] as const) {
+      const { result } = await node.add(pod, { program, path: plugins, config });
+      expect([result.interfaces?.length, result.ips?.length, await isLinked()]).toEqual([3, 1, true]);
+      expect((await node.del(pod, { program, path: plugins, config })).status).toBe(0);
+    }
+
+    const foreign = { type: 'bridge', ipam: { type: 'static' } };
+    const refused = await node.add(pod, { config: foreign });
+    expect(refused).toMatchObject({ code: 7, message: expect.stringContaining('"bridge"') });
+    expect(await isLinked()).toBe(false);
+    const removed = await node.del(pod, { config: foreign });
+    expect([removed.status, removed.stderr]).toEqual([0, expect.stringContaining('"bridge"')]);
+    await node.exec(['ip', 'link', 'del', 'br-r04']);
+    expect(await node.residue()).toEqual([]);
+  });
+
   test('loopback comes with it', async () => {
     const program = join(plugins, 'loopback');
     await symlink(kproxyCni, program);

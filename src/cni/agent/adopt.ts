@@ -12,7 +12,7 @@ const NAMESPACES = '/run/netns';
 /** A pod whose namespace has no name here is left alone: its link says whose it is, DEL takes it away. What was adopted, and not, is in the log. */
 export async function adoptFromKernel(parts: AgentParts): Promise<void> {
   const { wiring, store, rules, log } = parts;
-  const hostPortsOf = await rules.readHostPorts();
+  const [hostPortsOf, checks] = [await rules.readHostPorts(), await rules.readSourceChecks()];
   const bridges = new Map<number, string>();
   let adopted = 0;
   for (const { id, hostLink, master } of wiring.listOwn()) {
@@ -30,20 +30,25 @@ export async function adoptFromKernel(parts: AgentParts): Promise<void> {
       createdAt: 0,
       addresses: found.addresses,
       hostPorts: hostPortsOf?.({ key: attachmentKey(id), addresses: found.addresses.map(addressOf) }) ?? [],
-      config: configFor(bridge, found),
+      config: configFor(bridge, found, {
+        macspoofchk: checks?.mac.has(hostLink) ?? false,
+        ipspoofchk: checks?.ip.has(hostLink) ?? false,
+      }),
       netns: found.netns,
       netnsId: found.netnsId,
       hostLink,
+      mac: found.mac,
     });
     adopted += 1;
   }
-  const lost = `${hostPortsOf === undefined ? 'hostPorts, ' : ''}limits and checks of sources`;
+  const lost = hostPortsOf === undefined ? 'hostPorts and limits' : 'limits';
   log.error({ adopted }, `attachments were adopted from the kernel: their ${lost} are not known any more`);
 }
 
 interface FoundPod {
   readonly netns: string;
   readonly netnsId: string;
+  readonly mac: string;
   readonly addresses: readonly { readonly address: string; readonly gateway?: string }[];
   readonly isDefaultGateway: boolean;
 }
@@ -61,7 +66,11 @@ function findPod(
 }
 
 /** As far as it can be told: whoever has a gateway on its bridge is masqueraded, which is what pods of a node are. */
-function configFor(bridge: string, { isDefaultGateway }: FoundPod): KeptConfig {
+function configFor(
+  bridge: string,
+  { isDefaultGateway }: FoundPod,
+  checks: Pick<KeptConfig['port'], 'macspoofchk' | 'ipspoofchk'>,
+): KeptConfig {
   return {
     role: 'link',
     ipMasq: isDefaultGateway,
@@ -77,8 +86,7 @@ function configFor(bridge: string, { isDefaultGateway }: FoundPod): KeptConfig {
       isolated: false,
       vlanTrunk: [],
       preserveDefaultVlan: false,
-      macspoofchk: false,
-      ipspoofchk: false,
+      ...checks,
       dad: false,
       isUp: true,
     },

@@ -39,8 +39,8 @@ export function runtimeDirectory({ configuration }: Call): string {
 }
 
 /** `ipam` is ours, but the plugin that makes the interface is another one. */
-export function isDelegated({ configuration: { type, ipamType } }: Call): boolean {
-  return ipamType === 'kproxy-cni' && type !== 'kproxy-cni';
+export function isDelegated({ configuration }: Call): boolean {
+  return configuration.isDelegated;
 }
 
 export function requestOf(call: Call, netns: string, ipamResult?: CniResult): AgentRequest {

@@ -1,13 +1,14 @@
 /** The plugin `loopback`: brings `lo` of a pod up. It needs no agent. */
+import type { Configuration } from '../spec/configuration.ts';
 import { CniError, type CniResult, CODE } from '../types.ts';
 import { type Call, failureOf } from './call.ts';
-import type { LoopbackState } from './host.ts';
+import type { Host, LoopbackState } from './host.ts';
 import { netnsIfThere, requireNetns } from './netns.ts';
 
 const NAME = 'loopback';
 
-export function isLoopback({ host, configuration }: Call): boolean {
-  return configuration.type === NAME || host.program === NAME || host.program.endsWith(`/${NAME}`);
+export function isLoopback({ program }: Pick<Host, 'program'>, { type }: Pick<Configuration, 'type'>): boolean {
+  return type === NAME || program === NAME || program.endsWith(`/${NAME}`);
 }
 
 /** The result of an ADD. @throws CniError */

@@ -7,6 +7,7 @@ import { LATEST_VERSION, SUPPORTED_VERSIONS } from '../spec/versions.ts';
 import { CniError, CODE } from '../types.ts';
 import { attachment } from './attachment.ts';
 import { isFailed, warn } from './call.ts';
+import { asCalled } from './called.ts';
 import type { Host } from './host.ts';
 import { isLoopback, loopback } from './loopback.ts';
 
@@ -67,10 +68,12 @@ function serve(host: Host, verb: Verb, environment: Environment): Answer {
     return failed(new CniError(code, problem, text.message), LATEST_VERSION);
   }
   try {
-    const configuration = readConfiguration(text, verb);
+    const said = readConfiguration(text, verb);
+    const isOfLoopback = isLoopback(host, said);
+    const configuration = isOfLoopback ? said : asCalled(said, { program: host.program, verb });
     for (const warning of configuration.warnings) warn(host, warning);
     const call = { host, verb, environment, configuration, stdin: text };
-    const result = isLoopback(call) ? loopback(call) : attachment(call);
+    const result = isOfLoopback ? loopback(call) : attachment(call);
     return { stdout: result === undefined ? '' : resultText(result, configuration.version), status: 0 };
   } catch (error) {
     return failed(error, versionSaid(text) ?? LATEST_VERSION);

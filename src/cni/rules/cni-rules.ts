@@ -1,7 +1,7 @@
 /** The rules of all pods of this node: who has what, and in which order it is written. Where to: rule-tables.ts. */
 import { type Change, Ledger, netChange } from './ledger.ts';
 import type { PodRules } from './pod-rules.ts';
-import type { Failure, HostPortsOf, RuleTables } from './rule-tables.ts';
+import type { Failure, HostPortsOf, RuleTables, SourceChecks } from './rule-tables.ts';
 
 export interface CniRulesOptions {
   readonly tables: RuleTables;
@@ -61,6 +61,11 @@ export class CniRules {
   /** The hostPorts that pods had, to be asked before `start` takes away what it isn't told of; undefined: the kernel's rules don't tell them. */
   readHostPorts(): Promise<HostPortsOf | undefined> {
     return this.#inTurn(async () => this.#tables.readHostPorts?.());
+  }
+
+  /** The links whose sources the kernel checks. */
+  readSourceChecks(): Promise<SourceChecks | undefined> {
+    return this.#inTurn(async () => this.#tables.readSourceChecks?.());
   }
 
   /** @throws CniError: `portTaken` with the holder, `kernel` with what was refused */

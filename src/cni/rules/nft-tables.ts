@@ -8,7 +8,15 @@ import { elementsOf, hostPortsAmong } from './elements.ts';
 import type { Ledger } from './ledger.ts';
 import { TABLE } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
-import { hasElement, hasElements, hasStructure, hasTable, readHostPorts, wrongRanges } from './reading.ts';
+import {
+  hasElement,
+  hasElements,
+  hasStructure,
+  hasTable,
+  readHostPorts,
+  readSourceChecks,
+  wrongRanges,
+} from './reading.ts';
 import type { Failure, HostPortsOf, LedgerChange, RuleTables } from './rule-tables.ts';
 import { changeBatch, FAMILIES, refusalError, wholeBatch } from './writing.ts';
 
@@ -98,6 +106,10 @@ export class NftTables implements RuleTables {
       if (!(await hasElement(this.#kernel, element))) problems.push(`missing in nf_tables: ${element.what}`);
     }
     return problems;
+  }
+
+  readSourceChecks() {
+    return readSourceChecks(this.#kernel);
   }
 
   async readHostPorts(): Promise<HostPortsOf> {

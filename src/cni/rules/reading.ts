@@ -91,6 +91,19 @@ export async function readHostPorts(kernel: NftKernel): Promise<HostPortElements
   return { IPv4: await of('IPv4'), IPv6: await of('IPv6') };
 }
 
+/** Links whose frames' sources are checked, whoever wrote that. */
+export async function readSourceChecks(
+  kernel: NftKernel,
+): Promise<Readonly<Record<'mac' | 'ip', ReadonlySet<string>>>> {
+  const isThere = await hasTable(kernel, 'bridge');
+  const of = async (set: string) => {
+    const place = { family: 'bridge', table: TABLE, set } as const;
+    const elements = isThere ? await untilWhole(() => wholeSet(kernel, place)) : [];
+    return new Set(elements.map(({ key }) => textOf(key)));
+  };
+  return { mac: await of(SETS.macChecked), ip: await of(SETS.ipChecked) };
+}
+
 /** Of elements that the kernel tells twice, one; sorted. */
 function textsOf(elements: readonly Element[]): readonly string[] {
   return [...new Set(elements.filter(element => !isNullEnd(element)).map(textOfElement))].sort();

@@ -6,6 +6,9 @@ import type { PodRules } from './pod-rules.ts';
 /** Of a pod, by its key and addresses. */
 export type HostPortsOf = (pod: Pick<PodRules, 'key' | 'addresses'>) => readonly HostPort[];
 
+/** Names of links. */
+export type SourceChecks = Readonly<Record<'mac' | 'ip', ReadonlySet<string>>>;
+
 export interface Failure {
   readonly error: CniError;
   /** Which may be for one pod's sake. */
@@ -36,6 +39,8 @@ export interface RuleTables {
   missing(ledger: Ledger, pod: PodRules): Promise<readonly string[]>;
   /** The hostPorts of whatever pods the kernel has; absent where they can't be told. */
   readHostPorts?(): Promise<HostPortsOf>;
+  /** The host's ends of links whose sources are checked; absent where none are. */
+  readSourceChecks?(): Promise<SourceChecks>;
   /** @throws CniError */
   removeAll(): Promise<void>;
 }

@@ -21,6 +21,8 @@ export interface Configuration {
   readonly type: string;
   /** '' where it doesn't say, or there is no `ipam`. */
   readonly ipamType: string;
+  /** Another plugin makes the interface, and has this one give addresses. */
+  readonly isDelegated: boolean;
   /** For the agent; see AgentRequest.config. */
   readonly config: Json;
   /** What had to be left out. */
@@ -60,6 +62,7 @@ export function readConfiguration(text: string, verb: Verb): Configuration {
   return {
     ...{ version, name, type },
     ipamType: ipamTypeOf(json.ipam, verb),
+    isDelegated: false,
     config: {
       ...rest,
       ...('result' in previous ? { prevResult: previous.result } : {}),

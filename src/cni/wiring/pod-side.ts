@@ -66,11 +66,11 @@ function setSysctls(sysctls: Sysctls, { ifname, addresses, dad }: LinkSpec): voi
 
 /** Until the kernel knows that nobody else has them, as the configuration asks for. @throws CniError when somebody has, or it takes too long */
 function waitForAddresses(pod: PodNamespace, index: number): void {
-  const end = Date.now() + DAD_MS;
+  const end = performance.now() + DAD_MS;
   for (;;) {
     const waiting = addressesOf(pod.route, index).filter(({ isTentative }) => isTentative);
     if (waiting.length === 0) return;
-    if (Date.now() > end)
+    if (performance.now() > end)
       throw new CniError(CODE.kernel, `${waiting.map(({ ip }) => ip).join(', ')}: still looked for at others`);
     pause(DAD_STEP_MS);
   }

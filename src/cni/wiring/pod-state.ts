@@ -5,6 +5,7 @@ import { isErrno, type WiringPorts } from './ports.ts';
 import type { PodAddress } from './specs.ts';
 
 export interface PodState {
+  readonly mac: string;
   readonly addresses: readonly PodAddress[];
   readonly isDefaultGateway: boolean;
 }
@@ -32,7 +33,7 @@ export function podOf(
     const gateway = gatewayFor(ip);
     return { address: `${ip}/${length}`, ...(gateway === undefined ? {} : { gateway }) };
   });
-  return { addresses, isDefaultGateway: routes.length > 0 };
+  return { mac: link.mac, addresses, isDefaultGateway: routes.length > 0 };
 }
 
 /** @throws NetlinkError */
