@@ -31,13 +31,13 @@ export async function adoptFromKernel(parts: AgentParts): Promise<void> {
       addresses: found.addresses,
       hostPorts: hostPortsOf?.({ key: attachmentKey(id), addresses: found.addresses.map(addressOf) }) ?? [],
       config: configFor(bridge, found, {
-        macspoofchk: checks?.mac.has(hostLink) ?? false,
-        ipspoofchk: checks?.ip.has(hostLink) ?? false,
+        macspoofchk: checks?.macs.has(hostLink) ?? false,
+        ipspoofchk: checks?.ips.has(hostLink) ?? false,
       }),
       netns: found.netns,
       netnsId: found.netnsId,
       hostLink,
-      mac: found.mac,
+      mac: checks?.macs.get(hostLink) ?? found.mac, // a pod may have changed its own
     });
     adopted += 1;
   }

@@ -5,7 +5,9 @@ import type { NftFamily } from '../../backends/nftables/packet.ts';
 import { addressBytes } from '../../net/address-bytes.ts';
 import type { CIDR } from '../../net/cidr.ts';
 import { type IPFamily, ipFamily, isUnspecified } from '../../net/ip.ts';
+import { textOf } from '../../netfilter/attributes.ts';
 import { cutComment, type Element } from '../../netfilter/messages.ts';
+import { macText } from '../../rtnetlink/encoding.ts';
 import type { HostPort, Protocol } from '../types.ts';
 import { nameBytes } from './match.ts';
 import { SETS } from './names.ts';
@@ -147,6 +149,11 @@ function spoofElements({ hostLink, mac, ips }: SpoofCheck): RuleElement[] {
 export function macBytes(mac: string): Buffer {
   if (!/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(mac)) throw new TypeError(`not a MAC address: ${mac}`);
   return Buffer.concat([Buffer.from(mac.replaceAll(':', ''), 'hex')], 8);
+}
+
+/** The link and the address of an element of `macs`. */
+export function readMacKey(key: Buffer): readonly [link: string, mac: string] {
+  return [textOf(key), macText(key.subarray(nameBytes('').length).subarray(0, 6))];
 }
 
 /** Ranges as a set with intervals has them: no two that overlap or touch, each as its first key and the first one behind it. */

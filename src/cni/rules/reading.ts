@@ -7,9 +7,10 @@ import { NetlinkError } from '../../linux/nfnetlink.ts';
 import { attributesIn, type Message, textOf } from '../../netfilter/attributes.ts';
 import { commentOf } from '../../netfilter/message-reading.ts';
 import { type Element, NFT } from '../../netfilter/messages.ts';
-import type { HostPortElements, RuleElement } from './elements.ts';
+import { type HostPortElements, type RuleElement, readMacKey } from './elements.ts';
 import type { Ledger } from './ledger.ts';
 import { SETS, TABLE } from './names.ts';
+import type { SourceChecks } from './rule-tables.ts';
 import { tableSpec } from './tables.ts';
 
 /** NFT_TABLE_F_DORMANT: no packet meets it. */
@@ -92,16 +93,16 @@ export async function readHostPorts(kernel: NftKernel): Promise<HostPortElements
 }
 
 /** Links whose frames' sources are checked, whoever wrote that. */
-export async function readSourceChecks(
-  kernel: NftKernel,
-): Promise<Readonly<Record<'mac' | 'ip', ReadonlySet<string>>>> {
+export async function readSourceChecks(kernel: NftKernel): Promise<SourceChecks> {
   const isThere = await hasTable(kernel, 'bridge');
-  const of = async (set: string) => {
+  const keysOf = async (set: string) => {
     const place = { family: 'bridge', table: TABLE, set } as const;
-    const elements = isThere ? await untilWhole(() => wholeSet(kernel, place)) : [];
-    return new Set(elements.map(({ key }) => textOf(key)));
+    return isThere ? (await untilWhole(() => wholeSet(kernel, place))).map(({ key }) => key) : [];
   };
-  return { mac: await of(SETS.macChecked), ip: await of(SETS.ipChecked) };
+  return {
+    macs: new Map((await keysOf(SETS.macs)).map(readMacKey)),
+    ips: new Set((await keysOf(SETS.ipChecked)).map(textOf)),
+  };
 }
 
 /** Of elements that the kernel tells twice, one; sorted. */

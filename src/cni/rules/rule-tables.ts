@@ -6,8 +6,11 @@ import type { PodRules } from './pod-rules.ts';
 /** Of a pod, by its key and addresses. */
 export type HostPortsOf = (pod: Pick<PodRules, 'key' | 'addresses'>) => readonly HostPort[];
 
-/** Names of links. */
-export type SourceChecks = Readonly<Record<'mac' | 'ip', ReadonlySet<string>>>;
+/** By the host's end of a link: the MAC address that its frames must have; and those whose packets' sources are checked. */
+export interface SourceChecks {
+  readonly macs: ReadonlyMap<string, string>;
+  readonly ips: ReadonlySet<string>;
+}
 
 export interface Failure {
   readonly error: CniError;
