@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
 import { describe, expect, test } from 'vitest';
+import { HOST_LOCAL_DIRECTORY } from '../../../src/cni/ipam/host-local.ts';
 import { defaultConfiguration } from '../../../src/config/load.ts';
 import { projectDir } from '../../../src/lab/install.ts';
 import { daemonPod, objectsIn, theOnly } from './manifest.ts';
@@ -53,11 +54,12 @@ describe('the DaemonSet with the patch for pods’ networks', () => {
     });
   });
 
-  test('sees namespaces that are made later, and keeps its database on the node', () => {
+  test('sees namespaces that are made later, and keeps its database on the node, where host-local had its own', () => {
     const added = container.volumeMounts?.slice(daemonPod().container.volumeMounts?.length);
     expect(added).toEqual([
       { name: 'netns', mountPath: '/run/netns', mountPropagation: 'HostToContainer' },
       { name: 'state', mountPath: defaultConfiguration().configuration.cni.stateDirectory },
+      { name: 'host-local', mountPath: HOST_LOCAL_DIRECTORY },
     ]);
     for (const { name, mountPath } of added ?? [])
       expect(pod.volumes).toContainEqual({ name, hostPath: { path: mountPath, type: 'DirectoryOrCreate' } });
