@@ -97,24 +97,6 @@ describe('ADD by the real executable', () => {
     expect(stdout).toMatch(/203\.0\.113\.0\/24 via 10\.90\.6\.9 dev eth0 table 100/);
   });
 
-  test('A08, F14: MAC addresses count as set, so that udev (MACAddressPolicy) leaves them alone', async () => {
-    const pod = await node.pod('f14');
-    const config = {
-      name: 'f14',
-      bridge: 'f14',
-      ipam: { type: 'kproxy-cni', ranges: [[{ subnet: '10.90.14.0/24' }]] },
-    };
-    const { result } = await node.add(pod, { id: 'f14', config });
-    const NET_ADDR_SET = '3';
-    const assigned = async (name: string, netns?: string) =>
-      (await node.exec(['cat', `/sys/class/net/${name}/addr_assign_type`], netns)).stdout.trim();
-    const [bridge, host] = result.interfaces!;
-    expect(await assigned('eth0', node.nameOf(pod))).toBe(NET_ADDR_SET);
-    for (const { name } of [bridge!, host!]) expect(await assigned(name)).toBe(NET_ADDR_SET);
-    const check = { verb: 'CHECK', pod, id: 'f14', config: { ...config, prevResult: result } };
-    expect(await node.call(check)).toMatchObject({ status: 0, stdout: '' });
-  });
-
   test('A12: an interface that stays down has no use for addresses', async () => {
     const pod = await node.pod('a12');
     const refused = await node.add(pod, {

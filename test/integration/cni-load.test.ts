@@ -5,7 +5,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { nodeProgram } from '../../src/lab/install.ts';
-import { type Answer, CniNode, DUAL } from './cni-node.ts';
+import { type Answer, CniNode, DUAL, linkIn } from './cni-node.ts';
 
 const ROUNDS = Number(process.env.CNI_ROUNDS ?? 3);
 const CYCLES = Number(process.env.CNI_CYCLES ?? 200);
@@ -133,76 +133,100 @@ describe('a node whose runtime is busy', () => {
   }
 
   test('D09: an ADD that fails, and its DEL, leave nothing', async () => {
-    const failing: readonly (readonly [number, object])[] = [
-      [7, { mtu: 70_000 }],
-      [7, { mac: 'zz' }],
-      [7, { hairpinMode: true, promiscMode: true }],
-      [7, { ipam: { type: 'kproxy-cni', ranges: [[{ subnet: '10.88.0.1/24' }]] } }],
+    const range = (...some: readonly object[]) => ({ ipam: { type: 'kproxy-cni', ranges: [some] } });
+    const subnet = '10.1.2.0/24';
+    const failing: readonly (readonly [number, object, string?])[] = [
+      ...[{ mtu: 70_000 }, { mac: 'zz' }, { hairpinMode: true, promiscMode: true }].map(each => [7, each] as const),
+      ...[{ vlan: -1 }, { vlan: 4095 }, { vlanTrunk: [{ minID: 9, maxID: 3 }] }].map(each => [7, each] as const),
+      ...['10.1.2.3/24', '10.1.2.0/31', '10.1.2.3/32', '10.1.2/24'].map(each => [7, range({ subnet: each })] as const),
+      [7, range({ subnet, rangeStart: '10.1.2.9', rangeEnd: '10.1.2.3' })],
+      [7, range({ subnet }, { subnet: '10.1.2.128/25' })],
       [7, { runtimeConfig: { portMappings: [{ hostPort: 70_000, containerPort: 80, protocol: 'tcp' }] } }],
       [7, { runtimeConfig: { bandwidth: { ingressRate: 1000, ingressBurst: -1 } } }],
-      [8, {}],
+      [8, {}, '/proc/self/ns/net'],
+      [4, {}, '/run/netns/missing'],
+      [4, {}, join(node.directory, 'state/cni.db')], // no namespace
       [101, { args: { cni: { ips: ['10.88.0.1'] } } }],
       [105, { bridge: 'lo' }],
     ];
-    for (const [code, config] of failing) {
-      const pod = code === 8 ? '/proc/self/ns/net' : pods[0]!;
-      const answer = await node.add(pod, { id: 'd09', config });
-      expect([answer.code, JSON.stringify(config)]).toEqual([code, JSON.stringify(config)]);
-      expect(await node.residue()).toEqual([]);
-      expect(await node.del(pod, { id: 'd09', config })).toMatchObject({ status: 0, stdout: '' });
+    for (const [code, config, pod = pods[0]!] of failing) {
+      const about = JSON.stringify([config, pod]);
+      expect([(await node.add(pod, { id: 'd09', config })).code, about]).toEqual([code, about]);
+      expect([about, await node.residue()]).toEqual([about, []]);
+      expect(await linkIn(node, node.nameOf(pods[0]!), 'eth0')).toBeUndefined();
+      expect([about, await node.del(pod, { id: 'd09', config })]).toMatchObject([about, { status: 0, stdout: '' }]);
     }
   });
 
+  const MBIT = { down: 10, up: 5 };
+  const INGRESS = { ingressRate: MBIT.down * 1e6, ingressBurst: 800_000 };
+  const EGRESS = { egressRate: MBIT.up * 1e6, egressBurst: 400_000 };
+  const limited = async (bandwidth: object) => {
+    const config = { runtimeConfig: { bandwidth } };
+    expect((await node.add(pods[0]!, { id: 'n0', config })).status).toBe(0);
+  };
+  /** Links of the node by which what pods send is limited. */
+  const shapers = async () => JSON.parse((await node.exec(['ip', '-j', 'link', 'show', 'type', 'ifb'])).stdout);
+
   test(
-    'C01: limits of both directions hold within a tenth over 10 s, and one alone doesn’t limit the other',
+    'C01: limits of both directions at once hold within a tenth over 10 s, and go with a DEL',
     async () => {
-      const mbit = { down: 10, up: 5 };
-      const both = {
-        ingressRate: mbit.down * 1e6,
-        ingressBurst: 800_000,
-        egressRate: mbit.up * 1e6,
-        egressBurst: 400_000,
-      };
-      const limited = (bandwidth: object) => node.add(pods[0]!, { id: 'n0', config: { runtimeConfig: { bandwidth } } });
-      expect((await limited(both)).status).toBe(0);
+      await limited({ ...INGRESS, ...EGRESS });
+      expect(await shapers()).toHaveLength(1);
       // Never more; less only while programs of a busy machine don't get their turn to send.
       const best = { down: 0, up: 0 };
       for (let tries = 0; tries < 3 && Math.min(best.down, best.up) < 0.9; tries += 1) {
         const measured = await rates(10_000);
         for (const way of ['down', 'up'] as const) {
-          expect(measured[way] / mbit[way]).toBeLessThan(1.1);
-          best[way] = Math.max(best[way], measured[way] / mbit[way]);
+          expect(measured[way] / MBIT[way]).toBeLessThan(1.1);
+          best[way] = Math.max(best[way], measured[way] / MBIT[way]);
         }
       }
       expect(Math.min(best.down, best.up)).toBeGreaterThan(0.9);
       await node.del(pods[0]!, { id: 'n0' });
-      expect((await limited({ ...both, egressRate: 0, egressBurst: 0 })).status).toBe(0);
-      const free = await rates(1000);
-      expect(free.down).toBeLessThan(mbit.down * 2);
-      expect(free.up).toBeGreaterThan(mbit.up * 4);
-      await node.del(pods[0]!, { id: 'n0' });
+      expect(await shapers()).toEqual([]);
     },
     MINUTE,
   );
 
-  /** Mbit/s that arrive in the pod (`down`) and at its node (`up`) when both send all they can; the first second, in which bursts are spent, doesn't count. */
-  async function rates(ms: number): Promise<{ readonly down: number; readonly up: number }> {
+  test.each([
+    ['of what comes in', INGRESS, { down: true, up: false }],
+    ['of what goes out', EGRESS, { down: false, up: true }],
+    ['of zero', { ingressRate: 0, ingressBurst: 0, egressRate: 0, egressBurst: 0 }, { down: false, up: false }],
+  ] as const)('C01: a limit %s alone limits nothing else', async (_, bandwidth, isLimited) => {
+    await limited(bandwidth);
+    for (const way of ['down', 'up'] as const) {
+      // One after the other: acknowledgements would wait behind what the other limit lets queue.
+      const { [way]: rate } = await rates(1000, [way]);
+      if (isLimited[way]) expect(rate, way).toBeLessThan(MBIT[way] * 2);
+      else expect(rate, way).toBeGreaterThan(MBIT[way] * 4);
+    }
+    expect(await shapers()).toHaveLength(isLimited.up ? 1 : 0);
+    await node.del(pods[0]!, { id: 'n0' });
+    expect(await shapers()).toEqual([]);
+  });
+
+  /** Mbit/s that arrive in the pod (`down`) and at its node (`up`) when who shall sends all it can; the first second, in which bursts are spent, doesn't count. */
+  async function rates(
+    ms: number,
+    ways: readonly ('down' | 'up')[] = ['down', 'up'],
+  ): Promise<{ readonly down: number; readonly up: number }> {
     const talk = `
-      const talk = (socket, done) => {
+      const talk = (socket, sends, done) => {
         let got = 0;
         socket.on('data', chunk => { got += chunk.length; });
         socket.on('error', () => undefined);
         const fill = () => { while (socket.write(Buffer.alloc(16384))); };
-        socket.on('drain', fill);
-        fill();
+        if (sends) socket.on('drain', fill);
+        if (sends) fill();
         setTimeout(() => {
           const [from, at] = [got, performance.now()];
           setTimeout(() => done((got - from) * 8 / (performance.now() - at) / 1000), ${ms});
         }, 1000);
       };
       const tell = rate => { console.log(rate); setTimeout(() => process.exit(), 1000); };`;
-    const server = `require('node:net').createServer(socket => talk(socket, tell)).listen(7000, '10.88.0.1', () => console.log('ready'));`;
-    const client = `const socket = require('node:net').connect(7000, '10.88.0.1', () => talk(socket, tell));`;
+    const server = `require('node:net').createServer(socket => talk(socket, ${ways.includes('down')}, tell)).listen(7000, '10.88.0.1', () => console.log('ready'));`;
+    const client = `const socket = require('node:net').connect(7000, '10.88.0.1', () => talk(socket, ${ways.includes('up')}, tell));`;
     const start = (netns: string, code: string) =>
       spawn('ip', ['netns', 'exec', netns, nodeProgram, '-e', `${talk}\n${code}`], {
         stdio: ['ignore', 'pipe', 'inherit'],

@@ -200,6 +200,33 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     await node.del(pod, { id: 'g03' });
   });
 
+  test('S04: while STATUS says that no address is left an ADD is tried, and a DEL works', async () => {
+    const pods = await Promise.all(['s04', 's04b'].map(name => node.pod(name)));
+    const config = {
+      name: 's04',
+      bridge: 'br-s04',
+      ipam: { type: 'kproxy-cni', ranges: [[{ subnet: '10.91.4.0/30' }]] },
+    };
+    const status = () => node.call({ verb: 'STATUS', config });
+    const { result } = await node.add(pods[0]!, { id: 's04', config });
+    expect((await status()).code).toBe(50);
+    expect((await node.add(pods[1]!, { id: 's04b', config })).code).toBe(100);
+    // Another interface of the other pod needs no address.
+    const without = { ...config, ipam: undefined };
+    expect((await node.add(pods[1]!, { id: 's04b', ifname: 'net1', config: without })).status).toBe(0);
+    expect((await status()).code).toBe(50);
+    await node.exec(['ping', '-c1', '-W1', '10.91.4.1'], node.nameOf(pods[0]!));
+    expect(await node.del(pods[1]!, { id: 's04b', config })).toMatchObject({ status: 0, stdout: '' });
+    expect((await status()).code).toBe(50);
+    expect(await node.del(pods[0]!, { id: 's04', config })).toMatchObject({ status: 0, stdout: '' });
+    expect(await status()).toMatchObject({ status: 0, stdout: '' });
+    const again = await node.add(pods[1]!, { id: 's04b', config });
+    expect(again.result.ips).toEqual(result.ips);
+    await node.del(pods[1]!, { id: 's04b', config });
+    await node.del(pods[1]!, { id: 's04b', ifname: 'net1', config });
+    expect(await node.residue()).toEqual([]);
+  });
+
   test('S01, S03, F09: STATUS, and what somebody took away comes back', async () => {
     expect(await node.call({ verb: 'STATUS' })).toMatchObject({ status: 0, stdout: '' });
     expect((await node.call({ verb: 'STATUS', config: { cniVersion: '1.0.0' } })).code).toBe(1);
