@@ -29,6 +29,7 @@ case "${1:-}" in
     need bind9-host host
     need knot-dnsutils kdig
     need iputils-ping ping
+    need containernetworking-plugins /usr/lib/cni/bridge # whose pods are taken over
     ;;
   --bench)
     need dnsperf dnsperf
