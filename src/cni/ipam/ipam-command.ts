@@ -6,7 +6,7 @@ import { askSocket, type SocketAnswer } from '../../http/socket.ts';
 import { canonicalIP } from '../../net/ip.ts';
 import { monotonicMs, readBootId } from './boot.ts';
 import { DATABASE_NAME } from './database-file.ts';
-import { readJournal } from './journal.ts';
+import { BusyError, readJournal } from './journal.ts';
 import { type Lease, leasesOf, renderLeases } from './lease.ts';
 import { badRowText, bootIdIn, readAttachments, readRest } from './loading.ts';
 import { type FreeRequest, IPAM_FREE_PATH, IPAM_PATH } from './routes.ts';
@@ -106,9 +106,10 @@ function offline(
 ): readonly Lease[] {
   const path = join(stateDir, DATABASE_NAME);
   if (!existsSync(path)) throw new IpamError(`${why}; and there is no ${path}`);
-  complain(`${why}; this is what ${path} says\n`);
   try {
-    if (bootIdIn(readJournal(path, 'about')) !== readBootId()) {
+    const about = readJournal(path, 'about');
+    complain(`${why}; this is what ${path} says\n`);
+    if (bootIdIn(about) !== readBootId()) {
       complain('it is from before the last boot: none of this is held any more\n');
     }
     const { attachments, badRows } = readAttachments(readJournal(path, 'attachments'));
@@ -116,6 +117,7 @@ function offline(
     const rests = readJournal(path, 'rests').flatMap(row => readRest(row) ?? []);
     return leasesOf({ attachments, rests, nowMs: monotonicMs(), wallMs: Date.now() });
   } catch (error) {
+    if (error instanceof BusyError) throw new IpamError(`${why}; but one has ${path} open: is --runtime-dir its own?`);
     throw new IpamError(`${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }

@@ -128,6 +128,19 @@ describe('kproxy-ts ipam list', () => {
     expect(complaints.join('')).toContain('none of this is held any more');
   });
 
+  test('a database that a daemon has open, whose socket is elsewhere, is called that', async () => {
+    const stateDir = await withPods();
+    const database = new DatabaseSync(join(stateDir, 'cni.db'));
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    const { complaints, ...to } = ports();
+    const asking = ipamListCommand({ output: 'table', runtimeDir: directory, stateDir }, to);
+    await expect(asking).rejects.toThrow(
+      /no daemon that answers .*; but one has .*cni\.db open: is --runtime-dir its own\?/,
+    );
+    expect(complaints).toEqual([]);
+    database.close();
+  });
+
   test('unreadable rows are named, an unreadable file is an error, and so is none', async () => {
     const stateDir = await withPods();
     const database = new DatabaseSync(join(stateDir, 'cni.db'));
