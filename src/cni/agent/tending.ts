@@ -22,9 +22,10 @@ export class Tending {
     this.#options = options;
   }
 
-  /** Links that no attachment has, and attachments whose pod is gone. What can't be removed is in the log, and is tried again with the next sweep. */
+  /** Links that no attachment has, and attachments whose pod is gone. What can't be removed is in the log, and is tried again with the next sweep. Nothing, while no disk says what there is. */
   async sweep(): Promise<void> {
     const { parts } = this.#options;
+    if (!parts.store.isLoaded) return;
     const links = parts.wiring.listOwn();
     const names = new Set(links.map(({ hostLink }) => hostLink));
     const known = new Set(parts.store.all().map(({ id }) => hostLinkOf(id)));
