@@ -1,10 +1,12 @@
 /** What the agent does by itself: others may take away links, bridges and rules, pods may go without a DEL, and agents before it may have died in the middle. */
-import { type AttachmentId, attachmentKey } from '../types.ts';
+import { type AttachmentId, attachmentKey, CniError } from '../types.ts';
 import { hostLinkOf } from '../wiring/names.ts';
+import type { Fault } from '../wiring/standing.ts';
 import { isAlive } from './add.ts';
 import type { AgentParts } from './parts.ts';
-import { configOf, linkSpecOf } from './plan.ts';
+import { configOf } from './plan.ts';
 import { removeAttachment } from './remove.ts';
+import { standingSpecs } from './standing-specs.ts';
 import { isFreedElsewhere } from './taken-over.ts';
 
 export interface TendingOptions {
@@ -47,10 +49,13 @@ export class Tending {
     }
   }
 
-  /** Bridges and rules that somebody took away. */
+  /** Bridges, their ports and rules that somebody changed or took away. */
   async repair(): Promise<void> {
     const { parts } = this.#options;
     this.#rejoin();
+    const switches = parts.localnet.problems();
+    if (switches.length > 0) parts.log.warn({ problems: switches }, 'somebody changed what hostPorts need: set again');
+    parts.localnet.follow();
     if (await parts.rules.isIntact()) return;
     parts.log.warn({}, 'somebody changed the rules of pods: they are written again');
     await parts.rules.repair();
@@ -60,36 +65,34 @@ export class Tending {
   /** What is missing under pods that live, for STATUS. */
   async problems(): Promise<readonly string[]> {
     const { parts } = this.#options;
-    const bridges = this.#missingBridges().map(name => `the bridge ${name} is missing`);
-    return [...bridges, ...((await parts.rules.isIntact()) ? [] : ['rules of pods are missing'])];
+    const links = this.#faults().map(({ problem }) => problem);
+    const rules = (await parts.rules.isIntact()) ? [] : ['rules of pods are missing'];
+    return [...links, ...parts.localnet.problems(), ...rules];
   }
 
-  #missingBridges(): readonly string[] {
-    const { parts } = this.#options;
-    return [...this.#bridges().keys()].filter(name => !parts.wiring.hasBridge(name));
+  #faults(): readonly Fault[] {
+    const { parts, isBusy } = this.#options;
+    return parts.wiring.faults(standingSpecs(parts.store.all().filter(({ id }) => !isBusy(id))));
   }
 
-  /** A bridge comes back with its addresses, its MAC and its ports. */
+  /** A bridge has its addresses and its ports again; one that is made anew, its MAC too. */
   #rejoin(): void {
-    const { parts } = this.#options;
-    for (const bridge of this.#missingBridges()) {
-      const ports = this.#bridges().get(bridge) ?? [];
-      for (const spec of ports) parts.wiring.rejoin(spec);
-      parts.log.warn({ bridge, ports: ports.length }, 'somebody removed the bridge: it is there again, with its ports');
+    const { wiring, log } = this.#options.parts;
+    const faults = this.#faults();
+    if (faults.length === 0) return;
+    const problems = [...new Set(faults.map(({ problem }) => problem))];
+    const failures = new Set<string>();
+    for (const spec of new Set(faults.map(({ spec }) => spec))) {
+      try {
+        wiring.rejoin(spec);
+      } catch (error) {
+        if (!(error instanceof CniError)) throw error;
+        failures.add(error.message);
+      }
     }
-  }
-
-  /** The links of each bridge that pods have. */
-  #bridges(): Map<string, ReturnType<typeof linkSpecOf>[]> {
-    const bridges = new Map<string, ReturnType<typeof linkSpecOf>[]>();
-    for (const attachment of this.#options.parts.store.all()) {
-      const kept = configOf(attachment);
-      if (kept?.role !== 'link' || attachment.state !== 'ready') continue;
-      const of = bridges.get(kept.port.bridge) ?? [];
-      of.push(linkSpecOf(attachment, kept));
-      bridges.set(kept.port.bridge, of);
-    }
-    return bridges;
+    if (failures.size === 0)
+      log.warn({ problems }, 'somebody changed bridges of pods or their ports: they are as they were again');
+    else log.error({ problems, failures: [...failures] }, 'bridges of pods or their ports are not as they were made');
   }
 
   async #try(what: object, why: string, work: () => Promise<void>): Promise<void> {

@@ -87,6 +87,14 @@ export function hasIPv6(sysctls: Sysctls): boolean {
   }
 }
 
+/** What a node has on that is the gateway at these addresses, below /proc/sys/net. */
+export function forwardingSwitches(gateways: readonly string[]): readonly string[] {
+  return [
+    ...(gateways.some(gateway => !gateway.includes(':')) ? ['ipv4/ip_forward'] : []),
+    ...(gateways.some(gateway => gateway.includes(':')) ? ['ipv6/conf/all/forwarding'] : []),
+  ];
+}
+
 interface AddressPlan {
   readonly missing: readonly string[];
   readonly inTheWay: readonly string[];
@@ -104,8 +112,8 @@ export function planAddresses(
   const there = present.map(({ ip, length }) => `${ip}/${length}`);
   const missing = gateways.filter(gateway => !there.includes(gateway));
   const others = there.filter(address => !gateways.includes(address));
-  const isInTheWay = (address: string) => !keepsOthers && missing.some(gateway => conflict(address, gateway));
-  const inTheWay = others.filter(isInTheWay);
+  const mustGo = (address: string) => !keepsOthers && missing.some(gateway => isInTheWay(address, gateway));
+  const inTheWay = others.filter(mustGo);
   if (inTheWay.length > 0 && !forceAddress) {
     const which = inTheWay.join(', ');
     throw new CniError(
@@ -116,7 +124,8 @@ export function planAddresses(
   return { missing, inTheWay };
 }
 
-function conflict(address: string, gateway: string): boolean {
+/** Whether a link can't have both, each with its prefix length, as the reference plugin has it. */
+export function isInTheWay(address: string, gateway: string): boolean {
   const [one, other] = [parseCIDR(address), parseCIDR(gateway)];
   if (one === undefined || other === undefined || one.family !== other.family) return false;
   return one.family === 'IPv4' || cidrsOverlap(one, other);

@@ -45,8 +45,10 @@ export function ensureVlanGateway({ route }: WiringPorts, spec: LinkSpec, bridge
   if (findLink(route, name) === undefined) makeGateway(route, { name, vlan, preserveDefaultVlan, gateways, bridge });
   const link = findLink(route, name);
   if (link === undefined) return undefined;
-  const forceAddress = spec.bridge?.forceAddress ?? false;
-  const { missing, inTheWay } = planAddresses(addressesOf(route, link.index), gateways, { name, forceAddress });
+  const { forceAddress = false, keepsOthers = false } = spec.bridge ?? {};
+  const { missing, inTheWay } = planAddresses(addressesOf(route, link.index), gateways, {
+    ...{ name, forceAddress, keepsOthers },
+  });
   const changes = [
     ...inTheWay.map(address => deleteAddress(link.index, address)),
     ...missing.map(address => newAddress(link.index, address)),
