@@ -89,4 +89,16 @@ describe('what others change under pods that live is put right', () => {
     expect(await addressesOf('cni0')).toContain('10.99.0.1/24');
     await sh('ip addr del 10.99.0.1/24 dev cni0');
   });
+
+  test('a socket that somebody removed is there again', async () => {
+    await sh(`rm ${node.directory}/cni.sock`);
+    // The look may have come between.
+    const { code } = await add(0);
+    if (code !== 0) {
+      expect(code).toBe(11);
+      await expect.poll(async () => (await add(0)).code, SOON).toBe(0);
+    }
+    await node.leases();
+    expect(node.log.join('\n')).toContain("somebody removed the agent's socket");
+  });
 });

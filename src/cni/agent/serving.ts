@@ -172,12 +172,22 @@ export class Serving {
     this.#parts.localnet.follow();
   }
 
+  /** What else there is to look after doesn't wait for it. */
+  async #repairSocket(): Promise<void> {
+    try {
+      await this.#server.repair();
+    } catch (error) {
+      this.#parts.log.error({ err: error }, "the agent's socket is gone and can not be made again yet");
+    }
+  }
+
   async #tend(): Promise<void> {
     let sweepAt = performance.now() + SWEEP_MS;
     for (;;) {
       await delay(LOOK_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined); // aborted: the loop ends
       if (this.#stop.signal.aborted) return;
       try {
+        await this.#repairSocket();
         await this.#deferred.workOff();
         await this.#knowLate();
         await this.agent.tending.repair();
