@@ -101,4 +101,31 @@ describe('what others change under pods that live is put right', () => {
     await node.leases();
     expect(node.log.join('\n')).toContain("somebody removed the agent's socket");
   });
+
+  test("gateways of a range that the node has no more go with its last pod, over the agent's restart too; others' stay", async () => {
+    await add(0);
+    await sh('ip addr add 10.99.0.1/24 dev cni0');
+    node.tell({ ...DUAL, podCIDRs: ['10.77.0.0/24', 'fd00:77::/64'] });
+    expect((await add(1)).result.ips![0]!.address).toMatch(/^10\.77\./);
+    await node.stopAgent();
+    await node.startAgent();
+    // The first sweep was before the agent listened.
+    const [old, now] = [
+      ['10.88.0.1/24', 'fd00:88::1/64'],
+      ['10.77.0.1/24', 'fd00:77::1/64', '10.99.0.1/24'],
+    ];
+    expect(await addressesOf('cni0')).toEqual(expect.arrayContaining([...old, ...now]));
+    expect(await reaches(0)).toBe(true);
+    await node.del(pods[0]!, { id: 'c0' });
+    await expect.poll(() => addressesOf('cni0'), { ...SOON, timeout: 60_000 }).not.toContain('10.88.0.1/24');
+    expect(await addressesOf('cni0')).toEqual(expect.arrayContaining(now));
+    expect(await addressesOf('cni0')).not.toContain('fd00:88::1/64');
+    expect(await reaches(1, '10.77.0.1')).toBe(true);
+    await node.del(pods[1]!, { id: 'c1' });
+    await node.stopAgent();
+    await node.startAgent(DUAL);
+    expect(await addressesOf('cni0')).not.toContain('10.77.0.1/24');
+    expect(await addressesOf('cni0')).toContain('10.99.0.1/24');
+    await sh('ip addr del 10.99.0.1/24 dev cni0');
+  }, 90_000);
 });

@@ -1,10 +1,11 @@
 /** What the agent does by itself: others may take away links, bridges and rules, pods may go without a DEL, and agents before it may have died in the middle. */
+import { parseRangeSets } from '../config/ranges.ts';
 import { type AttachmentId, attachmentKey, CniError } from '../types.ts';
 import { hostLinkOf } from '../wiring/names.ts';
 import type { Fault } from '../wiring/standing.ts';
 import { isAlive } from './add.ts';
-import type { AgentParts } from './parts.ts';
-import { configOf } from './plan.ts';
+import type { AgentParts, AgentSettings } from './parts.ts';
+import { configOf, gatewaysOf } from './plan.ts';
 import { removeAttachment } from './remove.ts';
 import { standingSpecs } from './standing-specs.ts';
 import { isFreedElsewhere } from './taken-over.ts';
@@ -24,7 +25,7 @@ export class Tending {
     this.#options = options;
   }
 
-  /** Links that no attachment has, and attachments whose pod is gone. What can't be removed is in the log, and is tried again with the next sweep. Nothing, while no disk says what there is. */
+  /** Links that no attachment has, attachments whose pod is gone, and gateways that no pod has any more. What can't be removed is in the log, and is tried again with the next sweep. Nothing, while no disk says what there is. */
   async sweep(): Promise<void> {
     const { parts } = this.#options;
     if (!parts.store.isLoaded) return;
@@ -47,6 +48,17 @@ export class Tending {
         this.#options.inTurn(id, work),
       );
     }
+    this.#dropGateways();
+  }
+
+  /** The node has other ranges, and no pod is in the old ones any more: another node may have them. */
+  #dropGateways(): void {
+    const { store, wiring, settings, log } = this.#options.parts;
+    const gateways = gatewaysOfNode(settings());
+    if (gateways === undefined) return;
+    const kept = new Set([...gateways, ...store.all().flatMap(({ addresses }) => gatewaysOf(addresses))]);
+    const dropped = wiring.dropGateways(kept);
+    if (dropped.length > 0) log.info({ dropped }, 'gateways of ranges that the node has no more, nor any pod: removed');
   }
 
   /** Bridges, their ports and rules that somebody changed or took away. */
@@ -103,5 +115,16 @@ export class Tending {
     } catch (error) {
       log.error({ ...what, err: error }, `${why} can not be removed`);
     }
+  }
+}
+
+/** With prefix lengths; undefined while the node has no ranges that could be used, of which an ADD tells. */
+function gatewaysOfNode({ podCIDRs }: AgentSettings): readonly string[] | undefined {
+  try {
+    const ranges = parseRangeSets({ ipam: {}, podCIDRs }).flatMap(set => set.ranges);
+    return ranges.map(({ gateway, prefixLength }) => `${gateway}/${prefixLength}`);
+  } catch (error) {
+    if (error instanceof CniError) return undefined;
+    throw error;
   }
 }

@@ -2,9 +2,10 @@
 
 import { cidrsOverlap, parseCIDR } from '../../net/cidr.ts';
 import type { Address } from '../../rtnetlink/addresses.ts';
-import { deleteAddress, newAddress } from '../../rtnetlink/addresses.ts';
+import { deleteAddress } from '../../rtnetlink/addresses.ts';
 import { changeLink, IFF, type Link, newBridge, setVlanFiltering } from '../../rtnetlink/links.ts';
 import { CniError, CODE } from '../types.ts';
+import { newGateway } from './gateways.ts';
 import { addressesOf, findLink } from './links.ts';
 import { macFor } from './names.ts';
 import { EEXIST, isErrno, type Sysctls, type WiringPorts } from './ports.ts';
@@ -34,7 +35,7 @@ export function ensureBridge(ports: WiringPorts, spec: BridgeSpec, fixed: FixedB
   const isSet = found.isUp && (found.isPromiscuous || !spec.promisc);
   if (!isSet) requests.push(changeLink(found.index, { set }));
   for (const address of plan.inTheWay) requests.push(deleteAddress(found.index, address));
-  for (const address of plan.missing) requests.push(newAddress(found.index, address));
+  for (const address of plan.missing) requests.push(newGateway(found.index, address, spec));
   if (requests.length === 0) return found;
   ports.route.send(requests);
   const bridge = findBridge(ports, spec) ?? found;
@@ -70,7 +71,7 @@ function makeBridge(ports: WiringPorts, spec: BridgeSpec, fixed: FixedBridges): 
   ports.route.send([
     ...vlan,
     changeLink(bridge.index, { set }),
-    ...gateways.map(address => newAddress(bridge.index, address)),
+    ...gateways.map(address => newGateway(bridge.index, address, spec)),
   ]);
   fixed.add(keyOf(bridge));
   return { ...bridge, isUp: true, isPromiscuous: spec.promisc };

@@ -6,6 +6,7 @@ import { attach, rejoin } from './attach.ts';
 import { ensureBridge, type FixedBridges } from './bridge.ts';
 import { check } from './check.ts';
 import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
+import { dropGateways } from './gateways.ts';
 import { addressesOf, findLink } from './links.ts';
 import { type PodState, podOf, removeInside } from './pod-state.ts';
 import { asCniError, type PodNamespace, type WiringPorts } from './ports.ts';
@@ -27,6 +28,8 @@ export interface Wiring extends Disposable {
   listOwn(): readonly OwnLink[];
   /** Addresses with prefix lengths of an interface in a pod's namespace, without those of the link itself (fe80::). @throws CniError */
   podAddresses(netns: string, ifname: string): readonly string[];
+  /** Takes gateways of the node's ranges off, but those that are `kept` (with prefix lengths); which they were. @throws CniError */
+  dropGateways(kept: ReadonlySet<string>): readonly string[];
   /** What isn't as it was made of bridges and their ports; costs the same however many there are. @throws CniError */
   faults(specs: readonly LinkSpec[]): readonly Fault[];
   nameOf(index: number): string | undefined;
@@ -113,6 +116,7 @@ export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove
     check: spec => told(() => check(ports, spec)),
     listOwn: () => told(() => ownLinks(ports.route)),
     podAddresses: (netns, ifname) => told(() => podAddresses(ports, netns, ifname)),
+    dropGateways: kept => told(() => dropGateways(ports.route, kept)),
     faults: specs => told(() => faults(ports, specs)),
     nameOf: index => told(() => findLink(ports.route, index)?.name),
     podOf: (netns, link) => told(() => podOf(ports, netns, link)),
