@@ -128,4 +128,35 @@ describe('what others change under pods that live is put right', () => {
     expect(await addressesOf('cni0')).toContain('10.99.0.1/24');
     await sh('ip addr del 10.99.0.1/24 dev cni0');
   }, 90_000);
+
+  test('a bridge that has another name in the configuration while pods live is refused, naming both', async () => {
+    await add(0);
+    const renamed = { bridge: 'cni1' };
+    const refused = await add(1, renamed);
+    expect(refused).toMatchObject({ code: 105, message: expect.stringMatching(/"cni0".*"cni1"/) });
+    expect(await linkIn(node, node.netns, 'cni1')).toBeUndefined();
+    await node.del(pods[0]!, { id: 'c0' });
+    await sh('ip link del cni0');
+    expect((await add(1, renamed)).status).toBe(0);
+    expect(await reaches(1)).toBe(true);
+    await node.del(pods[1]!, { id: 'c1' });
+    await sh('ip link del cni1');
+  });
+
+  test('P02: the hostPort and the address of a pod that went without a DEL are free at once', async () => {
+    const config = {
+      runtimeConfig: { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'tcp' }], ips: ['10.88.0.77/24'] },
+    };
+    // The sweep may come between, but not each time.
+    for (const id of ['gone0', 'gone1', 'gone2']) {
+      const pod = await node.pod(id);
+      expect((await node.add(pod, { id, config })).status).toBe(0);
+      expect(await add(0, config)).toMatchObject({ code: 102, message: expect.stringContaining(id) });
+      await node.removePod(pod);
+      const link = hostLinkOf({ network: 'kp', containerID: id, ifname: 'eth0' });
+      await expect.poll(() => linkIn(node, node.netns, link), SOON).toBeUndefined();
+      expect((await add(0, config)).result.ips![0]!.address).toBe('10.88.0.77/24');
+      await node.del(pods[0]!, { id: 'c0' });
+    }
+  });
 });

@@ -33,16 +33,18 @@ export class Tending {
     const names = new Set(links.map(({ hostLink }) => hostLink));
     const known = new Set(parts.store.all().map(({ id }) => hostLinkOf(id)));
     for (const { hostLink, alias, id } of links) {
-      if (known.has(hostLink) || (id !== undefined && this.#options.isBusy(id))) continue;
+      if (known.has(hostLink) || (id !== undefined && this.#isInUse(id))) continue;
       await this.#try({ hostLink, alias }, 'a link of no attachment', () => parts.wiring.detach({ hostLink, alias }));
     }
     for (const attachment of parts.store.all()) {
       const { id } = attachment;
+      // Others may have come in its place since the kernel was asked.
+      if (parts.store.get(id) !== attachment || this.#options.isBusy(id)) continue;
       const isGone =
         configOf(attachment) === undefined
           ? isFreedElsewhere(attachment)
           : !names.has(hostLinkOf(id)) && !isAlive(parts, attachment);
-      if (!isGone || this.#options.isBusy(id)) continue;
+      if (!isGone) continue;
       const work = () => removeAttachment(parts, id);
       await this.#try({ attachment: attachmentKey(id) }, 'an attachment whose pod is gone', () =>
         this.#options.inTurn(id, work),
@@ -50,6 +52,8 @@ export class Tending {
     }
     this.#dropGateways();
   }
+
+  readonly #isInUse = (id: AttachmentId) => this.#options.isBusy(id) || this.#options.parts.store.get(id) !== undefined;
 
   /** The node has other ranges, and no pod is in the old ones any more: another node may have them. */
   #dropGateways(): void {
