@@ -21,7 +21,7 @@ const [RTM_NEWROUTE, RTM_GETROUTE] = [24, 26];
 const RTM_NEWNEIGH = 28;
 const ADDRESS_HEADER = 8;
 const ROUTE_HEADER = 12;
-const IFA = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
+const IFA = { address: 1, local: 2, broadcast: 4, flags: 8, protocol: 11 } as const;
 const [IFA_F_NODAD, IFA_F_TENTATIVE] = [0x02, 0x40];
 const RTA = { dst: 1, oif: 4, gateway: 5, priority: 6, metrics: 8, table: 15 } as const;
 const RTAX = { mtu: 2, advmss: 8 } as const;
@@ -38,11 +38,12 @@ const addressHead = (family: number, length: number, index: number) =>
   Buffer.concat([Buffer.of(family, length, 0, 0), u32(index)]);
 
 /** `cidr` 10.88.0.2/24; usable at once, without a search for somebody else who has it (NODAD) unless `dad`. */
-export function newAddress(index: number, cidr: string, { dad = false } = {}): RouteRequest {
+export function newAddress(index: number, cidr: string, { dad = false, protocol = 0 } = {}): RouteRequest {
   const { ip, length } = splitPrefix(cidr);
   const attributes: Attribute[] = [ipAttribute(IFA.local, ip), ipAttribute(IFA.address, ip)];
   if (!ip.includes(':') && length < 31) attributes.push(ipAttribute(IFA.broadcast, broadcastOf(ip, length)));
   if (!dad) attributes.push([IFA.flags, u32(IFA_F_NODAD)]);
+  if (protocol !== 0) attributes.push([IFA.protocol, Buffer.of(protocol)]);
   const head = addressHead(familyNumber(ip), length, index);
   return { op: `add the address ${cidr}`, type: RTM_NEWADDR, flags: FLAG.create | FLAG.exclusive, head, attributes };
 }
@@ -76,6 +77,8 @@ export interface Address {
   readonly ip: string;
   readonly length: number;
   readonly isTentative: boolean;
+  /** Who gave it, as that one said; 0: nobody did, or a kernel before 5.18, which doesn't keep it. */
+  readonly protocol: number;
 }
 
 /** undefined for a message of something else. */
@@ -90,6 +93,7 @@ export function readAddress({ type, bytes }: Message): Address | undefined {
     ip: addressText(address),
     length: bytes[HEADER + 1]!,
     isTentative: ((flags === undefined ? bytes[HEADER + 2]! : readHostWord(flags)) & IFA_F_TENTATIVE) !== 0,
+    protocol: parts.get(IFA.protocol)?.[0] ?? 0,
   };
 }
 

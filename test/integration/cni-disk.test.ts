@@ -75,6 +75,23 @@ describe('the disk that attachments are kept on', () => {
     await restart('');
   });
 
+  test('F06: a disk that can not be read at the start cuts no living pod off, and is read when it can be', async () => {
+    const gateway = () => node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pods[0]!));
+    const { result } = await add(0);
+    await restart(`mount -t tmpfs -o ro tmpfs ${state}`);
+    await gateway();
+    await isRefused();
+    await gateway();
+    await inAgent(`mount -o remount,rw ${state}`);
+    expect((await status()).stdout).toBe('');
+    const ready = async () => (await node.leases()).filter(lease => lease.state === 'ready');
+    await expect.poll(ready, { timeout: 30_000 }).toMatchObject([{ containerID: 'c0' }]);
+    expect(`${(await ready())[0]!.address}/24`).toBe(result.ips![0]!.address);
+    const masqueraded = async () => (await node.exec(['nft', 'list', 'ruleset'])).stdout;
+    await expect.poll(masqueraded, { timeout: 30_000 }).toContain('comment "kp/c0/eth0"');
+    await restart('');
+  });
+
   test('F06: a directory that goes while the agent runs is made again, with what was in it', async () => {
     const { result } = await add(0);
     await run('rm', ['-r', state]);

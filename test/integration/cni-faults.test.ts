@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -141,6 +141,22 @@ describe('faults under the real executable', () => {
     },
     ROUNDS * ROUND_MS,
   );
+
+  test('F07, F08: a database that is missing is rebuilt from the kernel, loudly: living pods keep their links', async () => {
+    const { result } = await node.add(pods[0]!, { id: 'kept', config });
+    await node.stopAgent();
+    await rename(join(node.directory, 'state'), join(node.directory, 'elsewhere'));
+    await node.startAgent();
+    const ready = (await node.leases()).filter(({ state }) => state === 'ready');
+    expect(ready.map(({ containerID, address }) => `${containerID} ${address}/24`)).toEqual([
+      `kept ${result.ips![0]!.address}`,
+    ]);
+    expect(node.log.join('\n')).toContain('there is no database of pods, though pods have links');
+    await node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pods[0]!));
+    expect((await node.add(pods[1]!, { id: 'next', config })).code).toBe(102);
+    await node.del(pods[0]!, { id: 'kept' });
+    await clean();
+  });
 
   test('F07, F08: a damaged database is moved aside and rebuilt from the kernel, loudly', async () => {
     const { result } = await node.add(pods[0]!, { id: 'kept' });

@@ -4,7 +4,7 @@ import { dnsOfResolvConf } from '../config/dns.ts';
 import { type NetworkConfig, readNetworkConfig, addressOf as withoutPrefix } from '../config/network.ts';
 import { parseRangeSets } from '../config/ranges.ts';
 import { refuse } from '../config/reader.ts';
-import type { Attachment, KeptAddress } from '../ipam/attachment.ts';
+import { type Attachment, attachmentText, type KeptAddress } from '../ipam/attachment.ts';
 import { hostPortFamilies } from '../rules/elements.ts';
 import {
   type AgentReply,
@@ -18,7 +18,7 @@ import {
 import { hostLinkOf } from '../wiring/names.ts';
 import { shadowedBy } from './listening.ts';
 import type { AgentParts } from './parts.ts';
-import { hasRules, keptConfig, linkSpecOf, podRulesOf } from './plan.ts';
+import { configOf, gatewaysOf, hasRules, keptConfig, linkSpecOf, podRulesOf } from './plan.ts';
 import { heldPorts, removeAttachment } from './remove.ts';
 import { addressesResult, linkResult } from './result.ts';
 
@@ -55,6 +55,7 @@ export async function addAttachment(
   });
   try {
     signal.throwIfAborted();
+    if (config.role === 'link') refuseSecondBridge(parts, attachment, config.port);
     const late = addresses === undefined ? usablePorts(usable, attachment.addresses).warnings : [];
     const result = await makeAttachment(parts, config, attachment);
     signal.throwIfAborted();
@@ -108,6 +109,30 @@ async function refuseExisting(parts: AgentParts, id: AttachmentId, config: Netwo
       `container veth name ("${config.id.ifname}") of ${config.id.containerID} in ${config.id.network} already exists: DEL it first`,
     );
   await removeAttachment(parts, id);
+}
+
+/**
+ * One range on two bridges: the node would reach the pods of one of them only. @throws CniError (105) when the network's `bridge` has another name now than
+ * where pods live
+ */
+function refuseSecondBridge(
+  parts: AgentParts,
+  attachment: Attachment,
+  { bridge, isGateway }: NetworkConfig['port'],
+): void {
+  const gateways = new Set(isGateway ? gatewaysOf(attachment.addresses) : []);
+  if (gateways.size === 0) return;
+  const other = parts.store.byNetwork(attachment.id.network).find(there => {
+    const kept = configOf(there);
+    const isElsewhere = kept?.role === 'link' && kept.port.isGateway && kept.port.bridge !== bridge;
+    return isElsewhere && gatewaysOf(there.addresses).some(gateway => gateways.has(gateway)) && isAlive(parts, there);
+  });
+  if (other === undefined) return;
+  throw new CniError(
+    CODE.bridgeConflict,
+    `pods of this range are on the bridge "${configOf(other)!.port.bridge}", "${bridge}" can't have it too: have those pods go first, or name that bridge`,
+    attachmentText(other),
+  );
 }
 
 /** Whether the namespace that it was made for is still there. */

@@ -12,10 +12,12 @@ const NAMESPACES = '/run/netns';
 /** A pod whose namespace has no name here is left alone: its link says whose it is, DEL takes it away. What was adopted, and not, is in the log. */
 export async function adoptFromKernel(parts: AgentParts): Promise<void> {
   const { wiring, store, rules, log } = parts;
+  const links = wiring.listOwn();
+  if (links.length === 0) return;
   const [hostPortsOf, checks] = [await rules.readHostPorts(), await rules.readSourceChecks()];
   const bridges = new Map<number, string>();
   let adopted = 0;
-  for (const { id, hostLink, master } of wiring.listOwn()) {
+  for (const { id, hostLink, master } of links) {
     if (id === undefined || store.get(id) !== undefined) continue;
     const found = findPod(parts, { hostLink, ifname: id.ifname });
     const bridge = bridges.get(master) ?? wiring.nameOf(master);

@@ -18,6 +18,9 @@ import { TakenOver } from './taken-over.ts';
 import { Tending } from './tending.ts';
 import { Turns } from './turns.ts';
 
+/** Others have what an ADD wants. */
+const HELD: ReadonlySet<number> = new Set([CODE.noAddress, CODE.addressTaken, CODE.portTaken]);
+
 export class Agent {
   readonly #parts: AgentParts;
   readonly #turns = new Turns();
@@ -63,7 +66,7 @@ export class Agent {
     const inTurn = <T>(work: () => Promise<T>) => this.#turns.run(attachmentKey(idOf(request)), work);
     switch (request.command) {
       case 'ADD':
-        return inTurn(() => addAttachment(this.#parts, request, signal));
+        return inTurn(() => this.#add(request, signal));
       case 'DEL':
         return inTurn(() => this.#delete(request)).then(() => undefined);
       case 'CHECK':
@@ -73,6 +76,17 @@ export class Agent {
       case 'STATUS':
         return this.#status(request).then(() => undefined);
     }
+  }
+
+  /** What is in the way of it may be a pod's that is gone without a DEL: that makes room. */
+  async #add(request: AgentRequest, signal: AbortSignal): Promise<AgentReply> {
+    try {
+      return await addAttachment(this.#parts, request, signal);
+    } catch (error) {
+      if (!(error instanceof CniError) || !HELD.has(error.code) || signal.aborted) throw error;
+    }
+    await this.tending.sweep();
+    return addAttachment(this.#parts, request, signal);
   }
 
   /** Of the attachment and of what was chained to it; a plugin that had us give addresses has us take those back alone. */

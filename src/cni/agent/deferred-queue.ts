@@ -12,11 +12,13 @@ export interface DeferredQueueOptions {
   readonly log: AgentLog;
 }
 
-/** Others in the directory are being written. */
+/** Others in the directory are being written, or are no DELs. */
 const DEFERRED = /^[0-9a-f]{64}\.json$/;
 
 export class DeferredQueue {
   readonly #options: DeferredQueueOptions;
+  /** Names of what stays for ever, in the log. */
+  readonly #told = new Set<string>();
 
   constructor(options: DeferredQueueOptions) {
     this.#options = options;
@@ -29,13 +31,35 @@ export class DeferredQueue {
   }
 
   #names(): readonly string[] {
-    return (orIfMissing(() => readdirSync(this.#options.directory)) ?? []).filter(name => DEFERRED.test(name));
+    const names = orIfMissing(() => readdirSync(this.#options.directory)) ?? [];
+    for (const name of names) if (name.endsWith('.json') && !DEFERRED.test(name)) this.#tellStranger(name);
+    return names.filter(name => DEFERRED.test(name));
+  }
+
+  #tellStranger(name: string, error?: unknown): void {
+    if (this.#told.has(name)) return;
+    this.#told.add(name);
+    const { directory, log } = this.#options;
+    log.error(
+      { path: join(directory, name), ...(error !== undefined && { err: error }) },
+      'this is no deferred DEL that could be read: left alone',
+    );
+  }
+
+  /** undefined where it is gone, or can't be read. */
+  #read(name: string): string | undefined {
+    try {
+      return orIfMissing(() => readFileSync(join(this.#options.directory, name), 'utf8'));
+    } catch (error) {
+      this.#tellStranger(name, error);
+      return undefined;
+    }
   }
 
   async #workOffOne(name: string): Promise<void> {
     const { directory, handle, log } = this.#options;
     const path = join(directory, name);
-    const text = orIfMissing(() => readFileSync(path, 'utf8'));
+    const text = this.#read(name);
     if (text === undefined) return;
     const request = readDeferred(text);
     if (request === undefined) log.error({ path }, 'this is no deferred DEL that could be read: removed');

@@ -38,6 +38,12 @@ export class Localnet {
     }
   }
 
+  /** Where it is off though it is needed, as sentences. */
+  problems(): readonly string[] {
+    const off = [...this.#options.needed()].filter(bridge => this.#read(bridge) === '0');
+    return off.map(bridge => `net.ipv4.conf.${bridge}.route_localnet is off`);
+  }
+
   /** undefined where the bridge is gone, and its settings with it. */
   #read(bridge: string): string | undefined {
     try {

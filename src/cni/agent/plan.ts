@@ -60,7 +60,7 @@ export function linkSpecOf(
     ifname: id.ifname,
     hostLink: hostLinkOf(id),
     alias: aliasOf(id),
-    bridge: { name: bridge, gateways, forceAddress, promisc, vlanFiltering: false, keepsOthers: isOfNode },
+    bridge: { name: bridge, gateways, forceAddress, promisc, vlanFiltering: false, keepsOthers: isOfNode, isOfNode },
     // A pod reaches itself by a Service or a hostPort; a bridge that hears everything would send such frames twice.
     hairpin: !port.promisc,
     isolated: port.isolated,

@@ -1,6 +1,7 @@
 /** The agent's socket: one line of JSON in, one line out. */
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { isObject } from '../config/reader.ts';
 import { AGENT_PROTOCOL, type AgentReply, type AgentRequest, CODE } from '../types.ts';
 import type { AgentLog } from './parts.ts';
@@ -16,13 +17,21 @@ export interface AgentServerOptions {
 
 export class AgentServer {
   readonly #options: AgentServerOptions;
-  readonly #server: Server;
+  #server: Server;
+  /** Of the socket's file, `device:inode`; undefined: nobody listens. */
+  #place: string | undefined;
+  #isClosed = false;
+  #repairing: Promise<void> = Promise.resolve();
   readonly #serving = new Set<Promise<void>>();
   readonly #idle = new Set<Socket>();
 
   constructor(options: AgentServerOptions) {
     this.#options = options;
-    this.#server = createServer({ allowHalfOpen: true }, socket => this.#accept(socket));
+    this.#server = this.#newServer();
+  }
+
+  #newServer(): Server {
+    return createServer({ allowHalfOpen: true }, socket => this.#accept(socket));
   }
 
   /** For root alone. Rejects with the system's error. */
@@ -35,10 +44,34 @@ export class AgentServer {
     await promise;
     chmodSync(path, 0o600);
     this.#server.off('error', reject);
+    this.#place = placeOf(path);
+  }
+
+  /**
+   * Listens anew when somebody removed the socket's file, or put another one there; who is connected is served. One call at a time. Rejects with the
+   * system's error, and nobody listens until the next call.
+   */
+  async repair(): Promise<void> {
+    if (this.#isClosed || (this.#place !== undefined && placeOf(this.#options.path) === this.#place)) return;
+    this.#repairing = this.#listenAnew();
+    await this.#repairing;
+  }
+
+  async #listenAnew(): Promise<void> {
+    const { path, log } = this.#options;
+    this.#place = undefined;
+    // Closing removes what has the file's name: the new server comes after it.
+    this.#server.close();
+    this.#server = this.#newServer();
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    await this.listen();
+    log.warn({ path }, "somebody removed the agent's socket: it is there again");
   }
 
   /** What was asked is answered; nothing more is taken. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#repairing.catch(() => undefined); // told by `repair`
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     for (const socket of this.#idle) socket.destroy();
     while (this.#serving.size > 0) await Promise.all(this.#serving);
@@ -95,6 +128,11 @@ export class AgentServer {
       'the plugin ended before its answer: the ADD is undone',
     );
   }
+}
+
+function placeOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found === undefined ? undefined : `${found.dev}:${found.ino}`;
 }
 
 /** False when nobody was there to read it. */

@@ -37,6 +37,12 @@ export interface ServingOptions extends AgentData {
   readonly tellPorts: (ports: HeldPorts) => void;
 }
 
+interface Made {
+  readonly kernel: NftSocket;
+  readonly forwarding: Forwarding;
+  readonly outcomes: OpenOutcome[];
+}
+
 export class Serving {
   readonly agent: Agent;
   readonly counts: Counts;
@@ -46,13 +52,16 @@ export class Serving {
   readonly #stop = new AbortController();
   readonly #kernel: NftSocket;
   readonly #forwarding: Forwarding;
+  /** Of the store's files, as long as they are not told. */
+  readonly #outcomes: OpenOutcome[];
   #tending: Promise<void> = Promise.resolve();
   #nonMasqueradeCIDRs: readonly string[] = [];
 
-  private constructor(options: ServingOptions, parts: AgentParts, kernel: NftSocket, forwarding: Forwarding) {
+  private constructor(options: ServingOptions, parts: AgentParts, made: Made) {
     this.#parts = parts;
-    this.#kernel = kernel;
-    this.#forwarding = forwarding;
+    this.#kernel = made.kernel;
+    this.#forwarding = made.forwarding;
+    this.#outcomes = made.outcomes;
     this.agent = new Agent(parts);
     this.counts = new Counts();
     const { log, socketPath: path, deferredDirectory: directory } = options;
@@ -89,14 +98,14 @@ export class Serving {
       tell(log, await forwarding.acceptForwarding(accepted));
     };
     const parts = { store, wiring, rules, flows: new PodFlows(), acceptBridge, localnet, settings, tellPorts, log };
-    for (const outcome of outcomes) await tellOpening(outcome, parts);
-    const serving = new Serving(options, parts, kernel, forwarding);
+    const serving = new Serving(options, parts, { kernel, forwarding, outcomes });
     await serving.#begin();
     return serving;
   }
 
   async #begin(): Promise<void> {
     const { store, rules, localnet, settings, log } = this.#parts;
+    await this.#tellOpenings();
     for (const { id, state } of store.all()) if (state === 'intent') await this.agent.undo(id);
     this.#nonMasqueradeCIDRs = settings().nonMasqueradeCIDRs;
     await rules.start(this.#podRules(), { nonMasqueradeCIDRs: this.#nonMasqueradeCIDRs });
@@ -149,13 +158,38 @@ export class Serving {
     this.#kernel[Symbol.dispose]();
   }
 
+  /** Whether records were read. */
+  async #tellOpenings(): Promise<boolean> {
+    const outcomes = this.#outcomes.splice(0);
+    for (const outcome of outcomes) await tellOpening(outcome, this.#parts);
+    return outcomes.some(({ kind }) => kind !== 'rewritten');
+  }
+
+  /** The disk could be read later than at the start: what pods have is known from now on. */
+  async #knowLate(): Promise<void> {
+    if (!(await this.#tellOpenings())) return;
+    await this.#parts.rules.start(this.#podRules(), { nonMasqueradeCIDRs: this.#nonMasqueradeCIDRs });
+    this.#parts.localnet.follow();
+  }
+
+  /** What else there is to look after doesn't wait for it. */
+  async #repairSocket(): Promise<void> {
+    try {
+      await this.#server.repair();
+    } catch (error) {
+      this.#parts.log.error({ err: error }, "the agent's socket is gone and can not be made again yet");
+    }
+  }
+
   async #tend(): Promise<void> {
     let sweepAt = performance.now() + SWEEP_MS;
     for (;;) {
       await delay(LOOK_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined); // aborted: the loop ends
       if (this.#stop.signal.aborted) return;
       try {
+        await this.#repairSocket();
         await this.#deferred.workOff();
+        await this.#knowLate();
         await this.agent.tending.repair();
         if (performance.now() < sweepAt) continue;
         sweepAt = performance.now() + SWEEP_MS;
@@ -193,7 +227,14 @@ async function tellOpening(outcome: OpenOutcome, parts: AgentParts): Promise<voi
   for (const row of badRows) log.error({}, badRowText(row));
   if (movedAside !== undefined)
     log.error({ ...movedAside }, 'the database of pods was damaged: it is moved aside and rebuilt from the kernel');
-  if (kind !== 'rewritten' && (movedAside !== undefined || badRows.length > 0)) await adoptFromKernel(parts);
+  if (kind === 'rewritten') return;
+  const isMissing = kind === 'new' && movedAside === undefined;
+  if (isMissing && parts.wiring.listOwn().length > 0)
+    log.error(
+      {},
+      'there is no database of pods, though pods have links: is cni.stateDirectory what it was, and mounted?',
+    );
+  if (isMissing || movedAside !== undefined || badRows.length > 0) await adoptFromKernel(parts);
 }
 
 function tell(log: AgentLog, { problems, written }: { problems: readonly string[]; written: readonly string[] }): void {

@@ -80,6 +80,11 @@ export class AttachmentStore implements Disposable {
     return this.#problem;
   }
 
+  /** False until a file could be read: which attachments there are isn't known. */
+  get isLoaded(): boolean {
+    return this.#isLoaded;
+  }
+
   /** Tries the disk again when there is a problem; the problem that is left. Writes nothing when there is none. */
   recover(): string | undefined {
     if (this.#problem !== undefined) this.#write([PROBE]);

@@ -3,7 +3,7 @@ import { refreshNeighbour } from '../../rtnetlink/addresses.ts';
 import { changeLink, deleteLink, IFF, type Link, newVeth } from '../../rtnetlink/links.ts';
 import { CniError, CODE } from '../types.ts';
 import { limitBandwidth } from './bandwidth.ts';
-import { ensureBridge, type FixedBridges, hasIPv6 } from './bridge.ts';
+import { ensureBridge, type FixedBridges, forwardingSwitches, hasIPv6 } from './bridge.ts';
 import { findLink } from './links.ts';
 import { macFor, macOfText, shaperOf } from './names.ts';
 import { configurePod } from './pod-side.ts';
@@ -59,12 +59,8 @@ function bridgeOf({ vlan, vlanTrunk = [], mtu }: LinkSpec, bridge: BridgeSpec): 
 
 /** A node that is its pods' gateway forwards. */
 function forward({ sysctls }: WiringPorts, { bridge }: LinkSpec): void {
-  const gateways = bridge?.gateways ?? [];
-  const switches = [
-    ...(gateways.some(gateway => !gateway.includes(':')) ? ['ipv4/ip_forward'] : []),
-    ...(gateways.some(gateway => gateway.includes(':')) ? ['ipv6/conf/all/forwarding'] : []),
-  ];
-  for (const name of switches) if (sysctls.read(name) !== '1') sysctls.write(name, '1');
+  for (const name of forwardingSwitches(bridge?.gateways ?? []))
+    if (sysctls.read(name) !== '1') sysctls.write(name, '1');
 }
 
 interface Pair {
@@ -146,6 +142,7 @@ export function rejoin(ports: WiringPorts, spec: LinkSpec, fixed: FixedBridges):
   const host = findLink(ports.route, spec.hostLink);
   if (spec.bridge === undefined || host === undefined || host.alias !== spec.alias) return;
   const bridge = ensureBridge(ports, bridgeOf(spec, spec.bridge), fixed);
+  forward(ports, spec);
   const { hairpin, isolated } = spec;
   const requests = [
     changeLink(host.index, { master: bridge.index }),

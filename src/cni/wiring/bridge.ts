@@ -2,9 +2,10 @@
 
 import { cidrsOverlap, parseCIDR } from '../../net/cidr.ts';
 import type { Address } from '../../rtnetlink/addresses.ts';
-import { deleteAddress, newAddress } from '../../rtnetlink/addresses.ts';
+import { deleteAddress } from '../../rtnetlink/addresses.ts';
 import { changeLink, IFF, type Link, newBridge, setVlanFiltering } from '../../rtnetlink/links.ts';
 import { CniError, CODE } from '../types.ts';
+import { newGateway } from './gateways.ts';
 import { addressesOf, findLink } from './links.ts';
 import { macFor } from './names.ts';
 import { EEXIST, isErrno, type Sysctls, type WiringPorts } from './ports.ts';
@@ -34,7 +35,7 @@ export function ensureBridge(ports: WiringPorts, spec: BridgeSpec, fixed: FixedB
   const isSet = found.isUp && (found.isPromiscuous || !spec.promisc);
   if (!isSet) requests.push(changeLink(found.index, { set }));
   for (const address of plan.inTheWay) requests.push(deleteAddress(found.index, address));
-  for (const address of plan.missing) requests.push(newAddress(found.index, address));
+  for (const address of plan.missing) requests.push(newGateway(found.index, address, spec));
   if (requests.length === 0) return found;
   ports.route.send(requests);
   const bridge = findBridge(ports, spec) ?? found;
@@ -70,7 +71,7 @@ function makeBridge(ports: WiringPorts, spec: BridgeSpec, fixed: FixedBridges): 
   ports.route.send([
     ...vlan,
     changeLink(bridge.index, { set }),
-    ...gateways.map(address => newAddress(bridge.index, address)),
+    ...gateways.map(address => newGateway(bridge.index, address, spec)),
   ]);
   fixed.add(keyOf(bridge));
   return { ...bridge, isUp: true, isPromiscuous: spec.promisc };
@@ -85,6 +86,14 @@ export function hasIPv6(sysctls: Sysctls): boolean {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
     throw error;
   }
+}
+
+/** What a node has on that is the gateway at these addresses, below /proc/sys/net. */
+export function forwardingSwitches(gateways: readonly string[]): readonly string[] {
+  return [
+    ...(gateways.some(gateway => !gateway.includes(':')) ? ['ipv4/ip_forward'] : []),
+    ...(gateways.some(gateway => gateway.includes(':')) ? ['ipv6/conf/all/forwarding'] : []),
+  ];
 }
 
 interface AddressPlan {
@@ -104,8 +113,8 @@ export function planAddresses(
   const there = present.map(({ ip, length }) => `${ip}/${length}`);
   const missing = gateways.filter(gateway => !there.includes(gateway));
   const others = there.filter(address => !gateways.includes(address));
-  const isInTheWay = (address: string) => !keepsOthers && missing.some(gateway => conflict(address, gateway));
-  const inTheWay = others.filter(isInTheWay);
+  const mustGo = (address: string) => !keepsOthers && missing.some(gateway => isInTheWay(address, gateway));
+  const inTheWay = others.filter(mustGo);
   if (inTheWay.length > 0 && !forceAddress) {
     const which = inTheWay.join(', ');
     throw new CniError(
@@ -116,7 +125,8 @@ export function planAddresses(
   return { missing, inTheWay };
 }
 
-function conflict(address: string, gateway: string): boolean {
+/** Whether a link can't have both, each with its prefix length, as the reference plugin has it. */
+export function isInTheWay(address: string, gateway: string): boolean {
   const [one, other] = [parseCIDR(address), parseCIDR(gateway)];
   if (one === undefined || other === undefined || one.family !== other.family) return false;
   return one.family === 'IPv4' || cidrsOverlap(one, other);

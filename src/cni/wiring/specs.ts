@@ -9,6 +9,8 @@ export interface BridgeSpec {
   readonly forceAddress: boolean;
   /** Other addresses are in nobody's way: the node's range of pods changed, and pods of the old one live. */
   readonly keepsOthers?: boolean;
+  /** The gateways are of the node's ranges: marked as such, so that they can go when the node has others. */
+  readonly isOfNode?: boolean;
   readonly promisc: boolean;
   readonly vlanFiltering: boolean;
   /** Of a bridge that is made. */

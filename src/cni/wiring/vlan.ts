@@ -1,8 +1,9 @@
 /** VLANs of a bridge: which a port is in, and the gateway's link into one. */
 import type { RouteKernel } from '../../linux/route-socket.ts';
-import { deleteAddress, newAddress } from '../../rtnetlink/addresses.ts';
+import { deleteAddress } from '../../rtnetlink/addresses.ts';
 import { changeLink, changeVlans, deleteLink, IFF, type Link, newVeth, type VlanRange } from '../../rtnetlink/links.ts';
 import { planAddresses } from './bridge.ts';
+import { newGateway } from './gateways.ts';
 import { addressesOf, findLink } from './links.ts';
 import { macFor, macOfText } from './names.ts';
 import { EEXIST, isErrno, type WiringPorts } from './ports.ts';
@@ -45,11 +46,13 @@ export function ensureVlanGateway({ route }: WiringPorts, spec: LinkSpec, bridge
   if (findLink(route, name) === undefined) makeGateway(route, { name, vlan, preserveDefaultVlan, gateways, bridge });
   const link = findLink(route, name);
   if (link === undefined) return undefined;
-  const forceAddress = spec.bridge?.forceAddress ?? false;
-  const { missing, inTheWay } = planAddresses(addressesOf(route, link.index), gateways, { name, forceAddress });
+  const { forceAddress = false, keepsOthers = false } = spec.bridge ?? {};
+  const { missing, inTheWay } = planAddresses(addressesOf(route, link.index), gateways, {
+    ...{ name, forceAddress, keepsOthers },
+  });
   const changes = [
     ...inTheWay.map(address => deleteAddress(link.index, address)),
-    ...missing.map(address => newAddress(link.index, address)),
+    ...missing.map(address => newGateway(link.index, address, spec.bridge)),
   ];
   if (changes.length > 0) route.send(changes);
   return link;

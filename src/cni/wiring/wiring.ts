@@ -6,11 +6,13 @@ import { attach, rejoin } from './attach.ts';
 import { ensureBridge, type FixedBridges } from './bridge.ts';
 import { check } from './check.ts';
 import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
+import { dropGateways } from './gateways.ts';
 import { addressesOf, findLink } from './links.ts';
 import { type PodState, podOf, removeInside } from './pod-state.ts';
 import { asCniError, type PodNamespace, type WiringPorts } from './ports.ts';
 import { Removals } from './removals.ts';
 import type { Attached, BridgeSpec, LinkSpec } from './specs.ts';
+import { type Fault, faults } from './standing.ts';
 
 export interface Wiring extends Disposable {
   /** Of the namespace that this works in, `device:inode`. */
@@ -26,7 +28,10 @@ export interface Wiring extends Disposable {
   listOwn(): readonly OwnLink[];
   /** Addresses with prefix lengths of an interface in a pod's namespace, without those of the link itself (fe80::). @throws CniError */
   podAddresses(netns: string, ifname: string): readonly string[];
-  hasBridge(name: string): boolean;
+  /** Takes gateways of the node's ranges off, but those that are `kept` (with prefix lengths); which they were. @throws CniError */
+  dropGateways(kept: ReadonlySet<string>): readonly string[];
+  /** What isn't as it was made of bridges and their ports; costs the same however many there are. @throws CniError */
+  faults(specs: readonly LinkSpec[]): readonly Fault[];
   nameOf(index: number): string | undefined;
   /** What the pod's end of a host link has, if it is in this namespace and has that name. @throws CniError */
   podOf(netns: string, link: { readonly hostLink: string; readonly ifname: string }): PodState | undefined;
@@ -111,7 +116,8 @@ export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove
     check: spec => told(() => check(ports, spec)),
     listOwn: () => told(() => ownLinks(ports.route)),
     podAddresses: (netns, ifname) => told(() => podAddresses(ports, netns, ifname)),
-    hasBridge: name => told(() => findLink(ports.route, name)?.kind === 'bridge'),
+    dropGateways: kept => told(() => dropGateways(ports.route, kept)),
+    faults: specs => told(() => faults(ports, specs)),
     nameOf: index => told(() => findLink(ports.route, index)?.name),
     podOf: (netns, link) => told(() => podOf(ports, netns, link)),
     removeInside: (netns, ifname) => told(() => removeInside(ports, netns, ifname)),

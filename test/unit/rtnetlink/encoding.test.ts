@@ -41,9 +41,11 @@ describe('requests of rtnetlink', () => {
 
   it('writes addresses as it reads them', () => {
     for (const cidr of ['10.88.0.2/24', 'fd00:88::2/64', '10.0.0.1/32']) {
-      const [message] = [...messagesIn(encodeRequests([newAddress(7, cidr)], 1))];
       const { ip, length } = splitPrefix(cidr);
-      expect(readAddress(message!)).toEqual({ index: 7, ip, length, isTentative: false });
+      for (const protocol of [0, 0x6b]) {
+        const [message] = [...messagesIn(encodeRequests([newAddress(7, cidr, { protocol })], 1))];
+        expect(readAddress(message!)).toEqual({ index: 7, ip, length, isTentative: false, protocol });
+      }
     }
   });
 

@@ -1,7 +1,7 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DeferredQueue } from '../../../../src/cni/agent/deferred-queue.ts';
 import { collectGarbage } from '../../../../src/cni/agent/gc.ts';
@@ -47,6 +47,20 @@ describe('turns', () => {
 });
 
 describe('deferred DELs', () => {
+  test('what is none and stays is said once, and keeps nothing else from being done', async () => {
+    const name = deferredFileName({ ...id, containerID: 'c2' });
+    mkdirSync(join(directory, name));
+    put('garbage.json', '{');
+    put(deferredFileName(id), deferredText(request('DEL')));
+    const said: unknown[] = [];
+    const log = { ...silent, error: (what: object) => said.push((what as { path: string }).path) };
+    const all = new DeferredQueue({ directory, log, handle: async () => ({}) });
+    await all.workOff();
+    await all.workOff();
+    expect(said.sort()).toEqual([join(directory, name), join(directory, 'garbage.json')].sort());
+    expect(readdirSync(directory).sort()).toEqual([name, 'garbage.json'].sort());
+  });
+
   const id: AttachmentId = { network: 'kp', containerID: 'c1', ifname: 'eth0' };
   const put = (name: string, text: string) => writeFileSync(join(directory, name), text);
   const queue = (answer: AgentReply, seen: AgentRequest[] = []) =>
@@ -151,6 +165,50 @@ describe('the socket', () => {
     for (const text of ['{', '[]', JSON.stringify({ ...request('ADD'), protocol: 2 }), '{"protocol":1}'])
       expect(JSON.parse(await ask(`${text}\n`))).toMatchObject({ protocol: 1, error: { code: 11 } });
     await server.close();
+  });
+
+  test('a socket that somebody removed, or replaced, is there again; who was connected is answered', async () => {
+    const gate = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const handle = async ({ command }: AgentRequest): Promise<AgentReply> => {
+      begun.resolve();
+      if (command === 'CHECK') await gate.promise;
+      return { warnings: [command] };
+    };
+    const said: string[] = [];
+    const server = new AgentServer({
+      path: path(),
+      log: {
+        ...silent,
+        warn: (_: object, text?: string) => {
+          said.push(text ?? '');
+        },
+      },
+      handle,
+    });
+    await server.listen();
+    await server.repair();
+    expect(said).toEqual([]);
+    const asking = ask(`${JSON.stringify(request('CHECK'))}\n`);
+    await begun.promise;
+    for (const damage of [
+      () => rmSync(path()),
+      () => {
+        rmSync(path());
+        writeFileSync(path(), '');
+      },
+      () => rmSync(dirname(path()), { recursive: true }),
+    ]) {
+      damage();
+      await server.repair();
+      expect(await ask(`${JSON.stringify(request('STATUS'))}\n`)).toContain('STATUS');
+    }
+    expect(said).toHaveLength(3);
+    gate.resolve();
+    expect(await asking).toContain('CHECK');
+    await server.close();
+    await server.repair();
+    expect(existsSync(path())).toBe(false);
   });
 
   test('an ADD whose plugin is gone is undone', async () => {

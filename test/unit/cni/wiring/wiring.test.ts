@@ -109,6 +109,7 @@ describe("addresses of a pods' bridge", () => {
       ip: text.replace(/\/.*/, ''),
       length: Number(text.replace(/.*\//, '')),
       isTentative: false,
+      protocol: 0,
     }));
   const bridge = { name: 'cni0', forceAddress: false };
 
