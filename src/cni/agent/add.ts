@@ -1,6 +1,7 @@
 /** ADD: an attachment as its configuration wants it, or nothing of it. */
 import { readFileSync } from 'node:fs';
 import { dnsOfResolvConf } from '../config/dns.ts';
+import { withGateways } from '../config/gateways.ts';
 import { type NetworkConfig, readNetworkConfig, addressOf as withoutPrefix } from '../config/network.ts';
 import { parseRangeSets } from '../config/ranges.ts';
 import { refuse } from '../config/reader.ts';
@@ -69,7 +70,8 @@ export async function addAttachment(
 }
 
 /** Of the interface that is there already, or of another IPAM plugin; undefined: ours to give. */
-function givenAddresses({ role, prevResult, ipam, ipamResult, id }: NetworkConfig): readonly KeptAddress[] | undefined {
+function givenAddresses(config: NetworkConfig): readonly KeptAddress[] | undefined {
+  const { role, prevResult, ipam, ipamResult, id, port } = config;
   const plain = (ips: CniResult['ips']) =>
     (ips ?? []).map(({ address, gateway }) => ({ address, ...(gateway === undefined ? {} : { gateway }) }));
   if (role === 'chained') {
@@ -78,7 +80,9 @@ function givenAddresses({ role, prevResult, ipam, ipamResult, id }: NetworkConfi
     );
     return plain(prevResult?.ips?.filter(ip => ip.interface === undefined || ip.interface === index));
   }
-  return ipam === 'other' ? plain(ipamResult?.ips) : undefined;
+  if (ipam !== 'other') return undefined;
+  const addresses = plain(ipamResult?.ips);
+  return port.isGateway ? withGateways(addresses) : addresses;
 }
 
 /** A hostPort at an address of a family that the pod hasn't leads nowhere: said, and left out. */

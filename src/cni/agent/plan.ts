@@ -40,11 +40,12 @@ export function configOf({ config }: Attachment): KeptConfig | undefined {
   return kept?.port === undefined ? undefined : (kept as KeptConfig);
 }
 
-/** The bridge's own addresses: the gateways of the pod's, in its networks. */
+/** The bridge's own addresses: the gateways of the pod's, in its networks. Addresses of one network share theirs. */
 export function gatewaysOf(addresses: Attachment['addresses']): readonly string[] {
-  return addresses.flatMap(({ address, gateway }) =>
+  const all = addresses.flatMap(({ address, gateway }) =>
     gateway === undefined ? [] : [`${gateway}${address.slice(address.indexOf('/'))}`],
   );
+  return [...new Set(all)];
 }
 
 /** Of an attachment whose interface we make. */

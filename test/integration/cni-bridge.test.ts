@@ -1,0 +1,83 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { CniIP } from '../../src/cni/types.ts';
+import { givenBy } from './cni-ipam.ts';
+import { CniNode, DUAL, linkIn } from './cni-node.ts';
+
+describe('bridges by the real executable, with addresses that another plugin gives', () => {
+  let node: CniNode;
+  beforeAll(async () => {
+    node = await CniNode.start('bridge', DUAL);
+  });
+  afterAll(() => node[Symbol.asyncDispose]());
+
+  const network = async (name: string, ips: readonly CniIP[], more: object = {}) => ({
+    name,
+    bridge: `br-${name}`,
+    ipam: { type: await givenBy(node, `ipam-${name}`, { ips }) },
+    ...more,
+  });
+  const call = (config: object, id: string) => ({ id, config, path: node.directory });
+  const onBridge = async (name: string) =>
+    (await linkIn(node, node.netns, name))?.addr_info.filter(({ local }) => !local.startsWith('fe80'));
+
+  test('A01, A02: a gateway that nobody names is the first address of the network', async () => {
+    const pod = await node.pod('gw');
+    const config = await network('gw', [{ address: '10.20.0.5/24' }, { address: 'fd20::5/64' }]);
+    const { result } = await node.add(pod, call(config, 'gw'));
+    expect(result.ips).toEqual([
+      { address: '10.20.0.5/24', gateway: '10.20.0.1', interface: 2 },
+      { address: 'fd20::5/64', gateway: 'fd20::1', interface: 2 },
+    ]);
+    expect(result.routes).toEqual([
+      { dst: '0.0.0.0/0', gw: '10.20.0.1' },
+      { dst: '::/0', gw: 'fd20::1' },
+    ]);
+    expect(await onBridge('br-gw')).toMatchObject([
+      { local: '10.20.0.1', prefixlen: 24 },
+      { local: 'fd20::1', prefixlen: 64 },
+    ]);
+    const name = node.nameOf(pod);
+    expect((await node.exec(['ip', 'route'], name)).stdout).toContain('default via 10.20.0.1 dev eth0');
+    expect((await node.exec(['ip', '-6', 'route'], name)).stdout).toContain('default via fd20::1 dev eth0');
+    await node.exec(['ping', '-c', '1', '-W', '9', '10.20.0.1'], name);
+    const checked = { ...config, prevResult: result };
+    expect(await node.call({ verb: 'CHECK', pod, ...call(checked, 'gw') })).toMatchObject({ status: 0 });
+    await node.exec(['ip', 'addr', 'del', '10.20.0.1/24', 'dev', 'br-gw']);
+    const failed = await node.call({ verb: 'CHECK', pod, ...call(checked, 'gw') });
+    expect(failed).toMatchObject({ code: 103, message: expect.stringContaining('10.20.0.1/24') });
+    expect((await node.del(pod, call(config, 'gw'))).status).toBe(0);
+  });
+
+  test('A03: isGateway alone: the bridge has the address, the pod no default route; without it there is neither', async () => {
+    const [one, other] = [await node.pod('only'), await node.pod('none')];
+    const only = await network('only', [{ address: '10.20.1.5/24' }], { isDefaultGateway: false, isGateway: true });
+    expect((await node.add(one, call(only, 'only'))).result.ips?.[0]?.gateway).toBe('10.20.1.1');
+    expect(await onBridge('br-only')).toMatchObject([{ local: '10.20.1.1', prefixlen: 24 }]);
+    expect((await node.exec(['ip', 'route'], node.nameOf(one))).stdout).not.toContain('default');
+    const none = await network('none', [{ address: '10.20.2.5/24' }], { isDefaultGateway: false });
+    expect((await node.add(other, call(none, 'none'))).result.ips?.[0]).not.toHaveProperty('gateway');
+    expect(await onBridge('br-none')).toEqual([]);
+  });
+
+  test('A02: the pod can not be its own gateway', async () => {
+    const pod = await node.pod('self');
+    const refused = await node.add(pod, call(await network('self', [{ address: '10.20.3.1/24' }]), 'self'));
+    expect(refused).toMatchObject({ code: 7, message: expect.stringContaining('10.20.3.1') });
+    expect(await linkIn(node, node.netns, 'br-self')).toBeUndefined();
+  });
+
+  test('A02: addresses of one network share the gateway', async () => {
+    const [one, other] = [await node.pod('two'), await node.pod('sets')];
+    const given = [{ address: '10.20.4.5/24', gateway: '10.20.4.1' }, { address: '10.20.4.6/24' }];
+    expect((await node.add(one, call(await network('two', given), 'two'))).result.ips).toHaveLength(2);
+    expect(await onBridge('br-two')).toMatchObject([{ local: '10.20.4.1' }]);
+    const ranges = [
+      [{ subnet: '10.20.5.0/24', rangeEnd: '10.20.5.99' }],
+      [{ subnet: '10.20.5.0/24', rangeStart: '10.20.5.100' }],
+    ];
+    const sets = { name: 'sets', bridge: 'br-sets', ipam: { type: 'host-local', ranges } };
+    const { result } = await node.add(other, { id: 'sets', config: sets });
+    expect(result.ips?.map(({ address }) => address)).toEqual(['10.20.5.2/24', '10.20.5.100/24']);
+    expect(await onBridge('br-sets')).toMatchObject([{ local: '10.20.5.1' }]);
+  });
+});
