@@ -147,6 +147,9 @@ export function hostPortText({ hostIP, hostPort, protocol }: HostPort): string {
   return `${ip === '' ? '' : `${ip}:`}${hostPort}/${protocol}`;
 }
 
+/** Bytes; the kernel has no IPv6 on a link of less (IPV6_MIN_MTU). */
+export const LEAST_IPV6_MTU = 1280;
+
 /** Bits a second, and bits. 0 = no limit in this direction. */
 export interface Bandwidth {
   readonly ingressRate: number;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CniIP } from '../../src/cni/types.ts';
-import { givenBy } from './cni-ipam.ts';
+import { callsOf, givenBy } from './cni-ipam.ts';
 import { CniNode, DUAL, linkIn } from './cni-node.ts';
 
 describe('bridges by the real executable, with addresses that another plugin gives', () => {
@@ -64,6 +64,29 @@ describe('bridges by the real executable, with addresses that another plugin giv
     const refused = await node.add(pod, call(await network('self', [{ address: '10.20.3.1/24' }]), 'self'));
     expect(refused).toMatchObject({ code: 7, message: expect.stringContaining('10.20.3.1') });
     expect(await linkIn(node, node.netns, 'br-self')).toBeUndefined();
+  });
+
+  test('A07: a link too small for IPv6 does without; E12: with an IPv6 address it is refused', async () => {
+    const [one, other] = [await node.pod('mtu'), await node.pod('mtu6')];
+    const config = { name: 'mtu', bridge: 'br-mtu', mtu: 1200, ipam: { type: 'host-local', subnet: '10.20.6.0/24' } };
+    const { result } = await node.add(one, { id: 'mtu', config });
+    expect(result.interfaces?.map(({ mtu }) => mtu)).toEqual([1200, 1200, 1200]);
+    await node.exec(['ping', '-c', '1', '-W', '9', '10.20.6.1'], node.nameOf(one));
+    const check = { verb: 'CHECK', id: 'mtu', pod: one, config: { ...config, prevResult: result } };
+    expect(await node.call(check)).toMatchObject({ status: 0 });
+    expect((await node.add(other, { id: 'mtu2', config })).result.ips).toHaveLength(1);
+    const both = [[{ subnet: '10.20.7.0/24' }], [{ subnet: 'fd20:7::/64' }]];
+    const given = await givenBy(node, 'ipam-mtu6', { ips: [{ address: 'fd20:7::9/64' }] });
+    for (const ipam of [{ type: 'host-local', ranges: both }, { type: given }]) {
+      const small = { name: 'mtu6', bridge: 'br-mtu6', mtu: 1279, ipam };
+      const refused = await node.add(other, { ...call(small, 'mtu6'), ifname: 'net1' });
+      expect(refused).toMatchObject({ code: 7, message: expect.stringContaining('mtu') });
+    }
+    expect(await linkIn(node, node.netns, 'br-mtu6')).toBeUndefined();
+    expect((await node.leases()).filter(({ containerID }) => containerID === 'mtu6')).toEqual([]);
+    expect(await callsOf(node, 'ipam-mtu6')).toMatchObject(
+      [/^ADD mtu6/, /^DEL mtu6/].map(each => expect.stringMatching(each)),
+    );
   });
 
   test('A02: addresses of one network share the gateway', async () => {

@@ -1,8 +1,14 @@
 /** ADD: an attachment as its configuration wants it, or nothing of it. */
 import { readFileSync } from 'node:fs';
+import { ipFamily } from '../../net/ip.ts';
 import { dnsOfResolvConf } from '../config/dns.ts';
 import { withGateways } from '../config/gateways.ts';
-import { type NetworkConfig, readNetworkConfig, addressOf as withoutPrefix } from '../config/network.ts';
+import {
+  type NetworkConfig,
+  readNetworkConfig,
+  refuseSmallMtu,
+  addressOf as withoutPrefix,
+} from '../config/network.ts';
 import { parseRangeSets } from '../config/ranges.ts';
 import { refuse } from '../config/reader.ts';
 import type { Attachment, KeptAddress } from '../ipam/attachment.ts';
@@ -36,6 +42,9 @@ export async function addAttachment(
   const id = config.role === 'chained' ? chainedID(config.id) : config.id;
   const addresses = givenAddresses(config);
   const { usable, warnings } = usablePorts(config.hostPorts, addresses);
+  const rangeSets = rangeSetsOf(parts, config);
+  const given = (addresses ?? []).map(({ address }) => ipFamily(withoutPrefix(address)));
+  refuseSmallMtu(config, [...given, ...rangeSets.map(({ family }) => family)]);
   await refuseExisting(parts, id, config);
   const netnsId = parts.wiring.identityOf(config.netns);
   if (netnsId === parts.wiring.identity)
@@ -43,7 +52,7 @@ export async function addAttachment(
   const attachment = await parts.store.reserve({
     id,
     createdAt: Date.now(),
-    rangeSets: rangeSetsOf(parts, config),
+    rangeSets,
     requested: config.ipam === 'own' && config.role !== 'chained' ? config.requestedIPs : [],
     ...(addresses === undefined ? {} : { delegated: addresses }),
     hostPorts: usable,

@@ -1,14 +1,15 @@
 /** A runtime's request, as what the agent has to do. Pure. The fields are those of the bridge, portmap and bandwidth plugins; docs/cni.md lists them. */
-import { canonicalIP } from '../../net/ip.ts';
-import type {
-  AgentRequest,
-  AttachmentId,
-  Bandwidth,
-  CniDns,
-  CniResult,
-  CniRoute,
-  HostPort,
-  PodName,
+import { canonicalIP, type IPFamily } from '../../net/ip.ts';
+import {
+  type AgentRequest,
+  type AttachmentId,
+  type Bandwidth,
+  type CniDns,
+  type CniResult,
+  type CniRoute,
+  type HostPort,
+  LEAST_IPV6_MTU,
+  type PodName,
 } from '../types.ts';
 import { readBandwidth, readPortMappings } from './capabilities.ts';
 import { readDns } from './dns.ts';
@@ -164,6 +165,12 @@ function readPort(fields: Fields, mac: string | undefined): BridgePort {
     ...(vlan === 0 ? {} : { vlan }),
     ...(mac === undefined ? {} : { mac }),
   };
+}
+
+/** @throws CniError 7 where the link can't have the addresses that the pod gets */
+export function refuseSmallMtu({ role, port }: NetworkConfig, families: readonly IPFamily[]): void {
+  if (role === 'link' && port.mtu !== undefined && port.mtu < LEAST_IPV6_MTU && families.includes('IPv6'))
+    refuse('mtu', `must be at least ${LEAST_IPV6_MTU} for the pod's IPv6 address`);
 }
 
 /** As the kernel's dev_valid_name() has it. */
