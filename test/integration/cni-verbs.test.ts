@@ -124,6 +124,18 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     await node.del(pod);
   });
 
+  test("K06: the MAC that counts is the last result's", async () => {
+    const pod = await node.pod('k06');
+    const { result } = await node.add(pod, { id: 'k06' });
+    const mac = '02:00:00:00:0A:06';
+    await node.exec(['ip', 'link', 'set', 'eth0', 'address', mac], node.nameOf(pod));
+    const interfaces = result.interfaces!.map(each => (each.name === 'eth0' ? { ...each, mac } : each));
+    const checkWith = (prevResult: CniResult) => node.call({ verb: 'CHECK', id: 'k06', pod, config: { prevResult } });
+    expect(await checkWith({ ...result, interfaces })).toMatchObject({ status: 0, stdout: '' });
+    expect(await checkWith(result)).toMatchObject({ code: 103, message: expect.stringContaining('MAC') });
+    await node.del(pod, { id: 'k06' });
+  });
+
   test('K03: links, addresses and routes that are gone', async () => {
     const pod = await node.pod('k03');
     const name = node.nameOf(pod);
