@@ -122,6 +122,8 @@ export interface AgentReply {
   /** Of ADD. */
   readonly result?: CniResult;
   readonly error?: { readonly code: number; readonly msg: string; readonly details?: string };
+  /** Of DEL: the section `ipam` with which another plugin gave the addresses, where the request's names another one than that. It is to have its DEL too. */
+  readonly formerIpam?: Readonly<Record<string, unknown>>;
   /** For the standard error. */
   readonly warnings?: readonly string[];
 }

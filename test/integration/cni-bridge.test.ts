@@ -89,6 +89,25 @@ describe('bridges by the real executable, with addresses that another plugin giv
     );
   });
 
+  test('D05: who gave the addresses has them back, whatever the configuration is by then', async () => {
+    const pod = await node.pod('former');
+    const config = await network('former', [{ address: '10.20.8.5/24' }]);
+    const changed = { ...config, ipam: { type: 'host-local', subnet: '10.20.8.0/24' } };
+    expect((await node.add(pod, call(config, 'former'))).status).toBe(0);
+    const deleted = await node.del(pod, call(changed, 'former'));
+    expect([deleted.status, deleted.stderr]).toEqual([0, expect.stringContaining('ipam-former')]);
+    const last = (await callsOf(node, 'ipam-former')).at(-1);
+    expect(last).toMatch(/^DEL former .*"ipam":\{"type":"ipam-former"\}/);
+    expect((await node.del(pod, call(changed, 'former'))).stderr).toBe('');
+    expect(await callsOf(node, 'ipam-former')).toHaveLength(2);
+    expect((await node.add(pod, call(config, 'former'))).status).toBe(0);
+    await node.stopAgent();
+    expect((await node.del(pod, call(changed, 'former'))).status).toBe(0);
+    await node.startAgent();
+    expect(node.log.join()).toContain('does not know that they are free');
+    expect((await node.leases()).filter(({ network: name }) => name === 'former')).toEqual([]);
+  });
+
   test('A02: addresses of one network share the gateway', async () => {
     const [one, other] = [await node.pod('two'), await node.pod('sets')];
     const given = [{ address: '10.20.4.5/24', gateway: '10.20.4.1' }, { address: '10.20.4.6/24' }];

@@ -2,7 +2,7 @@
 
 import type { Verb } from '../spec/environment.ts';
 import { readError } from '../spec/errors.ts';
-import { isObject } from '../spec/json.ts';
+import { isObject, type Json } from '../spec/json.ts';
 import { inexpressible } from '../spec/print-result.ts';
 import { readResult } from '../spec/read-result.ts';
 import { isSupported } from '../spec/versions.ts';
@@ -27,6 +27,14 @@ export const DELEGATE_TIMEOUT_MS = { ADD: 60_000, CHECK: 30_000, DEL: 30_000, GC
 export interface Delegate {
   readonly type: string;
   readonly path: string;
+}
+
+/** The same call with another section `ipam`, however the configuration spells that. */
+export function withIpam(call: Call, ipam: Json): Call {
+  const others = Object.entries(JSON.parse(call.stdin) as Json).filter(([key]) => key.toLowerCase() !== 'ipam');
+  const ipamType = typeof ipam.type === 'string' ? ipam.type : '';
+  const stdin = JSON.stringify({ ...Object.fromEntries(others), ipam });
+  return { ...call, stdin, configuration: { ...call.configuration, ipamType } };
 }
 
 /** Undefined = the agent gives out the addresses, if there are any. @throws CniError 7 where CNI_PATH doesn't have the program */
