@@ -108,6 +108,41 @@ describe('bridges by the real executable, with addresses that another plugin giv
     expect((await node.leases()).filter(({ network: name }) => name === 'former')).toEqual([]);
   });
 
+  test('A06: one destination by two gateways, and one route twice', async () => {
+    const pod = await node.pod('paths');
+    const routes = [
+      ...['10.20.9.8', '10.20.9.9'].map(gw => ({ dst: '198.51.100.0/24', gw })),
+      ...['fd20:9::8', 'fd20:9::9'].map(gw => ({ dst: '2001:db8:9::/48', gw })),
+      { dst: '203.0.113.0/24' },
+      { dst: '203.0.113.0/24' },
+    ];
+    const ranges = [[{ subnet: '10.20.9.0/24' }], [{ subnet: 'fd20:9::/64' }]];
+    const config = { name: 'paths', bridge: 'br-paths', ipam: { type: 'host-local', ranges, routes } };
+    const { result } = await node.add(pod, { id: 'paths', config });
+    const name = node.nameOf(pod);
+    expect((await node.exec(['ip', 'route', 'get', '198.51.100.7'], name)).stdout).toContain('via 10.20.9.8');
+    const shown = (await node.exec(['ip', 'route'], name)).stdout;
+    expect(shown).toContain('198.51.100.0/24 via 10.20.9.9');
+    expect(shown.match(/203\.0\.113\.0/g)).toHaveLength(1);
+    const shown6 = (await node.exec(['ip', '-6', 'route'], name)).stdout;
+    for (const gw of ['fd20:9::8', 'fd20:9::9']) expect(shown6).toContain(`via ${gw}`);
+    const check = () => node.call({ verb: 'CHECK', id: 'paths', pod, config: { ...config, prevResult: result } });
+    expect(await check()).toMatchObject({ status: 0 });
+    await node.exec(['ip', 'route', 'del', '2001:db8:9::/48', 'via', 'fd20:9::9'], name);
+    expect(await check()).toMatchObject({ code: 103, message: expect.stringContaining('fd20:9::9') });
+  });
+
+  test('A06: a gateway out of reach is refused, but for that of an address', async () => {
+    const [one, other] = [await node.pod('far'), await node.pod('own')];
+    const ipam = { type: 'host-local', subnet: '10.20.10.0/24', routes: [{ dst: '10.9.0.0/16', gw: '1.2.3.4' }] };
+    const refused = await node.add(one, { id: 'far', config: { name: 'far', bridge: 'br-far', ipam } });
+    expect(refused).toMatchObject({ code: 103, message: expect.stringContaining('1.2.3.4') });
+    expect(await linkIn(node, node.nameOf(one), 'eth0')).toBeUndefined();
+    const ips = [{ address: '10.20.11.5/32', gateway: '169.254.1.1' }];
+    expect((await node.add(other, call(await network('own', ips), 'own'))).status).toBe(0);
+    expect((await node.exec(['ip', 'route'], node.nameOf(other))).stdout).toContain('default via 169.254.1.1');
+  });
+
   test('A02: addresses of one network share the gateway', async () => {
     const [one, other] = [await node.pod('two'), await node.pod('sets')];
     const given = [{ address: '10.20.4.5/24', gateway: '10.20.4.1' }, { address: '10.20.4.6/24' }];
