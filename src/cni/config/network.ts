@@ -173,11 +173,11 @@ export function refuseSmallMtu({ role, port }: NetworkConfig, families: readonly
     refuse('mtu', `must be at least ${LEAST_IPV6_MTU} for the pod's IPv6 address`);
 }
 
-/** As the kernel's dev_valid_name() has it. */
+/** As the kernel's dev_valid_name() has it, of which `%` makes a pattern; what isn't ASCII, tools show each in its own way. */
 function bridgeName(fields: Fields): string {
   const name = fields.text('bridge') ?? '';
   if (name === '') return DEFAULT_BRIDGE;
-  const isFine = /^[^\s/:]{1,15}$/.test(name) && name !== '.' && name !== '..';
+  const isFine = /^[!-~]{1,15}$/.test(name) && !/[/:%]|^\.{1,2}$/.test(name);
   return isFine ? name : refuse('bridge', `${JSON.stringify(name)} is no name that a link can have`);
 }
 
