@@ -54,6 +54,8 @@ export function addByDelegate(call: Call, delegate: Delegate): CniResult {
     const result = resultOf(call, delegate, execute(call, delegate));
     const problem = inexpressible(result, call.configuration.version);
     if (problem !== undefined) throw problem;
+    if ((result.ips ?? []).length === 0)
+      throw new CniError(CODE.io, `${delegate.type}: IPAM plugin returned missing IP config`);
     return result;
   } catch (error) {
     undoByDelegate(call, delegate);
