@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { CniIP } from '../../src/cni/types.ts';
 import { callsOf, givenBy } from './cni-ipam.ts';
-import { CniNode, DUAL, linkIn } from './cni-node.ts';
+import { type Call, CniNode, DUAL, linkIn } from './cni-node.ts';
 
 describe('bridges by the real executable, with addresses that another plugin gives', () => {
   let node: CniNode;
+  let idle: string;
   beforeAll(async () => {
     node = await CniNode.start('bridge', DUAL);
+    idle = await node.pod('idle');
   });
   afterAll(() => node[Symbol.asyncDispose]());
 
@@ -141,6 +143,32 @@ describe('bridges by the real executable, with addresses that another plugin giv
     const ips = [{ address: '10.20.11.5/32', gateway: '169.254.1.1' }];
     expect((await node.add(other, call(await network('own', ips), 'own'))).status).toBe(0);
     expect((await node.exec(['ip', 'route'], node.nameOf(other))).stdout).toContain('default via 169.254.1.1');
+  });
+
+  const nested = (levels: number) =>
+    `{"cniVersion":"1.1.0","name":"deep","ipam":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+  test.each<[string, Partial<Call>, number]>([
+    ['E03 a letter of two bytes', { ifname: 'eä' }, 4],
+    ['E03 a pattern', { ifname: 'eth%d' }, 4],
+    ['E12 letters of two bytes', { config: { bridge: 'brü' } }, 7],
+    ['E12 a pattern', { config: { bridge: 'br%d' } }, 7],
+    ['E04 20 000 levels', { stdin: nested(20_000) }, 6],
+    ['E04 a million levels', { stdin: nested(1e6) }, 6],
+  ])('%s is refused', async (_what, more, code) => {
+    const before = (await node.exec(['ip', 'link'])).stdout;
+    const answer = await node.call({ verb: 'ADD', pod: idle, ...more });
+    expect([answer.code, (await node.exec(['ip', 'link'])).stdout]).toEqual([code, before]);
+    expect((JSON.parse(answer.stdout) as { cniVersion?: string }).cniVersion).toBe('1.1.0');
+  });
+
+  test('S02: of several sets of ranges STATUS names those that are full', async () => {
+    const pod = await node.pod('full');
+    const ranges = [[{ subnet: '10.20.12.0/30' }], [{ subnet: 'fd20:12::/64' }]];
+    const config = { name: 'full', bridge: 'br-full', ipam: { type: 'host-local', ranges } };
+    expect((await node.add(pod, { id: 'full', config })).status).toBe(0);
+    const answer = await node.call({ verb: 'STATUS', config });
+    expect(answer).toMatchObject({ code: 50, message: expect.stringContaining('10.20.12.2') });
+    expect(answer.message).not.toContain('fd20:12');
   });
 
   test('A02: addresses of one network share the gateway', async () => {

@@ -229,6 +229,16 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     await node.del(pod, { id: 's03' });
   });
 
+  test('S03: a node without pod CIDRs can not take pods yet', async () => {
+    const pod = await node.pod('s03b');
+    node.tell({ ...IPV4, podCIDRs: [] });
+    const status = () => node.call({ verb: 'STATUS' }).then(({ code }) => code);
+    await expect.poll(status, { timeout: 9000 }).toBe(50);
+    expect((await node.add(pod, { id: 's03b' })).code).toBe(11);
+    node.tell(IPV4);
+    await expect.poll(status, { timeout: 9000 }).toBe(0);
+  });
+
   test('S03, K08, F04: without an agent', async () => {
     const pod = await node.pod('down');
     await node.stopAgent();

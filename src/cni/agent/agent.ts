@@ -108,10 +108,11 @@ export class Agent {
       const { podCIDRs } = settings();
       const { ipamSection: ipam, runtimeRanges } = config;
       const sets = this.#rangesFor({ ipam, podCIDRs, ...(runtimeRanges === undefined ? {} : { runtimeRanges }) });
-      if (!store.hasAddresses(config.id.network, sets))
+      const full = sets.filter(set => !store.hasAddresses(config.id.network, [set]));
+      if (full.length > 0)
         throw new CniError(
           CODE.unavailable,
-          `no IP addresses available in range set: ${sets.map(({ key }) => key).join('; ')}`,
+          `no IP addresses available in range set: ${full.map(({ key }) => key).join('; ')}`,
         );
     }
     const [missing] = await this.tending.problems();
