@@ -115,7 +115,7 @@ export interface RouteSpec {
   readonly scope?: number | undefined;
 }
 
-/** Beside others to the same destination: of IPv4 the first one counts, of IPv6 all do. One that is there already is fine. */
+/** Beside others to the same destination: of IPv4 the last one that was made counts, of IPv6 all do. One that is there already is fine. */
 export function newRoute(index: number, route: RouteSpec): RouteRequest {
   const { dst, gw, isOnlink = false, mtu, advmss, priority, table = RT_TABLE_MAIN } = route;
   const { ip, length } = splitPrefix(dst);
@@ -134,7 +134,7 @@ export function newRoute(index: number, route: RouteSpec): RouteRequest {
   return {
     op: `add the route ${dst}${gw === undefined ? '' : ` via ${gw}`}`,
     type: RTM_NEWROUTE,
-    flags: FLAG.create | FLAG.append,
+    flags: FLAG.create,
     head: Buffer.concat([
       Buffer.of(familyNumber(ip), length, 0, 0, table < 256 ? table : 0, RTPROT_BOOT, scope, RTN_UNICAST),
       u32(isOnlink ? RTNH_F_ONLINK : 0),

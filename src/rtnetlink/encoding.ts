@@ -16,7 +16,6 @@ export const FLAG = {
   replace: 0x100,
   exclusive: 0x200,
   create: 0x400,
-  append: 0x800,
 } as const;
 const NESTED = 0x8000;
 export const AF = { unspecified: 0, inet: 2, bridge: 7, inet6: 10 } as const;

@@ -122,9 +122,9 @@ describe('bridges by the real executable, with addresses that another plugin giv
     const config = { name: 'paths', bridge: 'br-paths', ipam: { type: 'host-local', ranges, routes } };
     const { result } = await node.add(pod, { id: 'paths', config });
     const name = node.nameOf(pod);
-    expect((await node.exec(['ip', 'route', 'get', '198.51.100.7'], name)).stdout).toContain('via 10.20.9.8');
+    expect((await node.exec(['ip', 'route', 'get', '198.51.100.7'], name)).stdout).toContain('via 10.20.9.9');
     const shown = (await node.exec(['ip', 'route'], name)).stdout;
-    expect(shown).toContain('198.51.100.0/24 via 10.20.9.9');
+    expect(shown).toContain('198.51.100.0/24 via 10.20.9.8');
     expect(shown.match(/203\.0\.113\.0/g)).toHaveLength(1);
     const shown6 = (await node.exec(['ip', '-6', 'route'], name)).stdout;
     for (const gw of ['fd20:9::8', 'fd20:9::9']) expect(shown6).toContain(`via ${gw}`);

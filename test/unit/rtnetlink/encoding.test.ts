@@ -35,7 +35,7 @@ describe('requests of rtnetlink', () => {
     const messages = [...messagesIn(encodeRequests([newAddress(3, '10.0.0.1/24'), newRoute(3, { dst: '::/0' })], 40))];
     expect(messages.map(({ type, sequence, flags }) => [type, sequence, flags])).toEqual([
       [20, 40, 0x601],
-      [24, 41, 0xc01],
+      [24, 41, 0x401],
     ]);
   });
 
