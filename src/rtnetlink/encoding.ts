@@ -9,14 +9,7 @@ import { hostWord, writeHostWord } from '../netfilter/attributes.ts';
 const isLittle = endianness() === 'LE';
 /** nlmsghdr */
 export const HEADER = 16;
-export const FLAG = {
-  request: 1,
-  ack: 4,
-  dump: 0x300,
-  replace: 0x100,
-  exclusive: 0x200,
-  create: 0x400,
-} as const;
+export const FLAG = { request: 1, ack: 4, dump: 0x300, replace: 0x100, exclusive: 0x200, create: 0x400 } as const;
 const NESTED = 0x8000;
 export const AF = { unspecified: 0, inet: 2, bridge: 7, inet6: 10 } as const;
 

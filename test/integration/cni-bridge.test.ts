@@ -161,6 +161,24 @@ describe('bridges by the real executable, with addresses that another plugin giv
     expect((JSON.parse(answer.stdout) as { cniVersion?: string }).cniVersion).toBe('1.1.0');
   });
 
+  test('A14: two interfaces with a default route each; with one of them its own goes', async () => {
+    const pod = await node.pod('twice');
+    const config = (name: string, subnet: string) => ({
+      name,
+      bridge: `br-${name}`,
+      ipam: { type: 'host-local', subnet },
+    });
+    const [first, second] = [config('first', '10.20.13.0/24'), config('second', '10.20.14.0/24')];
+    const { result } = await node.add(pod, { id: 'twice', config: first });
+    expect((await node.add(pod, { id: 'twice', ifname: 'net1', config: second })).status).toBe(0);
+    const defaults = async () => (await node.exec(['ip', 'route', 'show', 'default'], node.nameOf(pod))).stdout;
+    expect(await defaults()).toMatch(/10\.20\.14\.1 dev net1[^]*10\.20\.13\.1 dev eth0/);
+    expect((await node.del(pod, { id: 'twice', ifname: 'net1', config: second })).status).toBe(0);
+    expect(await defaults()).toMatch(/^default via 10\.20\.13\.1 dev eth0\s*$/);
+    const check = { verb: 'CHECK', id: 'twice', pod, config: { ...first, prevResult: result } };
+    expect(await node.call(check)).toMatchObject({ status: 0 });
+  });
+
   test('S02: of several sets of ranges STATUS names those that are full', async () => {
     const pod = await node.pod('full');
     const ranges = [[{ subnet: '10.20.12.0/30' }], [{ subnet: 'fd20:12::/64' }]];
