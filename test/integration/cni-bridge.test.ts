@@ -155,9 +155,11 @@ describe('bridges by the real executable, with addresses that another plugin giv
     ['E04 20 000 levels', { stdin: nested(20_000) }, 6],
     ['E04 a million levels', { stdin: nested(1e6) }, 6],
   ])('%s is refused', async (_what, more, code) => {
-    const before = (await node.exec(['ip', 'link'])).stdout;
+    const links = async () =>
+      (JSON.parse((await node.exec(['ip', '-j', 'link'])).stdout) as { ifname: string }[]).map(({ ifname }) => ifname);
+    const before = await links();
     const answer = await node.call({ verb: 'ADD', pod: idle, ...more });
-    expect([answer.code, (await node.exec(['ip', 'link'])).stdout]).toEqual([code, before]);
+    expect([answer.code, await links()]).toEqual([code, before]);
     expect((JSON.parse(answer.stdout) as { cniVersion?: string }).cniVersion).toBe('1.1.0');
   });
 
@@ -172,7 +174,7 @@ describe('bridges by the real executable, with addresses that another plugin giv
     const { result } = await node.add(pod, { id: 'twice', config: first });
     expect((await node.add(pod, { id: 'twice', ifname: 'net1', config: second })).status).toBe(0);
     const defaults = async () => (await node.exec(['ip', 'route', 'show', 'default'], node.nameOf(pod))).stdout;
-    expect(await defaults()).toMatch(/10\.20\.14\.1 dev net1[^]*10\.20\.13\.1 dev eth0/);
+    expect(await defaults()).toMatch(/10\.20\.14\.1 dev net1[\s\S]*10\.20\.13\.1 dev eth0/);
     expect((await node.del(pod, { id: 'twice', ifname: 'net1', config: second })).status).toBe(0);
     expect(await defaults()).toMatch(/^default via 10\.20\.13\.1 dev eth0\s*$/);
     const check = { verb: 'CHECK', id: 'twice', pod, config: { ...first, prevResult: result } };
