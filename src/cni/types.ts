@@ -122,6 +122,8 @@ export interface AgentReply {
   /** Of ADD. */
   readonly result?: CniResult;
   readonly error?: { readonly code: number; readonly msg: string; readonly details?: string };
+  /** Of DEL: the section `ipam` with which another plugin gave the addresses, where the request's names another one than that. It is to have its DEL too. */
+  readonly formerIpam?: Readonly<Record<string, unknown>>;
   /** For the standard error. */
   readonly warnings?: readonly string[];
 }
@@ -146,6 +148,9 @@ export function hostPortText({ hostIP, hostPort, protocol }: HostPort): string {
   const ip = hostIP.includes(':') ? `[${hostIP}]` : hostIP;
   return `${ip === '' ? '' : `${ip}:`}${hostPort}/${protocol}`;
 }
+
+/** Bytes; the kernel has no IPv6 on a link of less (IPV6_MIN_MTU). */
+export const LEAST_IPV6_MTU = 1280;
 
 /** Bits a second, and bits. 0 = no limit in this direction. */
 export interface Bandwidth {

@@ -223,6 +223,7 @@ export function textOf(value: Buffer): string {
   return value.toString('latin1', 0, end === -1 ? value.length : end);
 }
 
-function native16(bytes: Buffer, at: number): number {
+/** In the machine's byte order. */
+export function native16(bytes: Buffer, at: number): number {
   return isLittle ? bytes.readUInt16LE(at) : bytes.readUInt16BE(at);
 }

@@ -1,7 +1,7 @@
 /** Requests about addresses, neighbours and routes, and what the kernel tells of them. Pure. Source: include/uapi/linux/{if_addr,rtnetlink,neighbour}.h. */
 import { addressText } from '../net/address-bytes.ts';
 import { formatIPv4 } from '../net/ip.ts';
-import { attributesIn, type Message, readHostWord } from '../netfilter/attributes.ts';
+import { attributesIn, type Message, native16, readHostWord } from '../netfilter/attributes.ts';
 import {
   AF,
   type Attribute,
@@ -23,7 +23,7 @@ const ADDRESS_HEADER = 8;
 const ROUTE_HEADER = 12;
 const IFA = { address: 1, local: 2, broadcast: 4, flags: 8, protocol: 11 } as const;
 const [IFA_F_NODAD, IFA_F_TENTATIVE] = [0x02, 0x40];
-const RTA = { dst: 1, oif: 4, gateway: 5, priority: 6, metrics: 8, table: 15 } as const;
+const RTA = { dst: 1, oif: 4, gateway: 5, priority: 6, metrics: 8, multipath: 9, table: 15 } as const;
 const RTAX = { mtu: 2, advmss: 8 } as const;
 const NDA = { dst: 1, lladdr: 2 } as const;
 const NUD_REACHABLE = 2;
@@ -32,7 +32,9 @@ export const SCOPE_LINK = 253;
 const RTPROT_BOOT = 3;
 const [RTN_UNICAST, RTN_LOCAL] = [1, 2];
 const RTNH_F_ONLINK = 4;
-const [ENOENT, EADDRNOTAVAIL, ENETUNREACH] = [2, 99, 101];
+/** rtnexthop */
+const NEXT_HOP_HEADER = 8;
+const [ENOENT, EEXIST, EADDRNOTAVAIL, ENETUNREACH] = [2, 17, 99, 101];
 
 const addressHead = (family: number, length: number, index: number) =>
   Buffer.concat([Buffer.of(family, length, 0, 0), u32(index)]);
@@ -117,6 +119,7 @@ export interface RouteSpec {
   readonly scope?: number | undefined;
 }
 
+/** Beside others to the same destination: of IPv4 the last one that was made counts, of IPv6 all do. One that is there already is fine. */
 export function newRoute(index: number, route: RouteSpec): RouteRequest {
   const { dst, gw, isOnlink = false, mtu, advmss, priority, table = RT_TABLE_MAIN } = route;
   const { ip, length } = splitPrefix(dst);
@@ -135,12 +138,13 @@ export function newRoute(index: number, route: RouteSpec): RouteRequest {
   return {
     op: `add the route ${dst}${gw === undefined ? '' : ` via ${gw}`}`,
     type: RTM_NEWROUTE,
-    flags: FLAG.create | FLAG.exclusive,
+    flags: FLAG.create,
     head: Buffer.concat([
       Buffer.of(familyNumber(ip), length, 0, 0, table < 256 ? table : 0, RTPROT_BOOT, scope, RTN_UNICAST),
       u32(isOnlink ? RTNH_F_ONLINK : 0),
     ]),
     attributes,
+    fine: [EEXIST],
   };
 }
 
@@ -167,27 +171,51 @@ export function dumpRoutes(family: typeof AF.inet | typeof AF.inet6): RouteReque
 export interface Route {
   readonly dst: string;
   readonly gw: string | undefined;
-  /** Of the link that it leaves by; 0 = several. */
+  /** Of the link that it leaves by. */
   readonly index: number;
   readonly table: number;
   readonly priority: number;
 }
 
-/** undefined for a message of something else. */
-export function readRoute({ type, bytes }: Message): Route | undefined {
-  if (type !== RTM_NEWROUTE) return undefined;
+/** One for each gateway; nothing for a message of something else. */
+export function readRoutes({ type, bytes }: Message): readonly Route[] {
+  if (type !== RTM_NEWROUTE) return [];
   const parts = attributesIn(bytes.subarray(HEADER + ROUTE_HEADER));
-  const word = (attribute: number) => {
-    const value = parts.get(attribute);
-    return value === undefined ? 0 : readHostWord(value);
-  };
-  const [dst, gateway] = [parts.get(RTA.dst), parts.get(RTA.gateway)];
+  const dst = parts.get(RTA.dst);
   const any = bytes[HEADER] === AF.inet6 ? '::' : '0.0.0.0';
-  return {
+  const shared = {
     dst: `${dst === undefined ? any : addressText(dst)}/${bytes[HEADER + 1]}`,
-    gw: gateway === undefined ? undefined : addressText(gateway),
-    index: word(RTA.oif),
-    table: word(RTA.table),
-    priority: word(RTA.priority),
+    table: wordOf(parts, RTA.table),
+    priority: wordOf(parts, RTA.priority),
   };
+  const several = parts.get(RTA.multipath);
+  const hops = several === undefined ? [{ index: wordOf(parts, RTA.oif), parts }] : nextHopsIn(several);
+  return hops.map(({ index, parts: own }) => {
+    const gateway = own.get(RTA.gateway);
+    return { ...shared, gw: gateway === undefined ? undefined : addressText(gateway), index };
+  });
+}
+
+function wordOf(parts: ReadonlyMap<number, Buffer>, attribute: number): number {
+  const value = parts.get(attribute);
+  return value === undefined ? 0 : readHostWord(value);
+}
+
+interface NextHop {
+  readonly index: number;
+  readonly parts: ReadonlyMap<number, Buffer>;
+}
+
+function nextHopsIn(payload: Buffer): readonly NextHop[] {
+  const hops: NextHop[] = [];
+  for (let at = 0; at + NEXT_HOP_HEADER <= payload.length; ) {
+    const length = native16(payload, at);
+    if (length < NEXT_HOP_HEADER) break;
+    hops.push({
+      index: readHostWord(payload, at + 4),
+      parts: attributesIn(payload.subarray(at + NEXT_HOP_HEADER, at + length)),
+    });
+    at += (length + 3) & ~3;
+  }
+  return hops;
 }

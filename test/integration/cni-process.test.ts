@@ -249,6 +249,7 @@ describe('another IPAM plugin', () => {
   test.each([
     ['no JSON', 'echo nonsense'],
     ['nothing', 'true'],
+    ['no address', `echo '{"cniVersion":"1.1.0","ips":[]}'`],
     ['no result', `echo '{"ips":[{"address":"x"}]}'`],
     ['a failure without a word', 'exit 3'],
     ['its death', 'kill -9 $$'],

@@ -124,6 +124,18 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     await node.del(pod);
   });
 
+  test("K06: the MAC that counts is the last result's", async () => {
+    const pod = await node.pod('k06');
+    const { result } = await node.add(pod, { id: 'k06' });
+    const mac = '02:00:00:00:0A:06';
+    await node.exec(['ip', 'link', 'set', 'eth0', 'address', mac], node.nameOf(pod));
+    const interfaces = result.interfaces!.map(each => (each.name === 'eth0' ? { ...each, mac } : each));
+    const checkWith = (prevResult: CniResult) => node.call({ verb: 'CHECK', id: 'k06', pod, config: { prevResult } });
+    expect(await checkWith({ ...result, interfaces })).toMatchObject({ status: 0, stdout: '' });
+    expect(await checkWith(result)).toMatchObject({ code: 103, message: expect.stringContaining('MAC') });
+    await node.del(pod, { id: 'k06' });
+  });
+
   test('K03: links, addresses and routes that are gone', async () => {
     const pod = await node.pod('k03');
     const name = node.nameOf(pod);
@@ -242,6 +254,16 @@ describe('CHECK, GC and STATUS by the real executable', () => {
     expect((await node.call({ verb: 'CHECK', pod, id: 's03', config: { prevResult: result } })).status).toBe(0);
     await node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pod));
     await node.del(pod, { id: 's03' });
+  });
+
+  test('S03: a node without pod CIDRs can not take pods yet', async () => {
+    const pod = await node.pod('s03b');
+    node.tell({ ...IPV4, podCIDRs: [] });
+    const status = () => node.call({ verb: 'STATUS' }).then(({ code }) => code);
+    await expect.poll(status, { timeout: 9000 }).toBe(50);
+    expect((await node.add(pod, { id: 's03b' })).code).toBe(11);
+    node.tell(IPV4);
+    await expect.poll(status, { timeout: 9000 }).toBe(0);
   });
 
   test('S03, K08, F04: without an agent', async () => {

@@ -1,7 +1,14 @@
 /** ADD: an attachment as its configuration wants it, or nothing of it. */
 import { readFileSync } from 'node:fs';
+import { ipFamily } from '../../net/ip.ts';
 import { dnsOfResolvConf } from '../config/dns.ts';
-import { type NetworkConfig, readNetworkConfig, addressOf as withoutPrefix } from '../config/network.ts';
+import { withGateways } from '../config/gateways.ts';
+import {
+  type NetworkConfig,
+  readNetworkConfig,
+  refuseSmallMtu,
+  addressOf as withoutPrefix,
+} from '../config/network.ts';
 import { parseRangeSets } from '../config/ranges.ts';
 import { refuse } from '../config/reader.ts';
 import { type Attachment, attachmentText, type KeptAddress } from '../ipam/attachment.ts';
@@ -35,6 +42,9 @@ export async function addAttachment(
   const id = config.role === 'chained' ? chainedID(config.id) : config.id;
   const addresses = givenAddresses(config);
   const { usable, warnings } = usablePorts(config.hostPorts, addresses);
+  const rangeSets = rangeSetsOf(parts, config);
+  const given = (addresses ?? []).map(({ address }) => ipFamily(withoutPrefix(address)));
+  refuseSmallMtu(config, [...given, ...rangeSets.map(({ family }) => family)]);
   await refuseExisting(parts, id, config);
   const netnsId = parts.wiring.identityOf(config.netns);
   if (netnsId === parts.wiring.identity)
@@ -42,7 +52,7 @@ export async function addAttachment(
   const attachment = await parts.store.reserve({
     id,
     createdAt: Date.now(),
-    rangeSets: rangeSetsOf(parts, config),
+    rangeSets,
     requested: config.ipam === 'own' && config.role !== 'chained' ? config.requestedIPs : [],
     ...(addresses === undefined ? {} : { delegated: addresses }),
     hostPorts: usable,
@@ -70,7 +80,8 @@ export async function addAttachment(
 }
 
 /** Of the interface that is there already, or of another IPAM plugin; undefined: ours to give. */
-function givenAddresses({ role, prevResult, ipam, ipamResult, id }: NetworkConfig): readonly KeptAddress[] | undefined {
+function givenAddresses(config: NetworkConfig): readonly KeptAddress[] | undefined {
+  const { role, prevResult, ipam, ipamResult, id, port } = config;
   const plain = (ips: CniResult['ips']) =>
     (ips ?? []).map(({ address, gateway }) => ({ address, ...(gateway === undefined ? {} : { gateway }) }));
   if (role === 'chained') {
@@ -79,7 +90,9 @@ function givenAddresses({ role, prevResult, ipam, ipamResult, id }: NetworkConfi
     );
     return plain(prevResult?.ips?.filter(ip => ip.interface === undefined || ip.interface === index));
   }
-  return ipam === 'other' ? plain(ipamResult?.ips) : undefined;
+  if (ipam !== 'other') return undefined;
+  const addresses = plain(ipamResult?.ips);
+  return port.isGateway ? withGateways(addresses) : addresses;
 }
 
 /** A hostPort at an address of a family that the pod hasn't leads nowhere: said, and left out. */

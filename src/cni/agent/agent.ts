@@ -2,6 +2,7 @@
 
 import { idOf, readNetworkConfig } from '../config/network.ts';
 import { parseRangeSets } from '../config/ranges.ts';
+import { isObject } from '../config/reader.ts';
 import { attachmentText } from '../ipam/attachment.ts';
 import { monotonicMs } from '../ipam/boot.ts';
 import type { Lease } from '../ipam/lease.ts';
@@ -68,7 +69,7 @@ export class Agent {
       case 'ADD':
         return inTurn(() => this.#add(request, signal));
       case 'DEL':
-        return inTurn(() => this.#delete(request)).then(() => undefined);
+        return inTurn(() => this.#delete(request));
       case 'CHECK':
         return inTurn(() => checkAttachment(this.#parts, request)).then(() => undefined);
       case 'GC':
@@ -90,14 +91,16 @@ export class Agent {
   }
 
   /** Of the attachment and of what was chained to it; a plugin that had us give addresses has us take those back alone. */
-  async #delete(request: AgentRequest): Promise<void> {
+  async #delete(request: AgentRequest): Promise<AgentReply> {
     const id = idOf(request);
     const kept = this.#parts.store.get(id);
-    const isOfAddresses = kept !== undefined && configOf(kept)?.role === 'addresses';
+    const config = kept && configOf(kept);
     if (this.#parts.store.get(chainedID(id)) !== undefined) await removeAttachment(this.#parts, chainedID(id));
-    if (isOfAddresses && request.config.kproxyDelegated !== true) return;
+    if (config?.role === 'addresses' && request.config.kproxyDelegated !== true) return {};
     this.#takenOver.removeLink(request);
     await removeAttachment(this.#parts, id);
+    const formerIpam = config?.delegate;
+    return formerIpam === undefined || formerIpam.type === ipamTypeOf(request) ? {} : { formerIpam };
   }
 
   #collect(request: AgentRequest): Promise<void> {
@@ -119,10 +122,11 @@ export class Agent {
       const { podCIDRs } = settings();
       const { ipamSection: ipam, runtimeRanges } = config;
       const sets = this.#rangesFor({ ipam, podCIDRs, ...(runtimeRanges === undefined ? {} : { runtimeRanges }) });
-      if (!store.hasAddresses(config.id.network, sets))
+      const full = sets.filter(set => !store.hasAddresses(config.id.network, [set]));
+      if (full.length > 0)
         throw new CniError(
           CODE.unavailable,
-          `no IP addresses available in range set: ${sets.map(({ key }) => key).join('; ')}`,
+          `no IP addresses available in range set: ${full.map(({ key }) => key).join('; ')}`,
         );
     }
     const [missing] = await this.tending.problems();
@@ -192,6 +196,10 @@ export class Agent {
     this.#parts.log.error({ ...what, err: error }, 'a request failed, please report this');
     return { code: CODE.kernel, msg: error instanceof Error ? error.message : String(error) };
   }
+}
+
+function ipamTypeOf({ config: { ipam } }: AgentRequest): unknown {
+  return isObject(ipam) ? ipam.type : undefined;
 }
 
 function unchained(id: AttachmentId): AttachmentId {

@@ -26,21 +26,32 @@ export async function checkAttachment(parts: AgentParts, request: AgentRequest):
     );
   const problems: string[] = [];
   for (const attachment of asked)
-    problems.push(...(await problemsOf(parts, attachment)), ...differences(request, attachment));
+    problems.push(...(await problemsOf(parts, attachment, request)), ...differences(request, attachment));
   if (problems.length > 0)
     throw new CniError(CODE.kernel, `${id.ifname} of ${id.containerID}: ${problems[0]}`, problems.join('; '));
 }
 
-async function problemsOf(parts: AgentParts, attachment: Attachment): Promise<readonly string[]> {
+async function problemsOf(
+  parts: AgentParts,
+  attachment: Attachment,
+  request: AgentRequest,
+): Promise<readonly string[]> {
   const kept = configOf(attachment);
   if (kept === undefined || kept.role === 'addresses') return [];
   if (!isAlive(parts, attachment)) return [`the network namespace ${attachment.netns} is gone, or another one`];
   const rules = podRulesOf(attachment, kept);
   return [
-    ...(kept.role === 'link' ? parts.wiring.check(linkSpecOf(attachment, kept)) : []),
+    ...(kept.role === 'link' ? parts.wiring.check({ ...linkSpecOf(attachment, kept), ...lastMac(request) }) : []),
     ...(hasRules(rules) ? await parts.rules.check(rules) : []),
     ...(kept.role === 'link' ? bridgedProblems(attachment) : []),
   ];
+}
+
+/** A plugin after this one may have given the pod another MAC (tuning does): the last result has it. */
+function lastMac({ config, ifname }: AgentRequest): { readonly mac?: string } {
+  const { interfaces = [] } = isObject(config.prevResult) ? (config.prevResult as CniResult) : {};
+  const found = interfaces.find(({ name, sandbox }) => name === ifname && (sandbox ?? '') !== '');
+  return found?.mac === undefined || found.mac === '' ? {} : { mac: found.mac };
 }
 
 /** Where the kernel has no br_netfilter at all there is nothing that anybody could have changed: that is said at the start. */

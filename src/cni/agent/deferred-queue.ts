@@ -64,8 +64,13 @@ export class DeferredQueue {
     const request = readDeferred(text);
     if (request === undefined) log.error({ path }, 'this is no deferred DEL that could be read: removed');
     else {
-      const { error } = await handle(request);
+      const { error, formerIpam } = await handle(request);
       if (error !== undefined) return;
+      if (formerIpam !== undefined)
+        log.warn(
+          { request, formerIpam },
+          'another IPAM plugin gave the addresses of a deferred DEL, and does not know that they are free',
+        );
       log.info({ containerID: request.containerID, ifname: request.ifname }, 'a deferred DEL is done');
     }
     // Unless a newer one has come meanwhile, which is the same.

@@ -1,6 +1,7 @@
 /** What an attachment is made of, from what is kept of it. Pure. */
 import { parseCIDR } from '../../net/cidr.ts';
 import type { BridgePort, NetworkConfig } from '../config/network.ts';
+import type { Json } from '../config/reader.ts';
 import type { Attachment } from '../ipam/attachment.ts';
 import { addressOf } from '../ipam/attachment.ts';
 import type { PodRules } from '../rules/pod-rules.ts';
@@ -15,6 +16,8 @@ export interface KeptConfig {
   readonly ipMasq: boolean;
   readonly routes: readonly CniRoute[];
   readonly bandwidth?: Bandwidth;
+  /** The section `ipam` of another plugin, which DEL is to call whatever the configuration is then. */
+  readonly delegate?: Json;
   /** The addresses are of the node's range, which may change while pods live. */
   readonly isOfNode?: boolean;
 }
@@ -25,6 +28,7 @@ export function keptConfig({ role, port, ipMasq, routes, bandwidth, ...config }:
   return {
     ...{ role, port: shared, ipMasq, routes },
     ...(bandwidth === undefined ? {} : { bandwidth }),
+    ...(config.ipam === 'other' ? { delegate: config.ipamSection } : {}),
     ...(isOfNode ? { isOfNode } : {}),
   };
 }
@@ -40,11 +44,12 @@ export function configOf({ config }: Attachment): KeptConfig | undefined {
   return kept?.port === undefined ? undefined : (kept as KeptConfig);
 }
 
-/** The bridge's own addresses: the gateways of the pod's, in its networks. */
+/** The bridge's own addresses: the gateways of the pod's, in its networks. Addresses of one network share theirs. */
 export function gatewaysOf(addresses: Attachment['addresses']): readonly string[] {
-  return addresses.flatMap(({ address, gateway }) =>
+  const all = addresses.flatMap(({ address, gateway }) =>
     gateway === undefined ? [] : [`${gateway}${address.slice(address.indexOf('/'))}`],
   );
+  return [...new Set(all)];
 }
 
 /** Of an attachment whose interface we make. */

@@ -1,14 +1,15 @@
 /** A runtime's request, as what the agent has to do. Pure. The fields are those of the bridge, portmap and bandwidth plugins; docs/cni.md lists them. */
-import { canonicalIP } from '../../net/ip.ts';
-import type {
-  AgentRequest,
-  AttachmentId,
-  Bandwidth,
-  CniDns,
-  CniResult,
-  CniRoute,
-  HostPort,
-  PodName,
+import { canonicalIP, type IPFamily } from '../../net/ip.ts';
+import {
+  type AgentRequest,
+  type AttachmentId,
+  type Bandwidth,
+  type CniDns,
+  type CniResult,
+  type CniRoute,
+  type HostPort,
+  LEAST_IPV6_MTU,
+  type PodName,
 } from '../types.ts';
 import { readBandwidth, readPortMappings } from './capabilities.ts';
 import { readDns } from './dns.ts';
@@ -166,11 +167,17 @@ function readPort(fields: Fields, mac: string | undefined): BridgePort {
   };
 }
 
-/** As the kernel's dev_valid_name() has it. */
+/** @throws CniError 7 where the link can't have the addresses that the pod gets */
+export function refuseSmallMtu({ role, port }: NetworkConfig, families: readonly IPFamily[]): void {
+  if (role === 'link' && port.mtu !== undefined && port.mtu < LEAST_IPV6_MTU && families.includes('IPv6'))
+    refuse('mtu', `must be at least ${LEAST_IPV6_MTU} for the pod's IPv6 address`);
+}
+
+/** As the kernel's dev_valid_name() has it, of which `%` makes a pattern; what isn't ASCII, tools show each in its own way. */
 function bridgeName(fields: Fields): string {
   const name = fields.text('bridge') ?? '';
   if (name === '') return DEFAULT_BRIDGE;
-  const isFine = /^[^\s/:]{1,15}$/.test(name) && name !== '.' && name !== '..';
+  const isFine = /^[!-~]{1,15}$/.test(name) && !/[/:%]|^\.{1,2}$/.test(name);
   return isFine ? name : refuse('bridge', `${JSON.stringify(name)} is no name that a link can have`);
 }
 

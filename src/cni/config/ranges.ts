@@ -103,7 +103,7 @@ function setsOfNode(podCIDRs: readonly string[] | undefined): readonly RangeSet[
   }
   const ranges = podCIDRs.map((subnet, index) => parseRange({ subnet }, `podCIDRs[${index}]`));
   const byFamily = Map.groupBy(ranges, ({ family }) => family);
-  if (byFamily.size === 0) throw bad('ipam.ranges', 'no IP ranges specified, and this node has no pod CIDR');
+  if (byFamily.size === 0) throw new CniError(CODE.tryAgain, 'ipam.ranges: none, and this node has no pod CIDRs');
   const sets = [...byFamily.values()].map(ofFamily => makeSet(ofFamily, 'podCIDRs'));
   refuseOverlaps(sets);
   return sets.map(({ set }) => set);

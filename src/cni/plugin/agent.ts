@@ -6,6 +6,7 @@ import { readResult } from '../spec/read-result.ts';
 import {
   AGENT_PROTOCOL,
   AGENT_SOCKET,
+  type AgentReply,
   type AgentRequest,
   CniError,
   type CniResult,
@@ -54,8 +55,11 @@ export function requestOf(call: Call, netns: string, ipamResult?: CniResult): Ag
   };
 }
 
-/** The result that the agent gives, if it gives one. @throws CniError what it says; 103: not ours to ask; 11: see UnknownOutcome */
-export function ask(call: Call, request: AgentRequest): { readonly result?: CniResult } | Unanswered {
+/** What is not for the standard error of an answer. */
+export type Reply = Pick<AgentReply, 'result' | 'formerIpam'>;
+
+/** What the agent gives. @throws CniError what it says; 103: not ours to ask; 11: see UnknownOutcome */
+export function ask(call: Call, request: AgentRequest): Reply | Unanswered {
   const socket = `${runtimeDirectory(call)}/${AGENT_SOCKET}`;
   const answer = call.host.exchange(socket, JSON.stringify(request), TIMEOUT_MS[request.command]);
   if (!isFailed(answer)) return readReply(call, answer);
@@ -73,7 +77,7 @@ export function ask(call: Call, request: AgentRequest): { readonly result?: CniR
 }
 
 /** For verbs that can't do without the agent. @throws CniError as ask(), and with `code` when there is no answer */
-export function askNow(call: Call, request: AgentRequest, code: number): { readonly result?: CniResult } {
+export function askNow(call: Call, request: AgentRequest, code: number): Reply {
   const answer = ask(call, request);
   if (!isFailed(answer)) return answer;
   throw new CniError(code, `the agent of kproxy-ts ${WORDS[answer.failure]}`, answer.message);
@@ -85,13 +89,13 @@ export const WORDS: Readonly<Record<Unanswered['failure'], string>> = {
   closed: 'went away without an answer',
 };
 
-function readReply({ host }: Call, line: string): { readonly result?: CniResult } {
-  const { protocol, error, result, warnings } = decoded(line);
+function readReply({ host }: Call, line: string): Reply {
+  const { protocol, error, result, formerIpam, warnings } = decoded(line);
   if (protocol !== AGENT_PROTOCOL)
     throw senseless(`it is of protocol ${JSON.stringify(protocol)}, not ${AGENT_PROTOCOL}`);
   for (const warning of Array.isArray(warnings) ? warnings : []) warn(host, String(warning));
   if (error !== undefined) throw readError(error) ?? senseless(`its error is ${JSON.stringify(error)}`);
-  if (result === undefined) return {};
+  if (result === undefined) return isObject(formerIpam) ? { formerIpam } : {};
   try {
     return { result: readResult(result, '1.1.0', 'result') };
   } catch (problem) {

@@ -7,7 +7,15 @@ import { CniError, type CniResult, CODE } from '../types.ts';
 import { ask, askNow, isDelegated, requestOf, runtimeDirectory, senseless, UnknownOutcome } from './agent.ts';
 import { type Call, endedEarly, isFailed, requirePrivileges, warn } from './call.ts';
 import { defer } from './deferring.ts';
-import { addByDelegate, type Delegate, findDelegate, forward, isOwnIpam, undoByDelegate } from './delegate.ts';
+import {
+  addByDelegate,
+  type Delegate,
+  findDelegate,
+  forward,
+  isOwnIpam,
+  undoByDelegate,
+  withIpam,
+} from './delegate.ts';
 import { netnsIfThere, type PodNetns, requireNetns } from './netns.ts';
 
 /** The result of an ADD. @throws CniError */
@@ -89,16 +97,33 @@ function undoByAgent(call: Call, netns: PodNetns): void {
 /** As much as can be done is done, whatever fails. */
 function del(call: Call): undefined {
   const netns = netnsIfThere(call.host, call.environment.netns);
-  const errors = [() => delByAgent(call, netns), () => forward(call, delegateIfThere(call))].flatMap(failureOfStep);
+  const steps = [
+    () => {
+      const former = delByAgent(call, netns);
+      if (former !== undefined) delByFormer(call, former);
+    },
+    () => forward(call, delegateIfThere(call)),
+  ];
+  const errors = steps.flatMap(failureOfStep);
   const error = joined(errors);
   if (error !== undefined) throw error;
 }
 
-function delByAgent(call: Call, netns: PodNetns): void {
+/** @returns the section `ipam` of the plugin that gave the addresses, if it is another one than the configuration names */
+function delByAgent(call: Call, netns: PodNetns): Json | undefined {
   const request = requestOf(call, netns.path);
   const answer = ask(call, request);
   // Later, the process's number may be another one's.
-  if (isFailed(answer)) defer(call, netns.isOfProcess ? { ...request, netns: '' } : request, answer);
+  if (!isFailed(answer)) return answer.formerIpam;
+  defer(call, netns.isOfProcess ? { ...request, netns: '' } : request, answer);
+  return undefined;
+}
+
+/** The configuration was changed since the ADD: whoever gave the addresses then has them back. */
+function delByFormer(call: Call, ipam: Json): void {
+  const before = withIpam(call, ipam);
+  warn(call.host, `ipam.type was ${JSON.stringify(ipam.type)} when this was added: that plugin is called too`);
+  forward(before, delegateIfThere(before));
 }
 
 /** A plugin that isn't there any more must not keep a pod from going. */

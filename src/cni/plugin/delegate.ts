@@ -2,7 +2,7 @@
 
 import type { Verb } from '../spec/environment.ts';
 import { readError } from '../spec/errors.ts';
-import { isObject } from '../spec/json.ts';
+import { isObject, type Json } from '../spec/json.ts';
 import { inexpressible } from '../spec/print-result.ts';
 import { readResult } from '../spec/read-result.ts';
 import { isSupported } from '../spec/versions.ts';
@@ -29,6 +29,14 @@ export interface Delegate {
   readonly path: string;
 }
 
+/** The same call with another section `ipam`, however the configuration spells that. */
+export function withIpam(call: Call, ipam: Json): Call {
+  const others = Object.entries(JSON.parse(call.stdin) as Json).filter(([key]) => key.toLowerCase() !== 'ipam');
+  const ipamType = typeof ipam.type === 'string' ? ipam.type : '';
+  const stdin = JSON.stringify({ ...Object.fromEntries(others), ipam });
+  return { ...call, stdin, configuration: { ...call.configuration, ipamType } };
+}
+
 /** Undefined = the agent gives out the addresses, if there are any. @throws CniError 7 where CNI_PATH doesn't have the program */
 export function findDelegate({ host, environment, configuration: { ipamType } }: Call): Delegate | undefined {
   if (ipamType === '' || isOwnIpam(ipamType)) return undefined;
@@ -46,6 +54,8 @@ export function addByDelegate(call: Call, delegate: Delegate): CniResult {
     const result = resultOf(call, delegate, execute(call, delegate));
     const problem = inexpressible(result, call.configuration.version);
     if (problem !== undefined) throw problem;
+    if ((result.ips ?? []).length === 0)
+      throw new CniError(CODE.io, `${delegate.type}: IPAM plugin returned missing IP config`);
     return result;
   } catch (error) {
     undoByDelegate(call, delegate);

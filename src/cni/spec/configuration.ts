@@ -2,7 +2,7 @@
 import { CniError, CODE } from '../types.ts';
 import { readAttachments } from './attachments.ts';
 import { isIdentifier, type Verb } from './environment.ts';
-import { isObject, type Json } from './json.ts';
+import { isDeeperThan, isObject, type Json } from './json.ts';
 import { readResult } from './read-result.ts';
 import { CONFIGURATION_SPELLING, respelledObject } from './spelling.ts';
 import {
@@ -28,6 +28,9 @@ export interface Configuration {
   /** What had to be left out. */
   readonly warnings: readonly string[];
 }
+
+/** What reads and writes it calls itself for each level. */
+const MAX_DEPTH = 200;
 
 const SINCE: Readonly<Record<Verb, SpecVersion>> = {
   ADD: '0.1.0',
@@ -80,6 +83,8 @@ function decoded(text: string): Json {
     throw new CniError(CODE.undecodable, 'the configuration is no JSON', error instanceof Error ? error.message : '');
   }
   if (!isObject(value)) throw new CniError(CODE.undecodable, 'the configuration is no JSON object');
+  if (isDeeperThan(value, MAX_DEPTH))
+    throw new CniError(CODE.undecodable, `the configuration is nested more than ${MAX_DEPTH} levels deep`);
   return respelledObject(value, CONFIGURATION_SPELLING);
 }
 

@@ -1,7 +1,7 @@
 /** Gives a pod its interface: everything of a specification, or nothing. */
 import { refreshNeighbour } from '../../rtnetlink/addresses.ts';
 import { changeLink, deleteLink, IFF, type Link, newVeth } from '../../rtnetlink/links.ts';
-import { CniError, CODE } from '../types.ts';
+import { CniError, CODE, LEAST_IPV6_MTU } from '../types.ts';
 import { limitBandwidth } from './bandwidth.ts';
 import { ensureBridge, type FixedBridges, forwardingSwitches, hasIPv6 } from './bridge.ts';
 import { findLink } from './links.ts';
@@ -73,7 +73,8 @@ interface Pair {
 function makePair({ route, sysctls }: WiringPorts, spec: LinkSpec, { mac, master, netnsFd }: Pair): void {
   const { hostLink: name, ifname, mtu, alias, hairpin, isolated } = spec;
   const peer = { name: ifname, mac, netnsFd };
-  const port = master === undefined ? {} : { port: { hairpin, isolated }, isWithoutIPv6: hasIPv6(sysctls) };
+  const isWithoutIPv6 = hasIPv6(sysctls) && (mtu ?? LEAST_IPV6_MTU) >= LEAST_IPV6_MTU;
+  const port = master === undefined ? {} : { port: { hairpin, isolated }, isWithoutIPv6 };
   try {
     route.send([newVeth({ name, mac: macOfText(name), mtu, master, peer }), changeLink(name, { alias, ...port })]);
   } catch (error) {

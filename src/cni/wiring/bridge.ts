@@ -62,7 +62,7 @@ function makeBridge(ports: WiringPorts, spec: BridgeSpec, fixed: FixedBridges): 
     throw error;
   }
   // Its own addresses are usable from the first pod on.
-  if (hasIPv6(ports.sysctls)) ports.sysctls.write(`ipv6/conf/${name}/accept_dad`, '0');
+  if (hasIPv6(ports.sysctls, name)) ports.sysctls.write(`ipv6/conf/${name}/accept_dad`, '0');
   const gateways = spec.vlanFiltering ? [] : spec.gateways;
   const vlan = spec.vlanFiltering ? [setVlanFiltering(name)] : [];
   const set = IFF.up | (spec.promisc ? IFF.promisc : 0);
@@ -77,10 +77,10 @@ function makeBridge(ports: WiringPorts, spec: BridgeSpec, fixed: FixedBridges): 
   return { ...bridge, isUp: true, isPromiscuous: spec.promisc };
 }
 
-/** Whether this namespace has IPv6. */
-export function hasIPv6(sysctls: Sysctls): boolean {
+/** Whether this namespace has IPv6, on a link: those of less than 1280 bytes have none (addrconf_notify of net/ipv6/addrconf.c). */
+export function hasIPv6(sysctls: Sysctls, link = 'all'): boolean {
   try {
-    sysctls.read('ipv6/conf/all/disable_ipv6');
+    sysctls.read(`ipv6/conf/${link}/disable_ipv6`);
     return true;
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;

@@ -6,7 +6,7 @@ import {
   dumpRoutes,
   type Route,
   readAddress,
-  readRoute,
+  readRoutes,
 } from '../../rtnetlink/addresses.ts';
 import { AF } from '../../rtnetlink/encoding.ts';
 import { dumpLinks, getLink, isLinkMessage, type Link, type LinkName, readLink } from '../../rtnetlink/links.ts';
@@ -42,5 +42,5 @@ export function addressesOf(route: RouteKernel, index: number): readonly Address
 
 export function routesOf(route: RouteKernel, index: number): readonly Route[] {
   const dumps = [AF.inet, AF.inet6].flatMap(family => route.dump(dumpRoutes(family)));
-  return dumps.map(readRoute).filter(found => found?.index === index) as Route[];
+  return dumps.flatMap(readRoutes).filter(found => found.index === index);
 }

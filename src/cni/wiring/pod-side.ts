@@ -51,7 +51,7 @@ function waitForRoutes({ route }: PodNamespace, addresses: LinkSpec['addresses']
 
 function setSysctls(sysctls: Sysctls, { ifname, addresses, dad }: LinkSpec): void {
   const wantsIPv6 = addresses.some(({ address }) => address.includes(':'));
-  if (hasIPv6(sysctls)) {
+  if (hasIPv6(sysctls, ifname)) {
     const ipv6 = `ipv6/conf/${ifname}`;
     if (wantsIPv6) {
       sysctls.write(`${ipv6}/disable_ipv6`, '0');
@@ -59,7 +59,7 @@ function setSysctls(sysctls: Sysctls, { ifname, addresses, dad }: LinkSpec): voi
     }
     if (!dad) sysctls.write(`${ipv6}/accept_dad`, '0');
   } else if (wantsIPv6) {
-    throw new CniError(CODE.kernel, 'this kernel has no IPv6, and the pod has an IPv6 address');
+    throw new CniError(CODE.kernel, `${ifname} has no IPv6 in this kernel, and the pod has an IPv6 address`);
   }
   if (addresses.some(({ address }) => !address.includes(':'))) sysctls.write(`ipv4/conf/${ifname}/arp_notify`, '1');
 }

@@ -30,7 +30,7 @@ const [MAIN, LINK] = [254, 253];
 /** Of a scope in which there are no gateways. */
 const isLocal = ({ scope }: CniRoute) => scope !== undefined && scope >= LINK;
 
-/** For the kernel: a gateway that is in no prefix of the pod's is said to be on the link. */
+/** For the kernel: the gateway of an address is said to be on the link where it is in no prefix of the pod's. Of others the kernel knows whether they can be reached. */
 export function kernelRoute(route: CniRoute, addresses: readonly PodAddress[]): RouteSpec {
   const dst = parseCIDR(route.dst)?.text ?? route.dst;
   const { gw } = route;
@@ -39,5 +39,5 @@ export function kernelRoute(route: CniRoute, addresses: readonly PodAddress[]): 
     const range = parseCIDR(address);
     return range !== undefined && cidrContains(range, gw);
   });
-  return { ...route, dst, isOnlink: !isNear };
+  return { ...route, dst, isOnlink: !isNear && addresses.some(({ gateway }) => gateway === gw) };
 }

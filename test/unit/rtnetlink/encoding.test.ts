@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { attributesIn, messagesIn, readHostWord } from '../../../src/netfilter/attributes.ts';
-import { newAddress, newRoute, readAddress, readRoute } from '../../../src/rtnetlink/addresses.ts';
+import { newAddress, newRoute, readAddress, readRoutes } from '../../../src/rtnetlink/addresses.ts';
 import {
   encodeAttributes,
   encodeRequests,
@@ -35,7 +35,7 @@ describe('requests of rtnetlink', () => {
     const messages = [...messagesIn(encodeRequests([newAddress(3, '10.0.0.1/24'), newRoute(3, { dst: '::/0' })], 40))];
     expect(messages.map(({ type, sequence, flags }) => [type, sequence, flags])).toEqual([
       [20, 40, 0x601],
-      [24, 41, 0x601],
+      [24, 41, 0x401],
     ]);
   });
 
@@ -65,7 +65,7 @@ describe('requests of rtnetlink', () => {
       { dst: 'fd00:1::/64', gw: 'fd00::1', index: 4, table: 254, priority: 1 },
     ]) {
       const [message] = [...messagesIn(encodeRequests([newRoute(4, { ...route, mtu: 1400 })], 1))];
-      expect(readRoute(message!)).toEqual(route);
+      expect(readRoutes(message!)).toEqual([route]);
     }
   });
 

@@ -83,6 +83,24 @@ describe('another IPAM plugin', () => {
     expect(host.happened).toEqual(['agent DEL', 'static DEL']);
   });
 
+  test('D05 the plugin that gave the addresses, and no longer is the one, has its DEL with its own configuration', () => {
+    const agent = machine({ agent: () => ({ formerIpam: { type: 'static', Addresses: [2] } }) });
+    const changed = { IPAM: { type: 'kproxy-cni' }, keep: 1 };
+    const { status, host } = call('DEL', { config: changed, prepare: both(agent, withProgram('static')) });
+    expect([status, host.happened]).toEqual([0, ['agent DEL', 'static DEL']]);
+    const { ipam, IPAM, keep, name } = JSON.parse(host.executions[0]!.stdin);
+    expect([ipam, IPAM, keep, name]).toEqual([
+      { type: 'static', Addresses: [2] },
+      undefined,
+      1,
+      JSON.parse(String(host.stdin)).name,
+    ]);
+    expect(host.stderr).toContain('"static"');
+    const gone = call('DEL', { config: changed, prepare: agent });
+    expect([gone.status, gone.host.happened]).toEqual([0, ['agent DEL']]);
+    expect(gone.host.stderr).toContain('CNI_PATH');
+  });
+
   test('our DEL fails: its DEL is called all the same, and both are told', () => {
     const agent = machine({ agent: () => ({ error: { code: 103, msg: 'busy' } }) });
     const { printed, host } = call('DEL', { config, prepare: both(agent, withProgram('static', failingOn('DEL'))) });

@@ -82,7 +82,7 @@ describe('the environment', () => {
     expect(call('ADD', { env: { CNI_CONTAINERID: 'c'.repeat(250) } }).status).toBe(0);
   });
 
-  test.each(['a'.repeat(16), '..', '.', 'a/b', 'a:b', 'a b', 'ä'.repeat(8)])('E03 CNI_IFNAME %j', name => {
+  test.each(['a'.repeat(16), '..', '.', 'a/b', 'a:b', 'a b', 'ä', 'eth%d'])('E03 CNI_IFNAME %j', name => {
     expect(failure({ CNI_IFNAME: name })).toContain('CNI_IFNAME');
   });
 

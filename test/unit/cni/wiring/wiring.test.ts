@@ -79,7 +79,8 @@ describe('routes of a pod', () => {
   });
 
   it('say that a far gateway is on the link', () => {
-    const addresses = [{ address: '10.88.0.2/32' }];
+    const addresses = [{ address: '10.88.0.2/32', gateway: '169.254.1.1' }];
+    expect(kernelRoute({ dst: '10.0.0.0/8', gw: '1.2.3.4' }, addresses)).toMatchObject({ isOnlink: false });
     expect(kernelRoute({ dst: '0.0.0.0/0', gw: '169.254.1.1' }, addresses)).toMatchObject({ isOnlink: true });
     expect(kernelRoute({ dst: '10.1.2.3/8', gw: '10.88.0.2' }, addresses)).toMatchObject({
       dst: '10.0.0.0/8',
