@@ -1,7 +1,10 @@
-import { rename, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { run } from '../../src/linux/exec.ts';
 import { type Answer, CniNode, IPV4 } from './cni-node.ts';
 
 const PODS = 6;
@@ -155,6 +158,22 @@ describe('faults under the real executable', () => {
     await node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pods[0]!));
     expect((await node.add(pods[1]!, { id: 'next', config })).code).toBe(102);
     await node.del(pods[0]!, { id: 'kept' });
+    await clean();
+  });
+
+  test('F07, F08: a pod without a name in /run/netns is found by its processes', async () => {
+    const process = spawn('unshare', ['-n', 'sh', '-c', 'echo there; exec sleep 600']);
+    await once(process.stdout, 'data');
+    const pod = `/proc/${process.pid}/ns/net`;
+    const { result } = await node.add(pod, { id: 'unnamed' });
+    await node.stopAgent();
+    await rm(join(node.directory, 'state'), { recursive: true });
+    await node.startAgent();
+    const ready = (await node.leases()).filter(({ state }) => state === 'ready');
+    expect(ready.map(({ address }) => `${address}/24`)).toEqual([result.ips![0]!.address]);
+    await run('nsenter', [`--net=${pod}`, 'ping', '-c1', '-W1', '10.88.0.1']);
+    expect((await node.del(pod, { id: 'unnamed' })).status).toBe(0);
+    process.kill();
     await clean();
   });
 

@@ -1,5 +1,5 @@
 /** Records that were lost, made again from what the kernel knows: links by their aliases, addresses from the pods' namespaces, hostPorts from the rules. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { addressOf } from '../ipam/attachment.ts';
 import { attachmentKey } from '../types.ts';
@@ -7,19 +7,20 @@ import type { AgentParts } from './parts.ts';
 import type { KeptConfig } from './plan.ts';
 
 /** Where runtimes keep names of namespaces. */
-const NAMESPACES = '/run/netns';
+const NAMESPACES = ['/run/netns', '/run/docker/netns'];
 
-/** A pod whose namespace has no name here is left alone: its link says whose it is, DEL takes it away. What was adopted, and not, is in the log. */
+/** A pod whose namespace has neither a name here nor a process is not found. What was adopted, and not, is in the log. */
 export async function adoptFromKernel(parts: AgentParts): Promise<void> {
   const { wiring, store, rules, log } = parts;
   const links = wiring.listOwn();
   if (links.length === 0) return;
   const [hostPortsOf, checks] = [await rules.readHostPorts(), await rules.readSourceChecks()];
   const bridges = new Map<number, string>();
+  const namespaces = new Set(namespacesBeside(wiring.identity));
   let adopted = 0;
   for (const { id, hostLink, master } of links) {
     if (id === undefined || store.get(id) !== undefined) continue;
-    const found = findPod(parts, { hostLink, ifname: id.ifname });
+    const found = findPod(parts, namespaces, { hostLink, ifname: id.ifname });
     const bridge = bridges.get(master) ?? wiring.nameOf(master);
     if (found === undefined || bridge === undefined) {
       log.warn({ attachment: id, hostLink }, 'the pod of this link is not found: nothing is known of its addresses');
@@ -55,14 +56,21 @@ interface FoundPod {
   readonly isDefaultGateway: boolean;
 }
 
+/** A namespace that can't be entered is nobody's from then on. */
 function findPod(
-  { wiring }: AgentParts,
+  { wiring, log }: AgentParts,
+  namespaces: Set<string>,
   link: { readonly hostLink: string; readonly ifname: string },
 ): FoundPod | undefined {
-  for (const name of namesIn(NAMESPACES)) {
-    const netns = join(NAMESPACES, name);
-    const pod = wiring.podOf(netns, link);
-    if (pod !== undefined) return { netns, netnsId: wiring.identityOf(netns), ...pod };
+  for (const netns of namespaces) {
+    try {
+      const pod = wiring.podOf(netns, link);
+      if (pod !== undefined) return { netns, netnsId: wiring.identityOf(netns), ...pod };
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      namespaces.delete(netns);
+      log.warn({ netns, err: error }, 'this namespace can not be looked into for pods');
+    }
   }
   return undefined;
 }
@@ -93,6 +101,30 @@ function configFor(
       isUp: true,
     },
   };
+}
+
+/** Paths of all namespaces but our own, each once: by their names, and by processes where they have none. */
+function namespacesBeside(own: string): readonly string[] {
+  const named = NAMESPACES.flatMap(directory => namesIn(directory).map(name => join(directory, name)));
+  const processes = namesIn('/proc').filter(name => /^\d+$/.test(name));
+  const seen = new Set([own]);
+  return [...named, ...processes.map(pid => `/proc/${pid}/ns/net`)].filter(path => {
+    const identity = identityAt(path);
+    if (identity === undefined || seen.has(identity)) return false;
+    seen.add(identity);
+    return true;
+  });
+}
+
+/** As `Wiring` has it; undefined of a process that has ended, or may not be looked into. */
+function identityAt(path: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(path);
+    return `${dev}:${ino}`;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return undefined;
+    throw error;
+  }
 }
 
 function namesIn(directory: string): readonly string[] {

@@ -54,6 +54,7 @@ export class Serving {
   readonly #forwarding: Forwarding;
   /** Of the store's files, as long as they are not told. */
   readonly #outcomes: OpenOutcome[];
+  #knowing: Promise<void> = Promise.resolve();
   #tending: Promise<void> = Promise.resolve();
   #nonMasqueradeCIDRs: readonly string[] = [];
 
@@ -74,6 +75,7 @@ export class Serving {
       path,
       log,
       handle: async (request, signal) => {
+        await this.#know();
         if (request.command === 'ADD') await this.#deferred.workOff(request);
         return this.counts.count(request.command, () => this.agent.handle(request, signal));
       },
@@ -165,7 +167,17 @@ export class Serving {
     return outcomes.some(({ kind }) => kind !== 'rewritten');
   }
 
-  /** The disk could be read later than at the start: what pods have is known from now on. */
+  /** The disk could be read later than at the start, by this try or one before: what pods have is known before anything more is given. */
+  #know(): Promise<void> {
+    const { store, log } = this.#parts;
+    if (!store.isLoaded) store.recover();
+    if (this.#outcomes.length > 0)
+      this.#knowing = this.#knowing
+        .then(() => this.#knowLate())
+        .catch((error: unknown) => log.error({ err: error }, 'what pods have can not all be known'));
+    return this.#knowing;
+  }
+
   async #knowLate(): Promise<void> {
     if (!(await this.#tellOpenings())) return;
     await this.#parts.rules.start(this.#podRules(), { nonMasqueradeCIDRs: this.#nonMasqueradeCIDRs });
@@ -189,7 +201,7 @@ export class Serving {
       try {
         await this.#repairSocket();
         await this.#deferred.workOff();
-        await this.#knowLate();
+        await this.#know();
         await this.agent.tending.repair();
         if (performance.now() < sweepAt) continue;
         sweepAt = performance.now() + SWEEP_MS;
