@@ -157,6 +157,7 @@ export function podRules(name: keyof typeof PODS, fields: Partial<PodRules> = {}
     addresses: [IPv4, IPv6],
     masquerade: true,
     networks: NETWORKS,
+    areOfPods: true,
     hostPorts: [],
     bridge: BRIDGE,
     ...fields,

@@ -92,6 +92,8 @@ export function podRulesOf(attachment: Attachment, { role, port, ipMasq }: KeptC
     addresses,
     masquerade: ipMasq,
     networks: attachment.addresses.flatMap(({ address }) => networkOf(address)),
+    // Others' bridges and what isn't masqueraded may well be on the node's LAN, which other pods are masqueraded to.
+    areOfPods: role === 'link' && ipMasq,
     hostPorts: attachment.hostPorts,
     ...(checks ? { spoof } : {}),
     ...(role === 'link' ? { bridge: port.bridge } : {}),

@@ -9,8 +9,10 @@ export interface PodRules {
   readonly addresses: readonly string[];
   /** Its packets leave the node with the node's address. */
   readonly masquerade: boolean;
-  /** CIDRs of its addresses. */
+  /** CIDRs of its addresses: what is there reaches it without the node. Of nobody else anything follows from them, unless `areOfPods`. */
   readonly networks: readonly string[];
+  /** Its networks are those of pods here: no pod is masqueraded on its way to them. */
+  readonly areOfPods: boolean;
   readonly hostPorts: readonly HostPort[];
   readonly spoof?: SpoofCheck;
   /** The bridge behind which it is. */

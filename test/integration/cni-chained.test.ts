@@ -1,0 +1,95 @@
+/** Interfaces that stock plugins make, with this one behind them: what it adds is the pod's, and changes nothing for others. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type Answer, CniNode, DUAL, kproxyCni, outside } from './cni-node.ts';
+import { Echo, who } from './cni-packets.ts';
+
+const STOCK = '/usr/lib/cni';
+const FAR = '192.0.2.9';
+const NODE = '192.0.2.1';
+const tcp = { hostPort: 8080, containerPort: 80, protocol: 'tcp' };
+const mappings = (...list: readonly object[]) => ({ runtimeConfig: { portMappings: list } });
+const KINDS = ['nftables', 'iptables'] as const;
+
+describe.skipIf(!existsSync(STOCK)).each(KINDS)('behind stock plugins, rules in %s', rules => {
+  const canRun = rules === 'nftables' || existsSync('/usr/sbin/iptables-legacy');
+  let node: CniNode;
+  let far: string;
+  let pods: string[];
+  const echoes: Echo[] = [];
+
+  beforeAll(async () => {
+    if (!canRun) return;
+    node = await CniNode.start(`chn${rules.slice(0, 3)}`, DUAL, rules === 'iptables' ? { rules } : {});
+    far = await outside(node);
+    pods = await Promise.all(['one', 'two'].map(name => node.pod(name)));
+    for (const [index, pod] of pods.entries()) echoes.push(await Echo.start(node.nameOf(pod), `pod${index}`));
+    echoes.push(await Echo.start(far, 'outside'));
+  });
+  afterEach(async () => {
+    if (!canRun) return;
+    for (const [index, pod] of pods.entries()) await node.del(pod, { id: `c${index}` });
+    expect(await node.residue()).toEqual([]);
+  });
+  afterAll(async () => {
+    for (const echo of echoes) await echo[Symbol.asyncDispose]();
+    await node?.[Symbol.asyncDispose]();
+  });
+
+  const inside = (index: number) => node.nameOf(pods[index]!);
+  /** Calls one plugin of a list for the second pod. */
+  const call = async (verb: string, type: string, config: object): Promise<Answer> => {
+    const stdin = JSON.stringify({
+      cniVersion: '1.0.0',
+      name: 'kp',
+      type,
+      ...config,
+      kproxyRuntimeDir: node.directory,
+    });
+    const program = type === 'kproxy-cni' ? kproxyCni : join(STOCK, type);
+    const answer = await node.call({ verb, id: 'c1', pod: pods[1]!, program, path: STOCK, stdin });
+    expect(answer).toMatchObject({ status: 0 });
+    return answer;
+  };
+  const ipam = (range: object) => ({
+    type: 'host-local',
+    dataDir: join(node.directory, 'host-local'),
+    ranges: [[range]],
+  });
+
+  /** What others see of the first pod, and the first pod of them. */
+  const seen = async () => [
+    await who(inside(0), { address: FAR, port: 80 }),
+    await who(far, { address: NODE, port: 8080 }),
+    await who(inside(0), { address: NODE, port: 8080 }),
+  ];
+
+  test.runIf(canRun)("A19: a pod on the node's LAN changes nothing for the other pods on their way there", async () => {
+    const first = await node.add(pods[0]!, { id: 'c0', config: mappings(tcp) });
+    expect(first.status).toBe(0);
+    const before = [`outside ${NODE}`, `pod0 ${FAR}`, 'pod0 10.88.0.1'];
+    expect(await seen()).toEqual(before);
+    const range = { subnet: '192.0.2.0/24', rangeStart: '192.0.2.100', rangeEnd: '192.0.2.110' };
+    const macvlan = { master: 'out0', ipam: ipam(range) };
+    const made = await call('ADD', 'macvlan', macvlan);
+    const ports = mappings({ ...tcp, hostPort: 9090 });
+    await call('ADD', 'kproxy-cni', { ...ports, prevResult: made.result });
+    expect(await seen()).toEqual(before);
+    await node.stopAgent();
+    await node.startAgent();
+    expect(await seen()).toEqual(before);
+    await call('DEL', 'kproxy-cni', {});
+    await call('DEL', 'macvlan', macvlan);
+    const bridged = {
+      bridge: 'lan',
+      ipMasq: false,
+      isDefaultGateway: false,
+      ipam: { type: 'kproxy-cni', ranges: [[range]] },
+    };
+    const own = await node.add(pods[1]!, { id: 'c1', config: { name: 'lan', ...bridged, ...ports } });
+    expect(own.status).toBe(0);
+    expect(await seen()).toEqual(before);
+    await node.del(pods[1]!, { id: 'c1', config: { name: 'lan' } });
+  });
+});
