@@ -43,6 +43,7 @@ export async function addAttachment(
     id,
     createdAt: Date.now(),
     rangeSets: rangeSetsOf(parts, config),
+    isOfNode: keptConfig(config).isOfNode ?? false,
     requested: config.ipam === 'own' && config.role !== 'chained' ? config.requestedIPs : [],
     ...(addresses === undefined ? {} : { delegated: addresses }),
     hostPorts: usable,

@@ -12,7 +12,7 @@ import { addAttachment, chainedID, isAlive } from './add.ts';
 import { checkAttachment } from './check.ts';
 import { collectGarbage } from './gc.ts';
 import type { AgentParts } from './parts.ts';
-import { configOf } from './plan.ts';
+import { configOf, keptConfig } from './plan.ts';
 import { removeAttachment } from './remove.ts';
 import { TakenOver } from './taken-over.ts';
 import { Tending } from './tending.ts';
@@ -105,7 +105,7 @@ export class Agent {
       const { podCIDRs } = settings();
       const { ipamSection: ipam, runtimeRanges } = config;
       const sets = this.#rangesFor({ ipam, podCIDRs, ...(runtimeRanges === undefined ? {} : { runtimeRanges }) });
-      if (!store.hasAddresses(config.id.network, sets))
+      if (!store.hasAddresses(config.id.network, sets, keptConfig(config).isOfNode))
         throw new CniError(
           CODE.unavailable,
           `no IP addresses available in range set: ${sets.map(({ key }) => key).join('; ')}`,

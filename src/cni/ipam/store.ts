@@ -136,8 +136,8 @@ export class AttachmentStore implements Disposable {
     return this.#book.holderOf(network, ip);
   }
 
-  hasAddresses(network: string, sets: readonly RangeSet[]): boolean {
-    return this.#book.hasAddresses(network, sets);
+  hasAddresses(network: string, sets: readonly RangeSet[], isOfNode = false): boolean {
+    return this.#book.hasAddresses(network, sets, isOfNode);
   }
 
   rests(): readonly Rest[] {
