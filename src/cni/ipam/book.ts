@@ -2,11 +2,11 @@
  * All attachments of this node in memory: their records, their addresses and their ports of the node. Tells which rows of the
  * journal are out of date; `rowOf` says what such a row should be. Pure.
  */
-import { canonicalIP } from '../../net/ip.ts';
+import { canonicalIP, type IPFamily, ipFamily } from '../../net/ip.ts';
 import type { RangeSet } from '../config/ranges.ts';
-import { type AttachmentId, attachmentKey, CniError, CODE } from '../types.ts';
+import { type AttachmentId, attachmentKey, CniError, CODE, type HostPort } from '../types.ts';
 import { type Attachment, addressOf, attachmentText, encodeAttachment, type KeptAddress } from './attachment.ts';
-import { HostPortClaims } from './host-ports.ts';
+import { HostPortClaims, type PortsOfPod } from './host-ports.ts';
 import { copyOf, KeptAttachment, SharedTexts } from './kept-attachment.ts';
 import type { Allocation } from './pool.ts';
 import { AddressPools } from './pools.ts';
@@ -77,7 +77,8 @@ export class AttachmentBook {
     const { rangeSets, requested, delegated, isOfNode = false, ...known } = reservation;
     const { network } = known.id;
     const key = this.#freeKey(known.id);
-    this.#claims.check(known.hostPorts);
+    const given = new Set(delegated?.map(familyOf) ?? rangeSets.map(({ family }) => family));
+    this.#claims.check({ hostPorts: known.hostPorts, families: given });
     this.endRests(network);
     const allocations = this.#pools.allocate(network, { sets: rangeSets, requested, isOfNode });
     const { setKeys, ended } = this.#pools.take(network, { allocations, holder: key, isOfNode });
@@ -143,6 +144,12 @@ export class AttachmentBook {
 
   holderOf(network: string, ip: string): Attachment | undefined {
     const key = this.#pools.networks.get(network)?.holderOf(ip);
+    return key === undefined ? undefined : this.#kept.get(key);
+  }
+
+  /** Who has a port at an address that meets this one's, in one of the families. */
+  holderOfPort(port: HostPort, families: ReadonlySet<IPFamily>): Attachment | undefined {
+    const key = this.#claims.holderOf(port, families);
     return key === undefined ? undefined : this.#kept.get(key);
   }
 
@@ -227,7 +234,7 @@ export class AttachmentBook {
   #keep(key: string, attachment: Attachment): KeptAttachment {
     const kept = new KeptAttachment(attachment, this.#texts);
     this.#kept.set(key, kept);
-    this.#claims.claim(kept.hostPorts, key);
+    this.#claims.claim(portsOf(kept), key);
     this.#touchAll(kept);
     return kept;
   }
@@ -254,7 +261,7 @@ export class AttachmentBook {
   #remove(kept: KeptAttachment, giveBack: (ip: string) => void): void {
     const key = attachmentKey(kept.id);
     this.#kept.delete(key);
-    this.#claims.release(kept.hostPorts, key);
+    this.#claims.release(portsOf(kept), key);
     kept.forget(this.#texts);
     for (const address of kept.isDelegated === true ? [] : kept.addresses) giveBack(addressOf(address));
     this.#touchAll(kept);
@@ -273,6 +280,12 @@ export class AttachmentBook {
 
 export function idColumns({ network, containerID, ifname }: AttachmentId): readonly string[] {
   return [network, containerID, ifname];
+}
+
+const familyOf = (address: KeptAddress): IPFamily => ipFamily(addressOf(address));
+
+function portsOf({ hostPorts, addresses }: Attachment): PortsOfPod {
+  return { hostPorts, families: new Set(addresses.map(familyOf)) };
 }
 
 function keptAddress({ ip, range }: Allocation): KeptAddress {

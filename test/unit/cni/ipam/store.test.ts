@@ -233,13 +233,37 @@ describe('the store of attachments', () => {
       const hostPorts = [port(53, { hostIP, protocol: 'udp' })];
       await expect(store.reserve(reservation('c3', { hostPorts }))).rejects.toMatchObject({ code: CODE.portTaken });
     }
-    await expect(store.reserve(reservation('c3', { hostPorts: [port(1), port(1, { hostIP: '::' })] }))).rejects.toThrow(
-      'asked for twice',
-    );
+    await expect(
+      store.reserve(reservation('c3', { hostPorts: [port(1), port(1, { hostIP: '0.0.0.0' })] })),
+    ).rejects.toThrow('asked for twice');
     await expect(store.reserve(reservation('c1'))).rejects.toMatchObject({ code: CODE.exists });
     expect(store.size).toBe(1);
     const hostPorts = [port(8080, { protocol: 'udp' }), port(53, { hostIP: '192.0.2.2', protocol: 'udp' })];
     expect(addressesOf(await store.reserve(reservation('c4', { hostPorts })))).toEqual(['10.0.0.3']);
+  });
+
+  test('P02 each family has its ports for itself', async () => {
+    const store = open();
+    const six = { rangeSets: setsOf('fd00::/64') };
+    const both = { rangeSets: [...setsOf('10.0.0.0/24'), ...setsOf('fd00::/64')] };
+    const [any4, any6, one6] = ['0.0.0.0', '::', '2001:db8::1'].map(hostIP => port(80, { hostIP }));
+    await store.reserve(reservation('c1', { ...both, hostPorts: [any4!] }));
+    await store.reserve(reservation('c2', { ...both, hostPorts: [one6!] }));
+    for (const hostPorts of [[any6!], [port(80)]]) {
+      await expect(store.reserve(reservation('c3', { ...both, hostPorts }))).rejects.toThrow(
+        /is held by kp\/c[12]\/eth0/,
+      );
+    }
+    await store.release(idOf('c2'));
+    await store.reserve(reservation('c3', { ...six, hostPorts: [port(80)] }));
+    await store.release(idOf('c3'));
+    await store.release(idOf('c1'));
+    await store.reserve(reservation('c1', { ...both, hostPorts: [any4!, any6!] }));
+    const next = reopen(store);
+    expect(next.holderOfPort(one6!, new Set(['IPv6']))?.id).toEqual(idOf('c1'));
+    expect(next.holderOfPort(one6!, new Set(['IPv4']))).toBeUndefined();
+    await next.release(idOf('c1'));
+    expect(next.holderOfPort(one6!, new Set(['IPv6']))).toBeUndefined();
   });
 
   test('P06 a port is free at once when its pod is gone, also after a restart', async () => {
