@@ -49,7 +49,7 @@ describe.skipIf(!existsSync(STOCK)).each(KINDS)('behind stock plugins, rules in 
     });
     const program = type === 'kproxy-cni' ? kproxyCni : join(STOCK, type);
     const answer = await node.call({ verb, id: 'c1', pod: pods[1]!, program, path: STOCK, stdin });
-    expect(answer).toMatchObject({ status: 0 });
+    expect([answer.status, answer.message]).toEqual([0, '']);
     return answer;
   };
   const ipam = (range: object) => ({
@@ -92,4 +92,36 @@ describe.skipIf(!existsSync(STOCK)).each(KINDS)('behind stock plugins, rules in 
     expect(await seen()).toEqual(before);
     await node.del(pods[1]!, { id: 'c1', config: { name: 'lan' } });
   });
+
+  const range77 = { subnet: '10.77.0.0/24' };
+  const STOCKS = [
+    ['bridge', { bridge: 'stock0', isDefaultGateway: true, hairpinMode: true }, {}],
+    ['ptp', {}, { routes: [{ dst: '0.0.0.0/0' }] }],
+  ] as const;
+  test.runIf(canRun).each(STOCKS)(
+    'P01, P09: behind %s a hostPort is reached from everywhere, 127.0.0.1 too',
+    async (type, fields, routes) => {
+      const config = { ...fields, ipam: { ...ipam(range77), ...routes } };
+      const made = await call('ADD', type, config);
+      const link = made.result.interfaces!.find(({ sandbox }) => (sandbox ?? '') === '')!.name;
+      const localnet = () => node.exec(['sysctl', '-n', `net.ipv4.conf.${link}.route_localnet`]);
+      expect((await localnet()).stdout.trim()).toBe('0');
+      await call('ADD', 'kproxy-cni', { ...mappings(tcp), ipMasq: true, prevResult: made.result });
+      const reached = async () => {
+        expect(await who(far, { address: NODE, port: 8080 })).toBe(`pod1 ${FAR}`);
+        expect(await who(node.netns, { address: '127.0.0.1', port: 8080 })).toBe('pod1 10.77.0.1');
+        expect(await who(inside(1), { address: NODE, port: 8080 })).toBe('pod1 10.77.0.1');
+        expect(await who(inside(1), { address: FAR, port: 80 })).toBe(`outside ${NODE}`);
+      };
+      await reached();
+      await node.stopAgent();
+      await node.startAgent();
+      await reached();
+      await call('DEL', 'kproxy-cni', {});
+      expect((await localnet()).stdout.trim()).toBe('0');
+      expect(await who(node.netns, { address: '127.0.0.1', port: 8080 })).toBe('ECONNREFUSED');
+      await call('DEL', type, config);
+      if (type === 'bridge') await node.exec(['ip', 'link', 'del', link]);
+    },
+  );
 });

@@ -160,6 +160,7 @@ export function podRules(name: keyof typeof PODS, fields: Partial<PodRules> = {}
     areOfPods: true,
     hostPorts: [],
     bridge: BRIDGE,
+    behind: BRIDGE,
     ...fields,
   };
 }

@@ -26,7 +26,7 @@ export class Ledger {
   /** How many pods each network has, and how many for which no pod is masqueraded on its way there. */
   readonly #networks = new Map<string, number>();
   readonly #excepted = new Map<string, number>();
-  /** How many pods each bridge has that are reached at 127.0.0.1. */
+  /** How many pods that are reached at 127.0.0.1 are behind each interface, which is a bridge as a rule. */
   readonly #localnets = new Map<string, number>();
   readonly #unmasqueraded: readonly CIDR[];
   #rangesVersion = 0;
@@ -65,7 +65,7 @@ export class Ledger {
       [pod, 1],
     ] as const) {
       this.#countNetworks(each, by);
-      if (each?.bridge !== undefined && hasLocalnet(each)) add(this.#localnets, each.bridge, by);
+      if (each?.behind !== undefined && hasLocalnet(each)) add(this.#localnets, each.behind, by);
     }
     if (pod === undefined) this.#pods.delete(key);
     else this.#pods.set(key, pod);

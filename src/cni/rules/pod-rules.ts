@@ -15,8 +15,10 @@ export interface PodRules {
   readonly areOfPods: boolean;
   readonly hostPorts: readonly HostPort[];
   readonly spoof?: SpoofCheck;
-  /** The bridge behind which it is. */
+  /** The bridge of ours behind which it is. */
   readonly bridge?: string;
+  /** The node's interface behind which it is: that bridge, or what another plugin made. */
+  readonly behind?: string;
 }
 
 export interface SpoofCheck {

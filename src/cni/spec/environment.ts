@@ -59,7 +59,7 @@ export function readEnvironment(variables: Variables, verb: Verb): Environment {
 }
 
 /** As the kernel's dev_valid_name() has it. */
-function isLinkName(text: string): boolean {
+export function isLinkName(text: string): boolean {
   return /^[^\s/:]+$/.test(text) && text !== '.' && text !== '..' && utf8Length(text) <= MAX_IFNAME_BYTES;
 }
 

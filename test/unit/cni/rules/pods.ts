@@ -11,6 +11,7 @@ export function pod(number: number, fields: Partial<PodRules> = {}): PodRules {
     areOfPods: true,
     hostPorts: [],
     bridge: 'cni0',
+    behind: 'cni0',
     ...fields,
   };
 }
