@@ -85,6 +85,45 @@ describe('packets of pods', () => {
     expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^pod0 /);
   });
 
+  test('P02: each family has its ports for itself', async () => {
+    const at = (hostIP: string) => ({ ...tcp, hostIP });
+    expect((await add(0, mappings(at('0.0.0.0')))).status).toBe(0);
+    expect((await add(1, mappings(at('::')))).status).toBe(0);
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^pod0 /);
+    expect(await who(far, { address: NODE.IPv6, port: 8080 })).toMatch(/^pod1 /);
+    for (const [index, pod] of pods.entries()) await node.del(pod, { id: `c${index}` });
+    expect((await add(0, mappings(at('0.0.0.0'), at('::')))).status).toBe(0);
+    for (const address of Object.values(NODE)) expect(await who(far, { address, port: 8080 })).toMatch(/^pod0 /);
+    await node.del(pods[0]!, { id: 'c0' });
+    const [four, six] = ['10.88.0.0/24', 'fd00:88::/64'].map(subnet => ({
+      ipam: { type: 'kproxy-cni', ranges: [[{ subnet }]] },
+    }));
+    expect((await add(0, { ...four, ...mappings(tcp) })).status).toBe(0);
+    expect((await add(1, { ...six, ...mappings(tcp) })).status).toBe(0);
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^pod0 /);
+    expect(await who(far, { address: NODE.IPv6, port: 8080 })).toMatch(/^pod1 /);
+  });
+
+  test('P02: of two networks of one container, which both are asked for a port, the first has it, and the other is told', async () => {
+    const first = await add(0, mappings(tcp));
+    const second = { id: 'c0', ifname: 'eth1', config: { name: 'kp2', bridge: 'cni2', isDefaultGateway: false } };
+    const ranges = { ipam: { type: 'kproxy-cni', ranges: [[{ subnet: '10.99.0.0/24' }]] } };
+    const ports = mappings(tcp, { ...tcp, hostPort: 8081 });
+    const call = { ...second, config: { ...second.config, ...ranges, ...ports } };
+    const answer = await node.add(pods[0]!, call);
+    expect(answer).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining('hostPort 8080/tcp: kp/c0/eth0 has it'),
+    });
+    expect(answer.stderr).not.toContain('8081');
+    expect(first.stderr).toBe('');
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^pod0 /);
+    const config = { ...call.config, prevResult: answer.result };
+    expect((await node.call({ verb: 'CHECK', pod: pods[0]!, ...call, config })).status).toBe(0);
+    expect((await node.del(pods[0]!, call)).status).toBe(0);
+    expect(await who(far, { address: NODE.IPv4, port: 8080 })).toMatch(/^pod0 /);
+  });
+
   test('P04, P05: a protocol in capitals; an IPv6 address for a pod without IPv6 is left out, and said', async () => {
     const ipv4 = { ipam: { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/24' }]] } };
     const hostPorts = mappings({ ...tcp, protocol: 'TCP' }, { ...tcp, hostPort: 8081, hostIP: NODE.IPv6 });

@@ -157,8 +157,10 @@ export function podRules(name: keyof typeof PODS, fields: Partial<PodRules> = {}
     addresses: [IPv4, IPv6],
     masquerade: true,
     networks: NETWORKS,
+    areOfPods: true,
     hostPorts: [],
     bridge: BRIDGE,
+    behind: BRIDGE,
     ...fields,
   };
 }

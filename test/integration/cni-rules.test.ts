@@ -270,7 +270,11 @@ describeUnless(await obstacle(), 'rules of pod networking', () => {
     await node.run('node', 'nft', `flush map ip6 ${TABLE} host-ports`);
     expect(await node.do('check', pod)).toEqual([`missing in nf_tables: hostPort 8080/tcp to ${PODS.a.IPv6}`]);
     await node.do('repair');
-    await node.run('node', 'nft', `flush set ip ${TABLE} pod-networks; flush chain ip ${TABLE} nat-postrouting`);
+    await node.run(
+      'node',
+      'nft',
+      `flush set ip ${TABLE} unmasqueraded-ranges; flush chain ip ${TABLE} nat-postrouting`,
+    );
     expect(await node.do('check', pod)).toHaveLength(2);
     await node.do('repair');
     expect(await node.do('check', pod)).toEqual([]);

@@ -88,6 +88,28 @@ describe('IPAM by the real executable', () => {
     expect(added.map(({ result }) => ipOf(result))).toEqual(['10.91.7.2/24', '10.91.7.2/24']);
   });
 
+  test('I07: a network that is renamed gives no address of a living pod again', async () => {
+    const [old, young] = [await node.pod('i07old'), await node.pod('i07young')];
+    const before = await node.add(old, { id: 'i07old' });
+    await node.stopAgent();
+    await node.startAgent();
+    const renamed = { name: 'renamed' };
+    const taken = ipOf(before.result)!.replace(/\/.*/, '');
+    const next = await node.add(young, { id: 'i07young', config: renamed });
+    expect(ipOf(next.result)).not.toBe(ipOf(before.result));
+    const third = await node.pod('i07third');
+    const asked = await node.add(third, { id: 'i07third', args: `IP=${taken}`, config: renamed });
+    expect(asked).toMatchObject({ code: 101, message: expect.stringContaining('kp/i07old/eth0') });
+    expect((await node.call({ verb: 'STATUS', config: renamed })).status).toBe(0);
+    for (const [pod, id] of [
+      [old, 'i07old'],
+      [young, 'i07young'],
+    ] as const) {
+      await node.exec(['ping', '-c1', '-W1', '10.88.0.1'], node.nameOf(pod));
+      await node.del(pod, { id, config: id === 'i07old' ? {} : renamed });
+    }
+  });
+
   test('F15: the range of the node changes while pods live', async () => {
     const [old, young] = [await node.pod('f15'), await node.pod('f15b')];
     await node.add(old, { id: 'f15' });

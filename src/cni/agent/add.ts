@@ -12,20 +12,12 @@ import {
 import { parseRangeSets } from '../config/ranges.ts';
 import { refuse } from '../config/reader.ts';
 import { type Attachment, attachmentText, type KeptAddress } from '../ipam/attachment.ts';
-import { hostPortFamilies } from '../rules/elements.ts';
-import {
-  type AgentReply,
-  type AgentRequest,
-  type AttachmentId,
-  CniError,
-  type CniResult,
-  CODE,
-  type HostPort,
-} from '../types.ts';
+import { type AgentReply, type AgentRequest, type AttachmentId, CniError, type CniResult, CODE } from '../types.ts';
 import { hostLinkOf } from '../wiring/names.ts';
 import { shadowedBy } from './listening.ts';
 import type { AgentParts } from './parts.ts';
 import { configOf, gatewaysOf, hasRules, keptConfig, linkSpecOf, podRulesOf } from './plan.ts';
+import { grantPorts } from './ports.ts';
 import { heldPorts, removeAttachment } from './remove.ts';
 import { addressesResult, linkResult } from './result.ts';
 
@@ -41,21 +33,23 @@ export async function addAttachment(
   const config = readNetworkConfig(request);
   const id = config.role === 'chained' ? chainedID(config.id) : config.id;
   const addresses = givenAddresses(config);
-  const { usable, warnings } = usablePorts(config.hostPorts, addresses);
   const rangeSets = rangeSetsOf(parts, config);
-  const given = (addresses ?? []).map(({ address }) => ipFamily(withoutPrefix(address)));
-  refuseSmallMtu(config, [...given, ...rangeSets.map(({ family }) => family)]);
+  const given = addresses?.map(({ address }) => ipFamily(withoutPrefix(address)));
+  const families = new Set(given ?? rangeSets.map(({ family }) => family));
+  refuseSmallMtu(config, [...families]);
   await refuseExisting(parts, id, config);
   const netnsId = parts.wiring.identityOf(config.netns);
   if (netnsId === parts.wiring.identity)
     throw new CniError(CODE.netnsIsHosts, `CNI_NETNS ${config.netns} is the host's network namespace`);
+  const { hostPorts, warnings } = grantPorts(parts, { id, asked: config.hostPorts, families });
   const attachment = await parts.store.reserve({
     id,
     createdAt: Date.now(),
     rangeSets,
+    isOfNode: keptConfig(config).isOfNode ?? false,
     requested: config.ipam === 'own' && config.role !== 'chained' ? config.requestedIPs : [],
     ...(addresses === undefined ? {} : { delegated: addresses }),
-    hostPorts: usable,
+    hostPorts,
     config: keptConfig(config),
     netns: config.netns,
     netnsId,
@@ -66,13 +60,12 @@ export async function addAttachment(
   try {
     signal.throwIfAborted();
     if (config.role === 'link') refuseSecondBridge(parts, attachment, config.port);
-    const late = addresses === undefined ? usablePorts(usable, attachment.addresses).warnings : [];
     const result = await makeAttachment(parts, config, attachment);
     signal.throwIfAborted();
     const listeners = await shadowedBy(attachment.hostPorts);
     if (attachment.hostPorts.length > 0) parts.tellPorts(heldPorts(attachment, listeners));
     const shared = listeners.map(({ text, place }) => `hostPort ${text}: what listens at ${place} gets nothing more`);
-    return { result, warnings: [...warnings, ...late, ...shared] };
+    return { result, warnings: [...warnings, ...shared] };
   } catch (error) {
     await undo(parts, id, error);
     throw signal.aborted ? new CniError(CODE.tryAgain, 'the plugin ended before its answer; nothing was left') : error;
@@ -93,23 +86,6 @@ function givenAddresses(config: NetworkConfig): readonly KeptAddress[] | undefin
   if (ipam !== 'other') return undefined;
   const addresses = plain(ipamResult?.ips);
   return port.isGateway ? withGateways(addresses) : addresses;
-}
-
-/** A hostPort at an address of a family that the pod hasn't leads nowhere: said, and left out. */
-function usablePorts(
-  hostPorts: readonly HostPort[],
-  addresses: readonly KeptAddress[] | undefined,
-): { readonly usable: readonly HostPort[]; readonly warnings: readonly string[] } {
-  if (addresses === undefined) return { usable: hostPorts, warnings: [] };
-  const ips = addresses.map(({ address }) => withoutPrefix(address));
-  const isUsable = (port: HostPort) => hostPortFamilies(port, ips).length > 0;
-  const warnings = hostPorts
-    .filter(port => !isUsable(port))
-    .map(
-      port =>
-        `hostPort ${port.hostIP} ${port.hostPort}/${port.protocol}: the pod has no address of that family, so nothing leads to it`,
-    );
-  return { usable: hostPorts.filter(isUsable), warnings };
 }
 
 /** @throws CniError (106); one whose pod is gone makes room */

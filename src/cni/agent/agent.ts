@@ -13,7 +13,7 @@ import { addAttachment, chainedID, isAlive } from './add.ts';
 import { checkAttachment } from './check.ts';
 import { collectGarbage } from './gc.ts';
 import type { AgentParts } from './parts.ts';
-import { configOf } from './plan.ts';
+import { configOf, keptConfig } from './plan.ts';
 import { removeAttachment } from './remove.ts';
 import { TakenOver } from './taken-over.ts';
 import { Tending } from './tending.ts';
@@ -122,7 +122,8 @@ export class Agent {
       const { podCIDRs } = settings();
       const { ipamSection: ipam, runtimeRanges } = config;
       const sets = this.#rangesFor({ ipam, podCIDRs, ...(runtimeRanges === undefined ? {} : { runtimeRanges }) });
-      const full = sets.filter(set => !store.hasAddresses(config.id.network, [set]));
+      const { isOfNode } = keptConfig(config);
+      const full = sets.filter(set => !store.hasAddresses(config.id.network, [set], isOfNode));
       if (full.length > 0)
         throw new CniError(
           CODE.unavailable,

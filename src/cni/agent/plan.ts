@@ -5,7 +5,8 @@ import type { Json } from '../config/reader.ts';
 import type { Attachment } from '../ipam/attachment.ts';
 import { addressOf } from '../ipam/attachment.ts';
 import type { PodRules } from '../rules/pod-rules.ts';
-import { attachmentKey, type Bandwidth, type CniRoute } from '../types.ts';
+import { isLinkName } from '../spec/environment.ts';
+import { attachmentKey, type Bandwidth, type CniResult, type CniRoute } from '../types.ts';
 import { aliasOf, hostLinkOf } from '../wiring/names.ts';
 import type { LinkSpec } from '../wiring/specs.ts';
 
@@ -20,17 +21,30 @@ export interface KeptConfig {
   readonly delegate?: Json;
   /** The addresses are of the node's range, which may change while pods live. */
   readonly isOfNode?: boolean;
+  /** Of an interface that another plugin made: the node's interface behind which that is. */
+  readonly behind?: string;
 }
 
 export function keptConfig({ role, port, ipMasq, routes, bandwidth, ...config }: NetworkConfig): KeptConfig {
   const { mac: _, ...shared } = port;
+  const behind = role === 'chained' ? hostSideOf(config.prevResult) : undefined;
   const isOfNode = config.ipam === 'own' && !namesRanges(config);
   return {
     ...{ role, port: shared, ipMasq, routes },
     ...(bandwidth === undefined ? {} : { bandwidth }),
     ...(config.ipam === 'other' ? { delegate: config.ipamSection } : {}),
     ...(isOfNode ? { isOfNode } : {}),
+    ...(behind === undefined ? {} : { behind }),
   };
+}
+
+/** Neither is a link's, but the settings of all and of those to come. */
+const NO_LINKS: readonly string[] = ['all', 'default'];
+
+/** The bridge, of a plugin that has one (it tells that first), else the other end of the link; undefined of an interface that has nothing on the node (macvlan). */
+function hostSideOf(prevResult: CniResult | undefined): string | undefined {
+  const ofNode = prevResult?.interfaces?.find(({ sandbox }) => (sandbox ?? '') === '');
+  return ofNode !== undefined && isLinkName(ofNode.name) && !NO_LINKS.includes(ofNode.name) ? ofNode.name : undefined;
 }
 
 function namesRanges({ ipamSection, runtimeRanges }: Pick<NetworkConfig, 'ipamSection' | 'runtimeRanges'>): boolean {
@@ -83,9 +97,10 @@ export function linkSpecOf(
   };
 }
 
-export function podRulesOf(attachment: Attachment, { role, port, ipMasq }: KeptConfig): PodRules {
+export function podRulesOf(attachment: Attachment, { role, port, ipMasq, ...kept }: KeptConfig): PodRules {
   const { id, mac } = attachment;
   const addresses = attachment.addresses.map(addressOf);
+  const behind = role === 'link' ? port.bridge : kept.behind;
   const checks = role === 'link' && (port.macspoofchk || port.ipspoofchk);
   const spoof = {
     hostLink: hostLinkOf(id),
@@ -97,9 +112,12 @@ export function podRulesOf(attachment: Attachment, { role, port, ipMasq }: KeptC
     addresses,
     masquerade: ipMasq,
     networks: attachment.addresses.flatMap(({ address }) => networkOf(address)),
+    // Others' bridges and what isn't masqueraded may well be on the node's LAN, which other pods are masqueraded to.
+    areOfPods: role === 'link' && ipMasq,
     hostPorts: attachment.hostPorts,
     ...(checks ? { spoof } : {}),
     ...(role === 'link' ? { bridge: port.bridge } : {}),
+    ...(behind === undefined ? {} : { behind }),
   };
 }
 

@@ -112,7 +112,7 @@ export class Serving {
     this.#nonMasqueradeCIDRs = settings().nonMasqueradeCIDRs;
     await rules.start(this.#podRules(), { nonMasqueradeCIDRs: this.#nonMasqueradeCIDRs });
     const bridges = this.agent.bridges();
-    localnet.inherit(bridges);
+    localnet.inherit([...bridges, ...rules.localnetBridges()]);
     localnet.follow();
     for (const bridge of bridges) await this.#parts.acceptBridge(bridge);
     for (const problem of await enableBridgeNetfilter({ families: families() })) log.warn({}, problem);

@@ -2,13 +2,14 @@
  * All attachments of this node in memory: their records, their addresses and their ports of the node. Tells which rows of the
  * journal are out of date; `rowOf` says what such a row should be. Pure.
  */
-import { canonicalIP } from '../../net/ip.ts';
+import { canonicalIP, type IPFamily, ipFamily } from '../../net/ip.ts';
 import type { RangeSet } from '../config/ranges.ts';
-import { type AttachmentId, attachmentKey, CniError, CODE } from '../types.ts';
+import { type AttachmentId, attachmentKey, CniError, CODE, type HostPort } from '../types.ts';
 import { type Attachment, addressOf, attachmentText, encodeAttachment, type KeptAddress } from './attachment.ts';
-import { HostPortClaims } from './host-ports.ts';
+import { HostPortClaims, type PortsOfPod } from './host-ports.ts';
 import { copyOf, KeptAttachment, SharedTexts } from './kept-attachment.ts';
-import { AddressPool, type Allocation } from './pool.ts';
+import type { Allocation } from './pool.ts';
+import { AddressPools } from './pools.ts';
 
 /** What the journal keeps of a book, by table. */
 export type BookTable = 'attachments' | 'rests' | 'last_given';
@@ -31,6 +32,8 @@ export interface BookOptions {
 export type Reservation = Omit<Attachment, 'state' | 'addresses'> & {
   /** One address of each. */
   readonly rangeSets: readonly RangeSet[];
+  /** They are the Node's: whatever their networks are called, no two attachments have the same address. */
+  readonly isOfNode?: boolean;
   /** Canonical, without prefix length: which it must be. */
   readonly requested: readonly string[];
   /** Those that another IPAM plugin gave. */
@@ -58,23 +61,29 @@ export interface Rest {
 export class AttachmentBook {
   readonly #options: BookOptions;
   readonly #kept = new Map<string, KeptAttachment>();
-  readonly #pools = new Map<string, AddressPool<string>>();
+  readonly #pools: AddressPools;
   readonly #claims = new HostPortClaims<string>(key => this.#describe(key));
   readonly #texts = new SharedTexts();
 
   constructor(options: BookOptions) {
     this.#options = options;
+    const { coolDownMs } = options;
+    const describe = (key: string) => this.#describe(key);
+    this.#pools = new AddressPools({ describe, ...(coolDownMs === undefined ? {} : { coolDownMs }) });
   }
 
   /** @throws CniError (100, 101, 102, 106) with nothing changed */
   reserve(reservation: Reservation): Undoable {
-    const { rangeSets, requested, delegated, ...known } = reservation;
+    const { rangeSets, requested, delegated, isOfNode = false, ...known } = reservation;
+    const { network } = known.id;
     const key = this.#freeKey(known.id);
-    this.#claims.check(known.hostPorts);
-    const pool = this.#poolOf(known.id.network);
-    this.endRests(known.id.network);
-    const allocations = pool.allocate({ sets: rangeSets, requested });
-    for (const setKey of pool.take(allocations, key)) this.#options.touch('last_given', [known.id.network, setKey]);
+    const given = new Set(delegated?.map(familyOf) ?? rangeSets.map(({ family }) => family));
+    this.#claims.check({ hostPorts: known.hostPorts, families: given });
+    this.endRests(network);
+    const allocations = this.#pools.allocate(network, { sets: rangeSets, requested, isOfNode });
+    const { setKeys, ended } = this.#pools.take(network, { allocations, holder: key, isOfNode });
+    for (const setKey of setKeys) this.#options.touch('last_given', [network, setKey]);
+    for (const place of ended) this.#options.touch('rests', place);
     const addresses = delegated ?? allocations.map(keptAddress);
     const kept = this.#keep(key, {
       ...known,
@@ -113,7 +122,7 @@ export class AttachmentBook {
     if (kept === undefined) return undefined;
     const released = copyOf(kept);
     this.#remove(kept, ip => {
-      this.#poolOf(id.network).rest(ip, this.#options.now());
+      this.#pools.rest(id.network, ip, this.#options.now());
       this.#options.touch('rests', [id.network, ip]);
     });
     this.endRests(id.network);
@@ -134,44 +143,51 @@ export class AttachmentBook {
   }
 
   holderOf(network: string, ip: string): Attachment | undefined {
-    const key = this.#pools.get(network)?.holderOf(ip);
+    const key = this.#pools.networks.get(network)?.holderOf(ip);
+    return key === undefined ? undefined : this.#kept.get(key);
+  }
+
+  /** Who has a port at an address that meets this one's, in one of the families. */
+  holderOfPort(port: HostPort, families: ReadonlySet<IPFamily>): Attachment | undefined {
+    const key = this.#claims.holderOf(port, families);
     return key === undefined ? undefined : this.#kept.get(key);
   }
 
   /** Whether each of these sets has an address to give. */
-  hasAddresses(network: string, sets: readonly RangeSet[]): boolean {
-    const pool = this.#poolOf(network);
+  hasAddresses(network: string, sets: readonly RangeSet[], isOfNode = false): boolean {
+    const pool = this.#pools.giving(network, isOfNode);
     return sets.every(set => pool.hasAddress(set));
   }
 
   *rests(): Iterable<Rest> {
-    for (const [network, pool] of this.#pools) for (const [ip, sinceMs] of pool.resting) yield { network, ip, sinceMs };
+    for (const [network, pool] of this.#pools.networks) {
+      for (const [ip, sinceMs] of pool.resting) yield { network, ip, sinceMs };
+    }
   }
 
   /** Whether it rested. */
   endRest(network: string, ip: string): boolean {
-    const pool = this.#pools.get(network);
-    if (pool?.restingSince(ip) === undefined) return false;
-    pool.free(ip);
+    if (this.#pools.networks.get(network)?.restingSince(ip) === undefined) return false;
+    this.#pools.free(network, ip);
     this.#options.touch('rests', [network, ip]);
     return true;
   }
 
   /** Those of this network that were long enough. */
   endRests(network: string): void {
-    for (const ip of this.#poolOf(network).endRests(this.#options.now())) this.#options.touch('rests', [network, ip]);
+    for (const ip of this.#pools.endRests(network, this.#options.now())) this.#options.touch('rests', [network, ip]);
   }
 
   /** From the journal. The earliest first; those of attachments don't count. */
   restAgain({ network, ip, sinceMs }: Rest): void {
-    const pool = this.#poolOf(network);
+    if (this.#pools.of(network).holderOf(ip) !== undefined) return;
     // A clock that is behind its own past is another one: the rest begins anew.
-    if (pool.holderOf(ip) === undefined) pool.rest(ip, Math.min(sinceMs, this.#options.now()));
+    this.#pools.rest(network, ip, Math.min(sinceMs, this.#options.now()));
   }
 
   /** From the journal: where the search goes on. */
   goOnBehind(network: string, setKey: string, ip: string): void {
-    if (canonicalIP(ip) === ip) this.#poolOf(network).moveTo(setKey, ip);
+    if (canonicalIP(ip) === ip) this.#pools.moveTo(network, setKey, ip);
   }
 
   /** What the journal should have there; without a value: no such row. */
@@ -184,14 +200,14 @@ export class AttachmentBook {
   *rows(): Iterable<BookRow> {
     for (const { id } of this.#kept.values()) yield this.rowOf('attachments', idColumns(id));
     for (const { network, ip, sinceMs } of this.rests()) yield { table: 'rests', key: [network, ip], value: sinceMs };
-    for (const [network, pool] of this.#pools) {
+    for (const [network, pool] of this.#pools.networks) {
       for (const [setKey, ip] of pool.last) yield { table: 'last_given', key: [network, setKey], value: ip };
     }
   }
 
   #valueOf(table: BookTable, [network = '', second = '', ifname = '']: readonly string[]): string | number | undefined {
-    if (table === 'rests') return this.#pools.get(network)?.restingSince(second);
-    if (table === 'last_given') return this.#pools.get(network)?.lastOf(second);
+    if (table === 'rests') return this.#pools.networks.get(network)?.restingSince(second);
+    if (table === 'last_given') return this.#pools.networks.get(network)?.lastOf(second);
     const kept = this.#kept.get(attachmentKey({ network, containerID: second, ifname }));
     return kept === undefined ? undefined : encodeAttachment(kept);
   }
@@ -203,15 +219,14 @@ export class AttachmentBook {
   }
 
   #holdAll(key: string, { id: { network }, addresses, isDelegated }: Attachment): void {
-    const pool = this.#poolOf(network);
     const held: string[] = [];
     try {
       for (const address of isDelegated === true ? [] : addresses) {
-        pool.hold(addressOf(address), key);
+        this.#pools.hold(network, addressOf(address), key);
         held.push(addressOf(address));
       }
     } catch (error) {
-      for (const ip of held) pool.free(ip);
+      for (const ip of held) this.#pools.free(network, ip);
       throw error;
     }
   }
@@ -219,7 +234,7 @@ export class AttachmentBook {
   #keep(key: string, attachment: Attachment): KeptAttachment {
     const kept = new KeptAttachment(attachment, this.#texts);
     this.#kept.set(key, kept);
-    this.#claims.claim(kept.hostPorts, key);
+    this.#claims.claim(portsOf(kept), key);
     this.#touchAll(kept);
     return kept;
   }
@@ -237,14 +252,16 @@ export class AttachmentBook {
     const kept = this.#kept.get(attachmentKey(made.id));
     // Another one may have come since, with an identity of its own.
     if (kept?.id !== made.id) return;
-    const pool = this.#poolOf(network);
-    this.#remove(kept, ip => (resting.has(ip) ? pool.rest(ip, this.#options.now()) : pool.free(ip)));
+    const pools = this.#pools;
+    this.#remove(kept, ip =>
+      resting.has(ip) ? pools.rest(network, ip, this.#options.now()) : pools.free(network, ip),
+    );
   }
 
   #remove(kept: KeptAttachment, giveBack: (ip: string) => void): void {
     const key = attachmentKey(kept.id);
     this.#kept.delete(key);
-    this.#claims.release(kept.hostPorts, key);
+    this.#claims.release(portsOf(kept), key);
     kept.forget(this.#texts);
     for (const address of kept.isDelegated === true ? [] : kept.addresses) giveBack(addressOf(address));
     this.#touchAll(kept);
@@ -255,16 +272,6 @@ export class AttachmentBook {
     for (const address of addresses) this.#options.touch('rests', [id.network, addressOf(address)]);
   }
 
-  #poolOf(network: string): AddressPool<string> {
-    const known = this.#pools.get(network);
-    if (known !== undefined) return known;
-    const { coolDownMs } = this.#options;
-    const describe = (key: string) => this.#describe(key);
-    const pool = new AddressPool<string>({ describe, ...(coolDownMs === undefined ? {} : { coolDownMs }) });
-    this.#pools.set(network, pool);
-    return pool;
-  }
-
   #describe(key: string): string {
     const kept = this.#kept.get(key);
     return kept === undefined ? key : attachmentText(kept);
@@ -273,6 +280,12 @@ export class AttachmentBook {
 
 export function idColumns({ network, containerID, ifname }: AttachmentId): readonly string[] {
   return [network, containerID, ifname];
+}
+
+const familyOf = (address: KeptAddress): IPFamily => ipFamily(addressOf(address));
+
+function portsOf({ hostPorts, addresses }: Attachment): PortsOfPod {
+  return { hostPorts, families: new Set(addresses.map(familyOf)) };
 }
 
 function keptAddress({ ip, range }: Allocation): KeptAddress {

@@ -5,8 +5,9 @@
  * because the row's namespace is found dead at the next start.
  */
 import { rmSync } from 'node:fs';
+import type { IPFamily } from '../../net/ip.ts';
 import type { RangeSet } from '../config/ranges.ts';
-import { type AttachmentId, attachmentKey, CniError, CODE } from '../types.ts';
+import { type AttachmentId, attachmentKey, CniError, CODE, type HostPort } from '../types.ts';
 import type { Attachment } from './attachment.ts';
 import { AttachmentBook, type BookTable, type ReadyPatch, type Reservation, type Rest, type Undoable } from './book.ts';
 import { type MovedAside, openFile } from './database-file.ts';
@@ -141,8 +142,12 @@ export class AttachmentStore implements Disposable {
     return this.#book.holderOf(network, ip);
   }
 
-  hasAddresses(network: string, sets: readonly RangeSet[]): boolean {
-    return this.#book.hasAddresses(network, sets);
+  holderOfPort(port: HostPort, families: ReadonlySet<IPFamily>): Attachment | undefined {
+    return this.#book.holderOfPort(port, families);
+  }
+
+  hasAddresses(network: string, sets: readonly RangeSet[], isOfNode = false): boolean {
+    return this.#book.hasAddresses(network, sets, isOfNode);
   }
 
   rests(): readonly Rest[] {

@@ -3,7 +3,7 @@ import { endpointBytes, endpointOfBytes, frontendBytes, frontendOfBytes } from '
 import { ANY_ADDRESS } from '../../backends/nftables/objects.ts';
 import type { NftFamily } from '../../backends/nftables/packet.ts';
 import { addressBytes } from '../../net/address-bytes.ts';
-import type { CIDR } from '../../net/cidr.ts';
+import { type CIDR, cidrContains, parseCIDR } from '../../net/cidr.ts';
 import { type IPFamily, ipFamily, isUnspecified } from '../../net/ip.ts';
 import { textOf } from '../../netfilter/attributes.ts';
 import { cutComment, type Element } from '../../netfilter/messages.ts';
@@ -24,7 +24,7 @@ export interface RuleElement {
 /** Sources that a pod may use before it has an address of its own (RFC 5227, RFC 4862). */
 const UNSPECIFIED = ['0.0.0.0', '::'];
 
-/** All elements of a pod, but for its networks. @throws TypeError for what isn't a canonical address */
+/** All elements of a pod, but for the networks that it has in common with others. @throws TypeError for what isn't a canonical address */
 export function elementsOf(pod: PodRules): RuleElement[] {
   const { addresses, masquerade, hostPorts, spoof } = pod;
   const comment = cutComment(pod.key);
@@ -37,8 +37,36 @@ export function elementsOf(pod: PodRules): RuleElement[] {
       what: masqueradeText(ip),
     })),
     ...hostPorts.flatMap(hostPort => hostPortElements(hostPort, addresses, comment)),
+    ...ownNetworkElements(pod),
     ...(spoof === undefined ? [] : spoofElements(spoof)),
   ];
+}
+
+/** A pod's addresses, each with the networks that it is in. */
+export function ownNetworks({ addresses, networks }: Pick<PodRules, 'addresses' | 'networks'>) {
+  const ranges = networks.map(rangeOf);
+  return addresses.flatMap(address =>
+    ranges.filter(range => cidrContains(range, address)).map(network => ({ address, network })),
+  );
+}
+
+function ownNetworkElements(pod: PodRules): RuleElement[] {
+  const { addresses, hostPorts, masquerade, areOfPods, networks } = pod;
+  const asked = hostPorts.flatMap(hostPort => hostPortTargets(hostPort, addresses).map(({ address }) => address));
+  const known = [...new Set(masquerade && !areOfPods ? addresses : asked)];
+  return ownNetworks({ addresses: known, networks }).map(({ address, network }) => {
+    const { first, end, bits } = spanOf(network);
+    const [key, keyEnd] = [first, end - 1n].map(edge => Buffer.concat([addressBytes(address), bytesOf(edge, bits)]));
+    const what = `the network ${network.text} of ${address}`;
+    return { family: network.family, set: SETS.ownNetworks, element: { key: key!, keyEnd: keyEnd! }, what };
+  });
+}
+
+/** @throws TypeError */
+export function rangeOf(text: string): CIDR {
+  const range = parseCIDR(text);
+  if (range === undefined) throw new TypeError(`not a CIDR: ${text}`);
+  return range;
 }
 
 /** For people. */

@@ -6,7 +6,7 @@ import { comment, destinationPort, host, rule, TO_NODE, target } from '../../bac
 import type { IPFamily } from '../../net/ip.ts';
 import { ipFamily, isUnspecified } from '../../net/ip.ts';
 import type { HostPort } from '../types.ts';
-import { hostPortTargets, masqueradeText } from './elements.ts';
+import { hostPortTargets, masqueradeText, ownNetworks } from './elements.ts';
 import type { Ledger } from './ledger.ts';
 import { IPTABLES_CHAINS as CHAINS } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
@@ -111,9 +111,17 @@ function sharedRules(ledger: Ledger, family: IPFamily): PlacedRule[] {
 }
 
 /** What a pod has by itself. @throws TypeError for what isn't a canonical address */
-export function podRules({ key, addresses, masquerade, hostPorts }: PodRules, family: IPFamily): PlacedRule[] {
+export function podRules(pod: PodRules, family: IPFamily): PlacedRule[] {
+  const { key, addresses, masquerade, hostPorts, areOfPods } = pod;
   const masked = masquerade ? addresses.filter(address => ipFamily(address) === family) : [];
+  const networks = ownNetworks(pod).filter(({ network }) => network.family === family);
+  const beside = masquerade && !areOfPods ? networks : [];
   return [
+    ...beside.map(({ address, network: { text: destination } }) => ({
+      chain: CHAINS.podSources,
+      text: rule({ source: host(address), destination, comment: key, jump: 'RETURN' }),
+      what: `no masquerade of ${address} to ${destination}`,
+    })),
     ...masked.map(address => ({
       chain: CHAINS.podSources,
       text: rule({ source: host(address), comment: key, jump: MASQUERADE }),
@@ -122,14 +130,22 @@ export function podRules({ key, addresses, masquerade, hostPorts }: PodRules, fa
     ...hostPorts.flatMap(hostPort =>
       hostPortTargets(hostPort, addresses)
         .filter(to => to.family === family)
-        .flatMap(({ address, what }) => hostPortRules(hostPort, { key, address, what })),
+        .flatMap(({ address, what }) => {
+          const own = networks.filter(network => network.address === address).map(({ network }) => network.text);
+          return hostPortRules(hostPort, { key, address, what, networks: own });
+        }),
     ),
   ];
 }
 
 function hostPortRules(
   { hostIP, hostPort, protocol, containerPort }: HostPort,
-  { key, address, what }: { readonly key: string; readonly address: string; readonly what: string },
+  {
+    key,
+    address,
+    what,
+    networks,
+  }: { readonly [key in 'key' | 'address' | 'what']: string } & Pick<PodRules, 'networks'>,
 ): PlacedRule[] {
   const ip = hostIP === '' || isUnspecified(hostIP) ? undefined : hostIP;
   const destination = ip === undefined ? {} : { destination: host(ip) };
@@ -137,10 +153,13 @@ function hostPortRules(
   const to = rule({ ...destination, ...ported(protocol, hostPort, key), jump });
   const original = `-m conntrack ${ip === undefined ? '' : `--ctorigdst ${ip} `}--ctorigdstport ${hostPort}`;
   const back = ported(protocol, containerPort, key, original);
-  const source = rule({ destination: host(address), ...back, jump: MASQUERADE });
   return [
     { chain: CHAINS.hostPorts, text: to, what },
-    { chain: CHAINS.hostPortSources, text: source, what: `the way back of ${what}` },
+    ...networks.map(source => ({
+      chain: CHAINS.hostPortSources,
+      text: rule({ source, destination: host(address), ...back, jump: MASQUERADE }),
+      what: `the way back of ${what}`,
+    })),
   ];
 }
 

@@ -1,11 +1,11 @@
 /** Which elements the pods together have: what several of them have in common is there as long as one has it. Pure. */
 import type { NftFamily } from '../../backends/nftables/packet.ts';
-import { type CIDR, parseCIDR } from '../../net/cidr.ts';
+import type { CIDR } from '../../net/cidr.ts';
 import type { IPFamily } from '../../net/ip.ts';
 import { isUnspecified } from '../../net/ip.ts';
 import type { Element } from '../../netfilter/messages.ts';
 import { CniError, CODE } from '../types.ts';
-import { elementsOf, hostPortFamilies, intervalElements, type RuleElement } from './elements.ts';
+import { elementsOf, hostPortFamilies, intervalElements, type RuleElement, rangeOf } from './elements.ts';
 import { SETS } from './names.ts';
 import type { PodRules } from './pod-rules.ts';
 
@@ -23,9 +23,10 @@ interface Entry {
 export class Ledger {
   readonly #pods = new Map<string, PodRules>();
   readonly #entries = new Map<string, Entry>();
-  /** How many pods each network has. */
+  /** How many pods each network has, and how many for which no pod is masqueraded on its way there. */
   readonly #networks = new Map<string, number>();
-  /** How many pods each bridge has that are reached at 127.0.0.1. */
+  readonly #excepted = new Map<string, number>();
+  /** How many pods that are reached at 127.0.0.1 are behind each interface, which is a bridge as a rule. */
   readonly #localnets = new Map<string, number>();
   readonly #unmasqueraded: readonly CIDR[];
   #rangesVersion = 0;
@@ -54,19 +55,17 @@ export class Ledger {
   set(key: string, pod: PodRules | undefined): Change {
     const before = this.#pods.get(key);
     const [old, wanted] = [byPlace(before), byPlace(pod)];
-    const networks = (pod?.networks ?? []).map(text => rangeOf(text).text);
     for (const [place, element] of wanted) this.#refuseTaken(place, element, key);
     const deleted = [...old].filter(([place, element]) => !isSame(wanted.get(place), element));
     const added = [...wanted].filter(([place, element]) => !isSame(old.get(place), element));
     const gone = deleted.filter(([place]) => this.#leave(place, key)).map(([, element]) => element);
     const come = added.filter(([place, element]) => this.#join(place, element, key)).map(([, element]) => element);
-    for (const text of before?.networks ?? []) this.#count(rangeOf(text).text, -1);
-    for (const text of networks) this.#count(text, 1);
     for (const [each, by] of [
       [before, -1],
       [pod, 1],
     ] as const) {
-      if (each?.bridge !== undefined && hasLocalnet(each)) add(this.#localnets, each.bridge, by);
+      this.#countNetworks(each, by);
+      if (each?.behind !== undefined && hasLocalnet(each)) add(this.#localnets, each.behind, by);
     }
     if (pod === undefined) this.#pods.delete(key);
     else this.#pods.set(key, pod);
@@ -87,18 +86,17 @@ export class Ledger {
 
   /** The sets of ranges of a family. */
   rangesOf(family: IPFamily): ReadonlyMap<string, readonly Element[]> {
-    const { podNetworks, unmasqueraded } = this.networksOf(family);
-    return new Map([
-      [SETS.podNetworks, intervalElements(podNetworks)],
-      [SETS.unmasqueraded, intervalElements(unmasqueraded)],
-    ]);
+    return new Map([[SETS.unmasqueraded, intervalElements(this.networksOf(family).unmasqueraded)]]);
   }
 
-  /** The networks of the pods here, and where they are reached with their own address (those, and what is configured). */
+  /** The networks of the pods here, and where pods are reached with their own address: those that are of pods alone, and what is configured. */
   networksOf(family: IPFamily): { readonly podNetworks: readonly CIDR[]; readonly unmasqueraded: readonly CIDR[] } {
-    const podNetworks = [...this.#networks.keys()].map(rangeOf).filter(range => range.family === family);
-    const configured = this.#unmasqueraded.filter(range => range.family === family);
-    return { podNetworks, unmasqueraded: [...podNetworks, ...configured] };
+    const ofFamily = (ranges: readonly CIDR[]) => ranges.filter(range => range.family === family);
+    const excepted = [...this.#excepted.keys()].map(rangeOf);
+    return {
+      podNetworks: ofFamily([...this.#networks.keys()].map(rangeOf)),
+      unmasqueraded: ofFamily([...excepted, ...this.#unmasqueraded]),
+    };
   }
 
   /** Families in which pods have anything. */
@@ -135,9 +133,14 @@ export class Ledger {
     return entry?.owners.size === 0 && this.#entries.delete(place);
   }
 
-  #count(network: string, by: number): void {
-    const count = add(this.#networks, network, by);
-    if (count === 0 || (by === 1 && count === 1)) this.#rangesVersion += 1;
+  #countNetworks(pod: PodRules | undefined, by: 1 | -1): void {
+    if (pod === undefined) return;
+    for (const counts of [this.#networks, ...(pod.areOfPods ? [this.#excepted] : [])]) {
+      for (const network of pod.networks) {
+        const count = add(counts, rangeOf(network).text, by);
+        if (count === 0 || (by === 1 && count === 1)) this.#rangesVersion += 1;
+      }
+    }
   }
 }
 
@@ -164,7 +167,7 @@ function byPlace(pod: PodRules | undefined): Map<string, RuleElement> {
 }
 
 function placeOf({ family, set, element }: RuleElement): string {
-  return `${family} ${set} ${element.key.toString('latin1')}`;
+  return `${family} ${set} ${element.key.toString('latin1')} ${element.keyEnd?.toString('latin1') ?? ''}`;
 }
 
 /** What several changes, one after the other, come to. */
@@ -195,10 +198,4 @@ function isSame(a: RuleElement | undefined, b: RuleElement): boolean {
   const [one, other] = [a.element.data, b.element.data];
   if (one instanceof Uint8Array && other instanceof Uint8Array) return one.equals(other);
   return one === other;
-}
-
-function rangeOf(text: string): CIDR {
-  const range = parseCIDR(text);
-  if (range === undefined) throw new TypeError(`not a CIDR: ${text}`);
-  return range;
 }

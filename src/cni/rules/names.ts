@@ -6,10 +6,10 @@ export const TABLE = 'kproxy-ts-cni';
 export const SETS = {
   /** Addresses of pods whose network is masqueraded. */
   masqueraded: 'masqueraded-pods',
-  /** Where they are reached with their own address: the pods' networks, and those of the configuration. */
+  /** Where they are reached with their own address: networks of pods, and those of the configuration. */
   unmasqueraded: 'unmasqueraded-ranges',
-  /** The networks of the pods here. */
-  podNetworks: 'pod-networks',
+  /** A pod's address and the pod's network: of pods with hostPorts, and of those whose network isn't in `unmasqueraded`. */
+  ownNetworks: 'own-networks',
   /** Address, protocol and port of a hostPort (address 0: any of the node's) to the pod's address and port. */
   hostPorts: 'host-ports',
   /** Bridge ports whose frames' source is checked, and what each may send from. */

@@ -9,12 +9,16 @@ export interface PodRules {
   readonly addresses: readonly string[];
   /** Its packets leave the node with the node's address. */
   readonly masquerade: boolean;
-  /** CIDRs of its addresses. */
+  /** CIDRs of its addresses: what is there reaches it without the node. Of nobody else anything follows from them, unless `areOfPods`. */
   readonly networks: readonly string[];
+  /** Its networks are those of pods here: no pod is masqueraded on its way to them. */
+  readonly areOfPods: boolean;
   readonly hostPorts: readonly HostPort[];
   readonly spoof?: SpoofCheck;
-  /** The bridge behind which it is. */
+  /** The bridge of ours behind which it is. */
   readonly bridge?: string;
+  /** The node's interface behind which it is: that bridge, or what another plugin made. */
+  readonly behind?: string;
 }
 
 export interface SpoofCheck {

@@ -110,9 +110,9 @@ function textsOf(elements: readonly Element[]): readonly string[] {
   return [...new Set(elements.filter(element => !isNullEnd(element)).map(textOfElement))].sort();
 }
 
-function textOfElement({ key, isEnd, data }: Element): string {
+function textOfElement({ key, keyEnd, isEnd, data }: Element): string {
   const value = data instanceof Uint8Array ? data.toString('hex') : '';
-  return `${key.toString('hex')}${isEnd === true ? ' end' : ''} ${value}`;
+  return `${key.toString('hex')}${keyEnd === undefined ? '' : `-${keyEnd.toString('hex')}`}${isEnd === true ? ' end' : ''} ${value}`;
 }
 
 /** Others' tools begin a list of ranges with the end of none. */

@@ -56,7 +56,7 @@ function addressTable(family: IPFamily): Pick<TableSpec, 'sets' | 'chains'> {
     sets: [
       set(SETS.masqueraded, [address]),
       set(SETS.unmasqueraded, [address], { flags: SET.interval }),
-      set(SETS.podNetworks, [address], { flags: SET.interval }),
+      set(SETS.ownNetworks, [address, address], { flags: SET.interval | SET.concatenation }),
       set(SETS.hostPorts, [address, PROTOCOL, PORT], { value: [address, PORT] }),
     ],
     chains: [
@@ -89,11 +89,13 @@ function hostPortRules(layout: FamilyLayout): PlannedRule[] {
 function sourceRules(layout: FamilyLayout): PlannedRule[] {
   const wasSent = hasBits(FLOW_STATUS, CT_STATUS_DNAT);
   const masquerade: Expression = { name: 'masq', flags: NAT.fullyRandom };
-  const fromHere = [...wasSent, source(layout, 0), isIn(SETS.podNetworks)];
+  const { words } = layout;
+  const fromBeside = [destination(layout, 0), source(layout, words), isIn(SETS.ownNetworks)];
+  const toBeside = [source(layout, 0), destination(layout, words), isNotIn(SETS.ownNetworks)];
   const toItself = (isAnyAddress: boolean) =>
     rule(
-      [...fromHere, ...cameToHostPort(layout, isAnyAddress), masquerade],
-      'from a pod to a hostPort: the answer has to come by',
+      [...wasSent, ...fromBeside, ...cameToHostPort(layout, isAnyAddress), masquerade],
+      "from a pod's own network to its hostPort: the answer has to come by",
     );
   const toLocalnet = [...wasSent, ...isFromLoopback(layout), ...isNotInterface(META.oifname, 'lo'), masquerade];
   return [
@@ -107,6 +109,7 @@ function sourceRules(layout: FamilyLayout): PlannedRule[] {
         destination(layout, 0),
         isNotIn(SETS.unmasqueraded),
         ...isNotMulticast(layout),
+        ...toBeside,
         masquerade,
       ],
       'pods to the outside',

@@ -59,7 +59,7 @@ export function readEnvironment(variables: Variables, verb: Verb): Environment {
 }
 
 /** As the kernel's dev_valid_name() has it, of which `%` makes a pattern; what isn't ASCII, tools show each in its own way. */
-function isLinkName(text: string): boolean {
+export function isLinkName(text: string): boolean {
   return /^[!-~]+$/.test(text) && !/[/:%]|^\.{1,2}$/.test(text) && text.length <= MAX_IFNAME_BYTES;
 }
 

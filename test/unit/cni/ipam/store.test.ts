@@ -151,6 +151,39 @@ describe('the store of attachments', () => {
     expect(store.byNetwork('other').map(({ id }) => id)).toEqual([idOf('c1', 'other')]);
   });
 
+  test('I07 an address of the Node is given once, whatever the network of a pod is called', async () => {
+    const of = (containerID: string, network: string, more: Partial<Reservation> = {}) =>
+      reservation(containerID, {
+        id: idOf(containerID, network),
+        isOfNode: true,
+        rangeSets: setsOf('10.0.0.0/29'),
+        ...more,
+      });
+    const first = open();
+    await first.reserve(of('c1', 'kp'));
+    await first.reserve(of('c2', 'kp'));
+    await first.release(idOf('c2'));
+    await first.reserve(of('own', 'own', { isOfNode: false }));
+    const store = reopen(first);
+    expect(addressesOf(await store.reserve(of('c3', 'renamed')))).toEqual(['10.0.0.4']);
+    await expect(store.reserve(of('c4', 'renamed', { requested: ['10.0.0.2'] }))).rejects.toMatchObject({
+      code: CODE.addressTaken,
+      message: expect.stringContaining('kp/c1/eth0'),
+    });
+    const more = [await store.reserve(of('c5', 'renamed')), await store.reserve(of('c6', 'third'))];
+    expect(more.flatMap(addressesOf)).toEqual(['10.0.0.5', '10.0.0.6']);
+    expect(store.rests()).toMatchObject([{ network: 'kp', ip: '10.0.0.3' }]);
+    // The other network's, which has rested longest, goes before none.
+    expect(addressesOf(await store.reserve(of('c7', 'renamed')))).toEqual(['10.0.0.3']);
+    expect(store.rests()).toEqual([]);
+    await expect(store.reserve(of('c8', 'third'))).rejects.toMatchObject({ code: CODE.noAddress });
+    await store.release(idOf('c1'));
+    expect(store.hasAddresses('third', setsOf('10.0.0.0/29'), true)).toBe(false); // `own` still has it
+    await store.release(idOf('own', 'own'));
+    expect(addressesOf(await store.reserve(of('c9', 'third')))).toEqual(['10.0.0.2']);
+    expect(reopen(store).rests()).toEqual([]);
+  });
+
   test("I07 host-local's leases are held, and go with their files when their pods do", async () => {
     const dataDir = join(directory, 'networks');
     mkdirSync(join(dataDir, 'kp'), { recursive: true });
@@ -200,13 +233,37 @@ describe('the store of attachments', () => {
       const hostPorts = [port(53, { hostIP, protocol: 'udp' })];
       await expect(store.reserve(reservation('c3', { hostPorts }))).rejects.toMatchObject({ code: CODE.portTaken });
     }
-    await expect(store.reserve(reservation('c3', { hostPorts: [port(1), port(1, { hostIP: '::' })] }))).rejects.toThrow(
-      'asked for twice',
-    );
+    await expect(
+      store.reserve(reservation('c3', { hostPorts: [port(1), port(1, { hostIP: '0.0.0.0' })] })),
+    ).rejects.toThrow('asked for twice');
     await expect(store.reserve(reservation('c1'))).rejects.toMatchObject({ code: CODE.exists });
     expect(store.size).toBe(1);
     const hostPorts = [port(8080, { protocol: 'udp' }), port(53, { hostIP: '192.0.2.2', protocol: 'udp' })];
     expect(addressesOf(await store.reserve(reservation('c4', { hostPorts })))).toEqual(['10.0.0.3']);
+  });
+
+  test('P02 each family has its ports for itself', async () => {
+    const store = open();
+    const six = { rangeSets: setsOf('fd00::/64') };
+    const both = { rangeSets: [...setsOf('10.0.0.0/24'), ...setsOf('fd00::/64')] };
+    const [any4, any6, one6] = ['0.0.0.0', '::', '2001:db8::1'].map(hostIP => port(80, { hostIP }));
+    await store.reserve(reservation('c1', { ...both, hostPorts: [any4!] }));
+    await store.reserve(reservation('c2', { ...both, hostPorts: [one6!] }));
+    for (const hostPorts of [[any6!], [port(80)]]) {
+      await expect(store.reserve(reservation('c3', { ...both, hostPorts }))).rejects.toThrow(
+        /is held by kp\/c[12]\/eth0/,
+      );
+    }
+    await store.release(idOf('c2'));
+    await store.reserve(reservation('c3', { ...six, hostPorts: [port(80)] }));
+    await store.release(idOf('c3'));
+    await store.release(idOf('c1'));
+    await store.reserve(reservation('c1', { ...both, hostPorts: [any4!, any6!] }));
+    const next = reopen(store);
+    expect(next.holderOfPort(one6!, new Set(['IPv6']))?.id).toEqual(idOf('c1'));
+    expect(next.holderOfPort(one6!, new Set(['IPv4']))).toBeUndefined();
+    await next.release(idOf('c1'));
+    expect(next.holderOfPort(one6!, new Set(['IPv6']))).toBeUndefined();
   });
 
   test('P06 a port is free at once when its pod is gone, also after a restart', async () => {

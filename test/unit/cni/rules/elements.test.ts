@@ -58,6 +58,7 @@ describe('elements of a pod', () => {
       'IPv4 host-ports 00000000060000001f900000 : 0a58000200500000 (hostPort 8080/tcp to 10.88.0.2)',
       'IPv6 host-ports 00000000000000000000000000000000060000001f900000 : fd00000000000000000000000000000200500000 (hostPort 8080/tcp to fd00::2)',
       'IPv4 host-ports c0000201840000001f900000 : 0a58000200510000 (hostPort 192.0.2.1 8080/sctp to 10.88.0.2)',
+      'IPv4 own-networks 0a5800020a580000 (the network 10.88.0.0/24 of 10.88.0.2)',
     ]);
   });
 

@@ -23,7 +23,7 @@ describe('rules of pods in iptables', () => {
         '-p tcp -m tcp --dport 8080 -m comment --comment "net/c2/eth0" -j DNAT --to-destination 10.88.0.2:80',
       ],
       'KPROXY-CNI-HOSTMASQ': [
-        '-d 10.88.0.2/32 -p tcp -m tcp --dport 80 -m conntrack --ctorigdstport 8080 -m comment --comment "net/c2/eth0" -j MASQUERADE --random-fully',
+        '-s 10.88.0.0/24 -d 10.88.0.2/32 -p tcp -m tcp --dport 80 -m conntrack --ctorigdstport 8080 -m comment --comment "net/c2/eth0" -j MASQUERADE --random-fully',
       ],
       'KPROXY-CNI-MASQ': [
         '-s 10.88.0.0/24 -m conntrack --ctstate DNAT -j KPROXY-CNI-HOSTMASQ',
@@ -49,7 +49,7 @@ describe('rules of pods in iptables', () => {
         '-d 2001:db8::1/128 -p udp -m udp --dport 8080 -m comment --comment "net/c2/eth0" -j DNAT --to-destination [fd00:88::2]:80',
       ],
       'KPROXY-CNI-HOSTMASQ': [
-        '-d fd00:88::2/128 -p udp -m udp --dport 80 -m conntrack --ctorigdst 2001:db8::1 --ctorigdstport 8080 -m comment --comment "net/c2/eth0" -j MASQUERADE --random-fully',
+        '-s fd00:88::/64 -d fd00:88::2/128 -p udp -m udp --dport 80 -m conntrack --ctorigdst 2001:db8::1 --ctorigdstport 8080 -m comment --comment "net/c2/eth0" -j MASQUERADE --random-fully',
       ],
       'KPROXY-CNI-MASQ': [
         '-s fd00:88::/64 -m conntrack --ctstate DNAT -j KPROXY-CNI-HOSTMASQ',
@@ -70,6 +70,18 @@ describe('rules of pods in iptables', () => {
     expect(after.reduce((sum, size) => sum + size) - before.reduce((sum, size) => sum + size)).toBe(1);
     expect(after).toHaveLength(before.length);
     expect(sizes([pod(2), pod(3, { masquerade: false, hostPorts: [] })])).toEqual(before);
+  });
+
+  test('A19: of a network that is not of pods alone nobody else knows anything', () => {
+    const lan = { addresses: ['192.0.3.100'], networks: ['192.0.3.0/24'], areOfPods: false, hostPorts: [tcp()] };
+    const chains = written([pod(2), pod(3, lan)], 'IPv4');
+    expect(chains['KPROXY-CNI-PODMASQ']!.filter(text => text.includes('192.0.3'))).toEqual([
+      '-s 192.0.3.100/32 -d 192.0.3.0/24 -m comment --comment "net/c3/eth0" -j RETURN',
+      '-s 192.0.3.100/32 -m comment --comment "net/c3/eth0" -j MASQUERADE --random-fully',
+    ]);
+    expect(chains['KPROXY-CNI-HOSTMASQ']).toEqual([
+      expect.stringMatching(/^-s 192\.0\.3\.0\/24 -d 192\.0\.3\.100\/32 /),
+    ]);
   });
 
   test('P01: hostPorts of one address come before those of all, whoever came first', () => {

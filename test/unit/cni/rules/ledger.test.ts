@@ -13,14 +13,14 @@ describe('the ledger', () => {
     ledger.set('a', pod(2));
     expect(texts(ledger.set('a', pod(2)))).toEqual({ added: [], deleted: [] });
     expect(texts(ledger.set('a', pod(2, { hostPorts: [tcp()] })))).toEqual({
-      added: ['hostPort 8080/tcp to 10.88.0.2'],
+      added: ['hostPort 8080/tcp to 10.88.0.2', 'the network 10.88.0.0/24 of 10.88.0.2'],
       deleted: [],
     });
     expect(texts(ledger.set('a', pod(2, { hostPorts: [tcp({ containerPort: 81 })] })))).toEqual({
       added: ['hostPort 8080/tcp to 10.88.0.2'],
       deleted: ['hostPort 8080/tcp to 10.88.0.2'],
     });
-    expect(texts(ledger.set('a', undefined)).deleted).toHaveLength(2);
+    expect(texts(ledger.set('a', undefined)).deleted).toHaveLength(3);
     expect(texts(ledger.set('a', undefined))).toEqual({ added: [], deleted: [] });
     expect([...ledger.families()]).toEqual([]);
   });
@@ -55,11 +55,28 @@ describe('the ledger', () => {
     note();
     ledger.set('a', undefined);
     note();
-    expect([count('pod-networks'), count('unmasqueraded-ranges')]).toEqual([2, 2]);
+    expect([ledger.networksOf('IPv4').podNetworks.length, count('unmasqueraded-ranges')]).toEqual([1, 2]);
     ledger.set('b', undefined);
     note();
     expect(versions.map((version, i) => version === versions[i - 1])).toEqual([false, false, true, true, false]);
-    expect([count('pod-networks'), count('unmasqueraded-ranges')]).toEqual([0, 2]);
+    expect([ledger.networksOf('IPv4').podNetworks.length, count('unmasqueraded-ranges')]).toEqual([0, 2]);
+  });
+
+  test('A19 networks that are not of pods alone change no range; their pods know them by themselves', () => {
+    const ledger = new Ledger();
+    const lan = { addresses: ['192.0.2.100'], networks: ['192.0.2.0/24'], areOfPods: false };
+    ledger.set('a', pod(2));
+    const before = ledger.rangesOf('IPv4');
+    const { added } = ledger.set('b', pod(3, { ...lan, masquerade: false, hostPorts: [tcp()] }));
+    expect(texts({ added, deleted: [] }).added).toEqual([
+      'hostPort 8080/tcp to 192.0.2.100',
+      'the network 192.0.2.0/24 of 192.0.2.100',
+    ]);
+    expect(ledger.rangesOf('IPv4')).toEqual(before);
+    expect(texts(ledger.set('b', pod(3, lan))).added).toEqual(['the masquerade of 192.0.2.100']);
+    expect(ledger.setsOf('IPv4').get('own-networks')).toMatchObject([
+      { key: Buffer.of(192, 0, 2, 100, 192, 0, 2, 0), keyEnd: Buffer.of(192, 0, 2, 100, 192, 0, 2, 255) },
+    ]);
   });
 
   test('P09 a bridge needs route_localnet while a hostPort behind it is at 127.0.0.1', () => {
@@ -84,8 +101,8 @@ describe('the ledger', () => {
     ledger.set('a', pod(2, { masquerade: false, hostPorts: [tcp()] }));
     const moved = [ledger.set('a', undefined), ledger.set('b', pod(3, { masquerade: false, hostPorts: [tcp()] }))];
     expect(texts(netChange(moved))).toEqual({
-      added: ['hostPort 8080/tcp to 10.88.0.3'],
-      deleted: ['hostPort 8080/tcp to 10.88.0.2'],
+      added: ['hostPort 8080/tcp to 10.88.0.3', 'the network 10.88.0.0/24 of 10.88.0.3'],
+      deleted: ['hostPort 8080/tcp to 10.88.0.2', 'the network 10.88.0.0/24 of 10.88.0.2'],
     });
     const same = [ledger.set('b', undefined), ledger.set('c', pod(3, { masquerade: false, hostPorts: [tcp()] }))];
     expect(texts(netChange(same))).toEqual({ added: [], deleted: [] });

@@ -8,8 +8,10 @@ export function pod(number: number, fields: Partial<PodRules> = {}): PodRules {
     addresses: [`10.88.0.${number}`],
     masquerade: true,
     networks: ['10.88.0.0/24'],
+    areOfPods: true,
     hostPorts: [],
     bridge: 'cni0',
+    behind: 'cni0',
     ...fields,
   };
 }

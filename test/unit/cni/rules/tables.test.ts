@@ -10,10 +10,10 @@ const rulesOf = (family: IPFamily, chain: string) =>
 
 test('A19 what leaves for multicast or for ranges that know the pods keeps its source', () => {
   expect(rulesOf('IPv4', 'nat-postrouting').at(-1)).toBe(
-    'ip saddr @masqueraded-pods ip daddr != @unmasqueraded-ranges ip daddr != 224.0.0.0/4 masquerade fully-random',
+    'ip saddr @masqueraded-pods ip daddr != @unmasqueraded-ranges ip daddr != 224.0.0.0/4 ip saddr . ip daddr != @own-networks masquerade fully-random',
   );
   expect(rulesOf('IPv6', 'nat-postrouting').at(-1)).toBe(
-    'ip6 saddr @masqueraded-pods ip6 daddr != @unmasqueraded-ranges ip6 daddr != ff00::/8 masquerade fully-random',
+    'ip6 saddr @masqueraded-pods ip6 daddr != @unmasqueraded-ranges ip6 daddr != ff00::/8 ip6 saddr . ip6 daddr != @own-networks masquerade fully-random',
   );
 });
 
