@@ -1,7 +1,7 @@
 /** Programs of the node that listen where a pod's hostPort is. */
 import { type Libc, loadLibc } from '../../linux/libc.ts';
 import { type Listener, listeners } from '../../linux/listeners.ts';
-import { isUnspecified } from '../../net/ip.ts';
+import { ipFamily, isUnspecified } from '../../net/ip.ts';
 import { type HostPort, hostPortText } from '../types.ts';
 
 /** A listener that gets nothing more. */
@@ -23,7 +23,7 @@ export function shadowed(hostPorts: readonly HostPort[], all: readonly Listener[
   return hostPorts.flatMap(port =>
     all
       .filter(listener => listener.protocol === port.protocol && listener.port === port.hostPort)
-      .filter(({ ip }) => isAny(port.hostIP) || isUnspecified(ip) || ip === port.hostIP)
+      .filter(({ ip }) => doMeet(port.hostIP, ip))
       .map(({ ip }) => ({
         text: hostPortText(port),
         place: ip.includes(':') ? `[${ip}]:${port.hostPort}` : `${ip}:${port.hostPort}`,
@@ -31,4 +31,8 @@ export function shadowed(hostPorts: readonly HostPort[], all: readonly Listener[
   );
 }
 
-const isAny = (ip: string) => ip === '' || isUnspecified(ip);
+/** Who listens at `::` is taken to hear IPv4 too. */
+function doMeet(hostIP: string, ip: string): boolean {
+  if (hostIP === '' || hostIP === ip || ip === '::') return true;
+  return ipFamily(hostIP) === ipFamily(ip) && (isUnspecified(hostIP) || isUnspecified(ip));
+}

@@ -78,5 +78,8 @@ describe('hostPorts that others have too', () => {
     const all = [at('192.0.2.1'), at('::'), at('192.0.2.2', 8081), at('192.0.2.2', 8080, 'udp'), at('127.0.0.1')];
     expect(places(tcp(), ...all)).toEqual(['192.0.2.1:8080', '[::]:8080', '127.0.0.1:8080']);
     expect(places(tcp({ hostIP: '192.0.2.1' }), ...all)).toEqual(['192.0.2.1:8080', '[::]:8080']);
+    const families = [at('0.0.0.0'), at('2001:db8::1'), at('::')];
+    expect(places(tcp({ hostIP: '0.0.0.0' }), ...families)).toEqual(['0.0.0.0:8080', '[::]:8080']);
+    expect(places(tcp({ hostIP: '::' }), ...families)).toEqual(['[2001:db8::1]:8080', '[::]:8080']);
   });
 });
