@@ -1,8 +1,10 @@
 /** The command line. What a command needs is imported when it runs, so that `run` doesn't carry the lab in memory. */
+
 import { Command, CommanderError, Option } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
 import { runtimeDirOption } from './command-options.ts';
 import { ConfigurationError } from './config/error.ts';
+import { closeIdleNetfilter } from './linux/nfnetlink.ts';
 import { isOurMistake } from './log-level.ts';
 import { addRunOptions, givenFlags, type RunFlags } from './run-options.ts';
 
@@ -174,5 +176,6 @@ function errorText(error: unknown): string {
 // A reader that has seen enough (`kproxy-ts dump | head`) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 process.exitCode = await main(process.argv.slice(2));
+closeIdleNetfilter();
 // Whatever still holds the loop then must not hold the process.
 setTimeout(() => process.exit(), 2000).unref();

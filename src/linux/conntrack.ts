@@ -10,12 +10,14 @@ import {
 } from './conntrack-messages.ts';
 import {
   asNetlinkError,
+  borrowNetfilter,
   closeNetfilter,
+  giveBackNetfilter,
   HEADER,
   NetlinkError,
   NLMSG_ERROR,
   nativeReaders,
-  openNetfilter,
+  type openNetfilter,
   TIMEOUT_MS,
 } from './nfnetlink.ts';
 
@@ -67,7 +69,7 @@ export async function sweepFlows({ filter, isStale, signal }: Sweep): Promise<Sw
 
 /** Deletes these entries; resolves to how many of them there still were. @throws NetlinkError */
 async function deleteFlows(flows: readonly Flow[], signal: AbortSignal | undefined): Promise<number> {
-  using deletion = new Deletion(await openNetfilter('IPCTNL_MSG_CT_DELETE'));
+  using deletion = new Deletion(await borrowNetfilter('IPCTNL_MSG_CT_DELETE'));
   let deleted = 0;
   for (let i = 0; i < flows.length; i += BATCH) {
     signal?.throwIfAborted();
@@ -83,12 +85,13 @@ type Visit = (buffer: Buffer, at: number, end: number) => boolean;
 async function dump(filter: FlowFilter, signal: AbortSignal | undefined, visit: Visit): Promise<void> {
   const op = 'IPCTNL_MSG_CT_GET';
   signal?.throwIfAborted();
-  const socket = await openNetfilter(op);
+  const socket = await borrowNetfilter(op);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const timer = setTimeout(() => reject(new NetlinkError(op, 0, 'no answer')), TIMEOUT_MS);
   const abort = () => reject(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   let isOver = false;
+  let isAnswered = false;
   try {
     socket.on('error', error => reject(asNetlinkError(op, error)));
     socket.on('truncatedMessage', () => reject(new NetlinkError(op, 0, 'an answer larger than its buffer')));
@@ -96,7 +99,9 @@ async function dump(filter: FlowFilter, signal: AbortSignal | undefined, visit: 
       if (isOver) return;
       timer.refresh();
       try {
-        isOver = eachMessage(op, buffer, visit);
+        const found = eachMessage(op, buffer, visit);
+        isAnswered = found === 'end';
+        isOver = found !== 'more';
         if (isOver) resolve();
       } catch (error) {
         reject(error);
@@ -108,12 +113,13 @@ async function dump(filter: FlowFilter, signal: AbortSignal | undefined, visit: 
     isOver = true;
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
-    closeNetfilter(socket);
+    if (isAnswered) giveBackNetfilter(socket);
+    else closeNetfilter(socket);
   }
 }
 
-/** Calls `visit` for each message in the buffer; true when no more are to come or wanted. @throws NetlinkError */
-function eachMessage(op: string, buffer: Buffer, visit: Visit): boolean {
+/** Calls `visit` for each message in the buffer: `end` = it has the last one, `enough` = no more are wanted. @throws NetlinkError */
+function eachMessage(op: string, buffer: Buffer, visit: Visit): 'end' | 'enough' | 'more' {
   const read = nativeReaders(buffer);
   for (let at = 0; at + HEADER <= buffer.length; ) {
     const length = read.u32(at);
@@ -123,12 +129,12 @@ function eachMessage(op: string, buffer: Buffer, visit: Visit): boolean {
       // A dump that fails after it began says so in the message that ends it.
       const errno = length < HEADER + 4 ? 0 : -read.i32(at + HEADER);
       if (errno !== 0) throw new NetlinkError(op, errno, `errno ${errno}`);
-      return true;
+      return 'end';
     }
-    if (!visit(buffer, at, at + length)) return true;
+    if (!visit(buffer, at, at + length)) return 'enough';
     at += (length + 3) & ~3;
   }
-  return false;
+  return 'more';
 }
 
 /** One batch of requests at a time, of which the last is acknowledged: the kernel answers in order, and refusals always. */
@@ -137,6 +143,7 @@ class Deletion implements Disposable {
   readonly #socket: Awaited<ReturnType<typeof openNetfilter>>;
   #sequence = 0;
   #vanished = 0;
+  #isAnswered = true;
   #answer = Promise.withResolvers<void>();
 
   constructor(socket: Awaited<ReturnType<typeof openNetfilter>>) {
@@ -149,6 +156,7 @@ class Deletion implements Disposable {
   async send(flows: readonly Flow[]): Promise<number> {
     this.#answer = Promise.withResolvers();
     this.#vanished = 0;
+    this.#isAnswered = false;
     const requests = flows.map((flow, i) => {
       this.#sequence += 1;
       return encodeDelete(flow, { sequence: this.#sequence, isAcknowledged: i === flows.length - 1 });
@@ -157,11 +165,13 @@ class Deletion implements Disposable {
     const late = setTimeout(() => reject(new NetlinkError(this.#op, 0, 'no answer')), TIMEOUT_MS);
     this.#socket.send(Buffer.concat(requests));
     await promise.finally(() => clearTimeout(late));
+    this.#isAnswered = true;
     return flows.length - this.#vanished;
   }
 
   [Symbol.dispose](): void {
-    closeNetfilter(this.#socket);
+    if (this.#isAnswered) giveBackNetfilter(this.#socket);
+    else closeNetfilter(this.#socket);
   }
 
   #receive(buffer: Buffer): void {

@@ -37,17 +37,21 @@ export class NetlinkError extends Error {
  * then from 1 again). @throws NetlinkError where the kernel has no nf_tables or doesn't let us ask.
  */
 export async function readGeneration(): Promise<number> {
-  const socket = await openNetfilter('NFT_MSG_GETGEN');
+  const socket = await borrowNetfilter('NFT_MSG_GETGEN');
   const answer = Promise.withResolvers<Buffer>();
   const timer = setTimeout(() => answer.reject(new NetlinkError('NFT_MSG_GETGEN', 0, 'no answer')), TIMEOUT_MS);
   try {
     socket.on('message', message => answer.resolve(message));
     socket.on('error', answer.reject);
     socket.send(getGeneration());
-    return parseGeneration(await answer.promise);
+    const generation = parseGeneration(await answer.promise);
+    giveBackNetfilter(socket);
+    return generation;
+  } catch (error) {
+    closeNetfilter(socket);
+    throw error;
   } finally {
     clearTimeout(timer);
-    closeNetfilter(socket);
   }
 }
 
@@ -69,6 +73,45 @@ export async function openNetfilter(op: string) {
  */
 export function closeNetfilter(socket: { close(): void }): void {
   setImmediate(() => socket.close());
+}
+
+type Netfilter = Awaited<ReturnType<typeof openNetfilter>>;
+
+/** Sockets that nobody uses now, and what closes them. */
+const idle = new Map<Netfilter, NodeJS.Timeout>();
+const IDLE_MS = 500;
+
+/**
+ * A socket for questions that come often. To close a socket of netfilter keeps all commits to nf_tables of this network namespace waiting until the kernel has freed what those before
+ * took away, for tens of milliseconds (nft_rcv_nl_event of net/netfilter/nf_tables_api.c): so it is kept for the next question. @throws NetlinkError
+ */
+export async function borrowNetfilter(op: string): Promise<Netfilter> {
+  for (const [socket, closing] of idle) {
+    idle.delete(socket);
+    clearTimeout(closing);
+    return socket;
+  }
+  return openNetfilter(op);
+}
+
+/** Takes it back, when all that it was asked is answered; else it is to be closed. */
+export function giveBackNetfilter(socket: Netfilter): void {
+  socket.removeAllListeners();
+  const close = () => {
+    idle.delete(socket);
+    closeNetfilter(socket);
+  };
+  socket.on('error', close);
+  idle.set(socket, setTimeout(close, IDLE_MS));
+}
+
+/** For a thread that ends: an open socket keeps it alive. */
+export function closeIdleNetfilter(): void {
+  for (const [socket, closing] of idle) {
+    clearTimeout(closing);
+    closeNetfilter(socket);
+  }
+  idle.clear();
 }
 
 /** An error of the socket, as its class says it: with the number if it has one. */

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NftSocket } from '../../linux/nf-tables.ts';
+import { closeIdleNetfilter } from '../../linux/nfnetlink.ts';
 import { monotonicMs, readBootId } from '../ipam/boot.ts';
 import { badRowText } from '../ipam/loading.ts';
 import { AttachmentStore, type OpenOutcome } from '../ipam/store.ts';
@@ -158,6 +159,7 @@ export class Serving {
     this.#parts.store[Symbol.dispose]();
     this.#parts.wiring[Symbol.dispose]();
     this.#kernel[Symbol.dispose]();
+    closeIdleNetfilter();
   }
 
   /** Whether records were read. */
