@@ -33,7 +33,7 @@ interface Growth {
   readonly heapPerPod: number;
 }
 
-const [runs = '15', many = '100'] = process.argv.slice(2);
+const [runs = '41', many = '100'] = process.argv.slice(2);
 process.env.UV_THREADPOOL_SIZE = '8'; // as bin/kproxy-ts has it
 const { masq, plain, ports, version, resident, oursTogether, theirsTogether } = await measure<Figures>(
   '../cni/attach',

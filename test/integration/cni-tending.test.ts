@@ -132,8 +132,10 @@ describe('what others change under pods that live is put right', () => {
   test('a bridge that has another name in the configuration while pods live is refused, naming both', async () => {
     await add(0);
     const renamed = { bridge: 'cni1' };
-    const refused = await add(1, renamed);
-    expect(refused).toMatchObject({ code: 105, message: expect.stringMatching(/"cni0".*"cni1"/) });
+    for (const _ of [1, 2]) {
+      const refused = await add(1, renamed);
+      expect(refused).toMatchObject({ code: 105, message: expect.stringMatching(/"cni0".*"cni1"/) });
+    }
     expect(await linkIn(node, node.netns, 'cni1')).toBeUndefined();
     await node.del(pods[0]!, { id: 'c0' });
     await sh('ip link del cni0');

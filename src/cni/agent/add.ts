@@ -109,19 +109,29 @@ function refuseSecondBridge(
   attachment: Attachment,
   { bridge, isGateway }: NetworkConfig['port'],
 ): void {
-  const gateways = new Set(isGateway ? gatewaysOf(attachment.addresses) : []);
-  if (gateways.size === 0) return;
-  const other = parts.store.byNetwork(attachment.id.network).find(there => {
-    const kept = configOf(there);
-    const isElsewhere = kept?.role === 'link' && kept.port.isGateway && kept.port.bridge !== bridge;
-    return isElsewhere && gatewaysOf(there.addresses).some(gateway => gateways.has(gateway)) && isAlive(parts, there);
-  });
-  if (other === undefined) return;
+  if (!isGateway) return;
+  const other = parts.gatewayBridges.isElsewhere(attachment, bridge)
+    ? podElsewhere(parts, attachment, bridge)
+    : undefined;
+  if (other === undefined) {
+    parts.gatewayBridges.note(attachment, bridge);
+    return;
+  }
   throw new CniError(
     CODE.bridgeConflict,
     `pods of this range are on the bridge "${configOf(other)!.port.bridge}", "${bridge}" can't have it too: have those pods go first, or name that bridge`,
     attachmentText(other),
   );
+}
+
+/** A pod that lives with one of the attachment's gateways on another bridge. */
+function podElsewhere(parts: AgentParts, attachment: Attachment, bridge: string): Attachment | undefined {
+  const gateways = new Set(gatewaysOf(attachment.addresses));
+  return parts.store.byNetwork(attachment.id.network).find(there => {
+    const kept = configOf(there);
+    const isElsewhere = kept?.role === 'link' && kept.port.isGateway && kept.port.bridge !== bridge;
+    return isElsewhere && gatewaysOf(there.addresses).some(gateway => gateways.has(gateway)) && isAlive(parts, there);
+  });
 }
 
 /** Whether the namespace that it was made for is still there. */

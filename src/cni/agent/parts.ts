@@ -4,6 +4,7 @@ import type { AttachmentStore } from '../ipam/store.ts';
 import type { CniRules } from '../rules/cni-rules.ts';
 import type { PodFlows } from '../rules/flows.ts';
 import type { Wiring } from '../wiring/wiring.ts';
+import type { GatewayBridges } from './gateway-bridges.ts';
 import type { Localnet } from './localnet.ts';
 import type { HeldPorts } from './messages.ts';
 
@@ -23,6 +24,7 @@ export interface AgentParts {
   /** Has others' rule sets let through what goes by a bridge; what is there already costs nothing. */
   readonly acceptBridge: (bridge: string) => Promise<void>;
   readonly localnet: Localnet;
+  readonly gatewayBridges: GatewayBridges;
   readonly settings: () => AgentSettings;
   /** Whoever knows the Services hears of each change. */
   readonly tellPorts: (ports: HeldPorts) => void;

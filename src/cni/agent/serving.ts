@@ -18,6 +18,7 @@ import { adoptFromKernel } from './adopt.ts';
 import { Agent } from './agent.ts';
 import { Counts } from './counts.ts';
 import { DeferredQueue } from './deferred-queue.ts';
+import { GatewayBridges } from './gateway-bridges.ts';
 import { Localnet } from './localnet.ts';
 import type { AgentData, AgentReadings, HeldPorts } from './messages.ts';
 import type { AgentLog, AgentParts, AgentSettings } from './parts.ts';
@@ -100,7 +101,9 @@ export class Serving {
       accepted.add(bridge);
       tell(log, await forwarding.acceptForwarding(accepted));
     };
-    const parts = { store, wiring, rules, flows: new PodFlows(), acceptBridge, localnet, settings, tellPorts, log };
+    const kernelParts = { wiring, rules, flows: new PodFlows(), acceptBridge, localnet };
+    const gatewayBridges = new GatewayBridges(store);
+    const parts = { store, ...kernelParts, gatewayBridges, settings, tellPorts, log };
     const serving = new Serving(options, parts, { kernel, forwarding, outcomes });
     await serving.#begin();
     return serving;
