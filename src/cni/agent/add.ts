@@ -174,6 +174,7 @@ async function makeAttachment(parts: AgentParts, config: NetworkConfig, attachme
   await Promise.all([
     programRules(parts, wired, podRulesOf(wired, kept)),
     store.ready(attachment.id, { mac: attached.mac, config: { ...kept, routes } }),
+    wiring.settle(spec.netns, attached.unsettled),
   ]);
   return linkResult(config, attachment, attached, dns);
 }

@@ -6,7 +6,7 @@ import { limitBandwidth } from './bandwidth.ts';
 import { ensureBridge, type FixedBridges, forwardingSwitches, hasIPv6 } from './bridge.ts';
 import { findLink } from './links.ts';
 import { macFor, macOfText, shaperOf } from './names.ts';
-import { configurePod } from './pod-side.ts';
+import { configurePod, notYetOwn } from './pod-side.ts';
 import { asCniError, EEXIST, isErrno, type PodNamespace, type WiringPorts } from './ports.ts';
 import { routesFor } from './routes.ts';
 import type { Attached, BridgeSpec, LinkSpec } from './specs.ts';
@@ -120,6 +120,10 @@ function finish(ports: WiringPorts, pod: PodNamespace, spec: LinkSpec, bridge: L
   const routes = routesFor(spec);
   const podLink = configurePod(pod, spec, routes);
   const host = mustFind(findLink(route, made.index), spec.hostLink);
+  const unsettled = notYetOwn(
+    pod,
+    spec.addresses.map(({ address }) => address.replace(/\/.*/, '')),
+  );
   if (bridge !== undefined) forget(ports, spec, { link: gateway ?? bridge, mac: podLink.mac });
   const described = (link: Link) => ({ name: link.name, mac: link.mac, mtu: link.mtu });
   const interfaces = [
@@ -130,7 +134,7 @@ function finish(ports: WiringPorts, pod: PodNamespace, spec: LinkSpec, bridge: L
   ];
   const bridgeMac = bridge === undefined ? {} : { bridgeMac: bridge.mac };
   const podInterface = bridge === undefined ? 1 : 2;
-  return { interfaces, podInterface, ...bridgeMac, mac: podLink.mac, hostIndex: host.index, routes };
+  return { interfaces, podInterface, ...bridgeMac, mac: podLink.mac, hostIndex: host.index, routes, unsettled };
 }
 
 function mustFind(link: Link | undefined, name: string): Link {

@@ -10,7 +10,6 @@ import type { LinkSpec } from './specs.ts';
 
 const DAD_MS = 5000;
 const DAD_STEP_MS = 20;
-const ROUTES_MS = 1000;
 const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
 const pause = (ms: number) => void Atomics.wait(nobodyWakes, 0, 0, ms);
 
@@ -34,19 +33,15 @@ export function configurePod(pod: PodNamespace, spec: LinkSpec, routes: readonly
   const up = link();
   route.send(routes.map(each => newRoute(index, kernelRoute(each, addresses))));
   if (dad) waitForAddresses(pod, index);
-  else waitForRoutes(pod, addresses);
   return up;
 }
 
 /**
- * The kernel makes an IPv6 address its own in a work queue (addrconf_dad_work of net/ipv6/addrconf.c), which a busy machine gets to some milliseconds after the request has been
- * answered. A packet that comes before is lost, and TCP's next one comes a second later. A kernel that takes too long for it does it all the same.
+ * IPv6 addresses that aren't the namespace's own yet: the kernel makes them so in a work queue (addrconf_dad_work of net/ipv6/addrconf.c), which a busy machine gets to some milliseconds
+ * after the request has been answered. A packet that comes before is lost, and TCP's next one comes a second later. @throws NetlinkError
  */
-function waitForRoutes({ route }: PodNamespace, addresses: LinkSpec['addresses']): void {
-  const ips = addresses.map(({ address }) => address.replace(/\/.*/, '')).filter(ip => ip.includes(':'));
-  const end = performance.now() + ROUTES_MS;
-  const isOwn = (ip: string) => route.send([lookUpRoute(ip)]).some(isLocalRoute);
-  while (!ips.every(isOwn) && performance.now() < end) pause(1);
+export function notYetOwn({ route }: PodNamespace, ips: readonly string[]): readonly string[] {
+  return ips.filter(ip => ip.includes(':') && !route.send([lookUpRoute(ip)]).some(isLocalRoute));
 }
 
 function setSysctls(sysctls: Sysctls, { ifname, addresses, dad }: LinkSpec): void {

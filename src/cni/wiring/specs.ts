@@ -61,6 +61,8 @@ export interface LinkSpec {
 
 /** What there is now. */
 export interface Attached {
+  /** Addresses that the kernel doesn't take packets for yet; see `settle`. */
+  readonly unsettled: readonly string[];
   /** Bridge (where there is one), the host's end, the pod's end, and the gateway's link of a VLAN. MTUs are those of the kernel. */
   readonly interfaces: readonly CniInterface[];
   /** Index of the pod's end in `interfaces`. */

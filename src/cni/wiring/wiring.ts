@@ -1,4 +1,5 @@
 /** Links of pods: made, looked at and removed by a worker thread of its own, which enters the pods' namespaces. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Libc, loadLibc } from '../../linux/libc.ts';
 import { NetnsDoor, openNetns, readNetSysctl, writeNetSysctl } from '../../linux/netns.ts';
 import { RouteSocket } from '../../linux/route-socket.ts';
@@ -8,11 +9,16 @@ import { check } from './check.ts';
 import { type LinkOwner, linksToRemove, type OwnLink, ownLinks } from './detach.ts';
 import { dropGateways } from './gateways.ts';
 import { addressesOf, findLink } from './links.ts';
+import { notYetOwn } from './pod-side.ts';
 import { type PodState, podOf, removeInside } from './pod-state.ts';
 import { asCniError, type PodNamespace, type WiringPorts } from './ports.ts';
 import { Removals } from './removals.ts';
 import type { Attached, BridgeSpec, LinkSpec } from './specs.ts';
 import { type Fault, faults } from './standing.ts';
+
+/** A kernel that takes longer than this does it all the same, later. */
+const SETTLE_MS = 1000;
+const LOOK_MS = 2;
 
 export interface Wiring extends Disposable {
   /** Of the namespace that this works in, `device:inode`. */
@@ -37,6 +43,8 @@ export interface Wiring extends Disposable {
   podOf(netns: string, link: { readonly hostLink: string; readonly ifname: string }): PodState | undefined;
   /** Makes the bridge of an attachment if it is missing, and has the host's end be its port again. One that is gone stays so. @throws CniError */
   rejoin(spec: LinkSpec): void;
+  /** Resolves when the kernel takes packets for these addresses of a pod, or has had time enough to. @throws CniError */
+  settle(netns: string, ips: readonly string[]): Promise<void>;
   /** Removes a pair by a pod's end of it, which another plugin made; there need be nothing. @throws CniError */
   removeInside(netns: string, ifname: string): void;
   /** @throws CniError */
@@ -121,10 +129,24 @@ export function wiringOver(ports: PortsToClose, removals: Pick<Removals, 'remove
     nameOf: index => told(() => findLink(ports.route, index)?.name),
     podOf: (netns, link) => told(() => podOf(ports, netns, link)),
     removeInside: (netns, ifname) => told(() => removeInside(ports, netns, ifname)),
+    settle: (netns, ips) => settle(ports, netns, ips),
     rejoin: spec => told(() => rejoin(ports, spec, fixed)),
     ensureBridge: spec => told(() => ensureBridge(ports, spec, fixed)),
     [Symbol.dispose]: () => ports.close(),
   };
+}
+
+async function settle(ports: WiringPorts, netns: string, ips: readonly string[]): Promise<void> {
+  const end = performance.now() + SETTLE_MS;
+  const rest = (): readonly string[] => {
+    using pod = ports.openPod(netns);
+    return notYetOwn(pod, ips);
+  };
+  try {
+    for (let left = ips; left.length > 0 && performance.now() < end; left = rest()) await delay(LOOK_MS);
+  } catch (error) {
+    throw asCniError(error);
+  }
 }
 
 function podAddresses(ports: WiringPorts, netns: string, ifname: string): readonly string[] {
