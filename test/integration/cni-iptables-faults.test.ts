@@ -1,5 +1,4 @@
 /** Rules of pods in iptables when others change them, when the agent dies, and when all is taken away. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -7,7 +6,7 @@ import { nodeProgram, projectDir } from '../../src/lab/install.ts';
 import { FAR, IptablesLab, mappings, NODE, REPAIR, TOOLS, tcp } from './cni-iptables-lab.ts';
 import { who } from './cni-packets.ts';
 
-describe.skipIf(!existsSync('/usr/sbin/iptables-legacy'))('rules of pods in iptables stay right', () => {
+describe('rules of pods in iptables stay right', () => {
   let lab: IptablesLab;
   beforeAll(async () => {
     lab = await IptablesLab.start('iptf');

@@ -50,7 +50,10 @@ const commands: Readonly<Record<string, (...args: never[]) => Promise<unknown>>>
   // As the agent does.
   localnet: async (bridges: string[]) => {
     for (const bridge of bridges) {
-      writeFileSync(`/proc/sys/net/ipv4/conf/${bridge}/route_localnet`, rules.needsLocalnet(bridge) ? '1' : '0');
+      writeFileSync(
+        `/proc/sys/net/ipv4/conf/${bridge}/route_localnet`,
+        rules.localnetBridges().has(bridge) ? '1' : '0',
+      );
     }
     return [...rules.localnetBridges()];
   },

@@ -72,10 +72,7 @@ export class Tending {
     const switches = parts.localnet.problems();
     if (switches.length > 0) parts.log.warn({ problems: switches }, 'somebody changed what hostPorts need: set again');
     parts.localnet.follow();
-    if (await parts.rules.isIntact()) return;
-    parts.log.warn({}, 'somebody changed the rules of pods: they are written again');
     await parts.rules.repair();
-    parts.localnet.follow();
   }
 
   /** What is missing under pods that live, for STATUS. */

@@ -52,23 +52,6 @@ export function parseRangeSets({ ipam, runtimeRanges, podCIDRs }: RangeSource): 
   return sets.map(({ set }) => set);
 }
 
-/** Canonical, without prefix length, each once. @param texts addresses with or without one. @throws CniError (7) */
-export function parseRequestedAddresses(texts: unknown, field: string): readonly string[] {
-  if (!isGiven(texts)) return [];
-  if (!Array.isArray(texts)) throw bad(field, 'must be a list of addresses');
-  const addresses = texts.map((text: unknown, index) => {
-    const address = typeof text === 'string' ? addressWithoutPrefix(text) : undefined;
-    if (address === undefined) throw bad(`${field}[${index}]`, `${JSON.stringify(text)} is no IP address`);
-    return address;
-  });
-  return [...new Set(addresses)];
-}
-
-function addressWithoutPrefix(text: string): string | undefined {
-  if (!text.includes('/')) return canonicalIP(text);
-  return parseCIDR(text) === undefined ? undefined : canonicalIP(text.slice(0, text.indexOf('/')));
-}
-
 /** A set, and where it stands in the configuration. */
 interface Located {
   readonly set: RangeSet;

@@ -103,10 +103,6 @@ export class CniRules {
     return this.#ledger.localnetBridges();
   }
 
-  needsLocalnet(bridge: string): boolean {
-    return this.localnetBridges().has(bridge);
-  }
-
   /** Takes everything away. @throws CniError */
   cleanup(): Promise<void> {
     return this.#inTurn(() => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseRangeSets, parseRequestedAddresses } from '../../../../src/cni/config/ranges.ts';
+import { parseRangeSets } from '../../../../src/cni/config/ranges.ts';
 import { CniError, CODE } from '../../../../src/cni/types.ts';
 
 const keys = (ipam: Record<string, unknown>, more: { runtimeRanges?: unknown; podCIDRs?: readonly string[] } = {}) =>
@@ -109,22 +109,5 @@ describe('range sets of a configuration', () => {
 
   test('E15 no ranges and no pod CIDRs: the node may get some', () => {
     expect(failure(() => keys({}, { podCIDRs: [] }))).toMatchObject({ code: CODE.tryAgain });
-  });
-});
-
-describe('requested addresses', () => {
-  test('I03 with or without prefix, each once and canonical', () => {
-    expect(parseRequestedAddresses(['10.0.0.5/24', '10.0.0.5', 'FD00::0:5/64'], 'ips')).toEqual([
-      '10.0.0.5',
-      'fd00::5',
-    ]);
-    expect(parseRequestedAddresses(undefined, 'ips')).toEqual([]);
-  });
-
-  test.each([[['x']], [['10.0.0.1/40']], [[7]], ['10.0.0.1']])('%j is refused', texts => {
-    expect(failure(() => parseRequestedAddresses(texts, 'runtimeConfig.ips'))).toMatchObject({
-      code: CODE.badConfiguration,
-      message: expect.stringContaining('runtimeConfig.ips'),
-    });
   });
 });
